@@ -1,0 +1,35 @@
+"""Finding: one detected problem, from a probe or from a log. Pure data, no knowledge of texts or fixes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from knowledge_base.schema import Severity
+
+SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """`what` was seen, `where`: `file:line`, a package, a log line, a variable."""
+
+    what: str
+    where: str
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A cause that was judged to be there.
+
+    `severity` overrides the cause's own when the situation makes it milder or graver. `details` are the values that
+    the cause's fixes need (placeholders and preconditions); they are facts, never prose. `rank` is the rank or node
+    where it began, when known.
+    """
+
+    cause: str
+    evidence: tuple[Evidence, ...]
+    severity: Severity | None = None
+    confidence: float = 1.0
+    source: str = "log"  # "probe:<id>" | "log"
+    rank: int | None = None
+    details: dict[str, Any] = {}
