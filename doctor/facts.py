@@ -30,7 +30,7 @@ class UnknownFact(Exception):
 
 
 class Facts(Mapping[str, Any]):
-    """A mapping of fact name to value. `facts[name]` raises UnknownFact, `facts.get(name)` gives the default instead."""
+    """Fact name to value. `facts[name]` raises UnknownFact, `facts.get(name)` gives the default instead."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values: dict[str, Any] = dict(values or {})

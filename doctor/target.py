@@ -95,18 +95,28 @@ def ask(python: Path, environ: Mapping[str, str], seconds: float = START_SECONDS
         )
         return msgspec.convert(json.loads(answer.stdout.splitlines()[-1]), Interpreter, strict=False)
     except FileNotFoundError:
-        raise BadInput(f"The target python {python} does not exist; give the interpreter that trains with --python.") from None
+        raise BadInput(
+            f"The target python {python} does not exist; give the interpreter that trains with --python."
+        ) from None
     except subprocess.TimeoutExpired:
-        raise BadInput(f"The target python {python} did not start within {seconds:.0f} s; try another with --python.") from None
+        raise BadInput(
+            f"The target python {python} did not start within {seconds:.0f} s; try another with --python."
+        ) from None
     except subprocess.CalledProcessError as error:
         why = (error.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise BadInput(f"The target python {python} does not start ({why}); repair it or give another with --python.") from None
+        raise BadInput(
+            f"The target python {python} does not start ({why}); repair it or give another with --python."
+        ) from None
     except (OSError, ValueError, IndexError, msgspec.ValidationError) as error:
-        raise BadInput(f"{python} is not a Python interpreter that starts ({error}); give another with --python.") from None
+        raise BadInput(
+            f"{python} is not a Python interpreter that starts ({error}); give another with --python."
+        ) from None
 
 
 def _python_in(prefix: Path) -> Path | None:
-    return next((p for p in (prefix / "bin" / "python", prefix / "bin" / "python3", prefix / "python.exe") if p.exists()), None)
+    return next(
+        (p for p in (prefix / "bin" / "python", prefix / "bin" / "python3", prefix / "python.exe") if p.exists()), None
+    )
 
 
 def shebang(script: Path) -> Path | None:
@@ -188,7 +198,9 @@ def find(
     """The target of a command line. Raises BadInput. RECIPE may be relative to the working directory or to the shell's."""
     here = Path(workdir).absolute() if workdir else Path.cwd()
     if not here.is_dir():
-        raise BadInput(f"The working directory {here} does not exist; give the one that training starts in with --workdir.")
+        raise BadInput(
+            f"The working directory {here} does not exist; give the one that training starts in with --workdir."
+        )
     given = Path(recipe) if recipe else DEFAULT_RECIPE
     path = here / given
     if not path.exists() and recipe and given.exists():

@@ -1,0 +1,226 @@
+"""DeepSpeed of the target and the JSON that the recipe names, against the transformers that will drive it.
+
+Whether no_sync exists in the engine, whether the Trainer enters it, and whether the CPU accelerator runs numactl, is
+read from the installed sources, so that a patched or a future release is judged by what it does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from doctor.facts import Facts, Unknown
+from doctor.findings import Evidence, Finding
+from doctor.probes.packages import version_of
+from doctor.recipe.source_tree import package_root
+from doctor.target import Target
+
+ID = "deepspeed"
+AFTER: tuple[str, ...] = ("recipe",)
+
+_GUARDED = re.compile(r"DistributedType\.DEEPSPEED\b(?:(?!\bdef\b)[\s\S]){0,400}?\.no_sync\b")
+_RUNS_NUMACTL = re.compile(r"(?P<guard>try:\s*)?\n\s*output\s*=\s*subprocess\.check_output\(\['numactl'")
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """Sources are read only when the recipe uses DeepSpeed."""
+    named = facts["recipe.values"].get("deepspeed")
+    if not named:
+        return {"deepspeed.config_path": None, "deepspeed.config": None, "deepspeed.config_error": None}
+    site = target.site
+    engine = _source(package_root("deepspeed", site), "runtime/engine.py")
+    numa = _source(package_root("deepspeed", site), "utils/numa.py")
+    trainer = _source(package_root("transformers", site), "trainer.py")
+    starts = _RUNS_NUMACTL.search(numa) if numa else None
+    return {
+        **_config(named, target),
+        "deepspeed.has_no_sync": "def no_sync(" in engine if engine else Unknown("deepspeed is not installed"),
+        "deepspeed.cpu_runs_numactl": bool(starts) and not starts["guard"]
+        if numa
+        else Unknown("deepspeed/utils/numa.py is not there"),
+        "deepspeed.trainer_enters_no_sync": _enters_no_sync(trainer)
+        if trainer
+        else Unknown("transformers is not installed"),
+    }
+
+
+def _source(root: Path | None, name: str) -> str | None:
+    try:
+        return (root / name).read_text(encoding="utf-8") if root else None
+    except OSError:
+        return None
+
+
+def _enters_no_sync(trainer: str) -> bool:
+    """True when the training loop enters `accelerator.no_sync` for DeepSpeed too (mended by transformers PR 35157)."""
+    return "self.accelerator.accumulate(model)" in trainer or (".no_sync" in trainer and not _GUARDED.search(trainer))
+
+
+def _config(named: Any, target: Target) -> dict[str, Any]:
+    if isinstance(named, dict):
+        return {"deepspeed.config_path": "(in the recipe)", "deepspeed.config": named, "deepspeed.config_error": None}
+    path = target.workdir / str(named)
+    shown = target.shown(path)
+    broken = {"deepspeed.config_path": shown, "deepspeed.config": Unknown(f"{shown} cannot be read")}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {**broken, "deepspeed.config_error": {"kind": "missing", "what": f"{shown} does not exist"}}
+    except json.JSONDecodeError as error:
+        what = f"{shown}:{error.lineno} is not valid JSON ({error.msg})"
+        return {**broken, "deepspeed.config_error": {"kind": "syntax", "what": what, "line": error.lineno}}
+    except (OSError, UnicodeDecodeError) as error:
+        return {**broken, "deepspeed.config_error": {"kind": "unreadable", "what": f"{shown} cannot be read ({error})"}}
+    if not isinstance(config, dict):
+        return {**broken, "deepspeed.config_error": {"kind": "shape", "what": f"{shown} holds no JSON object"}}
+    return {"deepspeed.config_path": shown, "deepspeed.config": config, "deepspeed.config_error": None}
+
+
+def _found(cause: str, what: str, where: str, **details: Any) -> Finding:
+    return Finding(cause, (Evidence(what, where),), source=f"probe:{ID}", details=details)
+
+
+def stage(facts: Facts) -> int:
+    """The ZeRO stage of the JSON; 0 when it has none."""
+    zero = facts["deepspeed.config"].get("zero_optimization", {})
+    value = zero.get("stage", 0) if isinstance(zero, dict) else 0
+    return value if isinstance(value, int) else 0
+
+
+def _accumulation(facts: Facts) -> int:
+    value = facts["recipe.values"].get("gradient_accumulation_steps", 1)
+    return value if isinstance(value, int) else 1
+
+
+def not_installed(facts: Facts) -> Iterator[Finding]:
+    path = facts["deepspeed.config_path"]
+    if path is not None and "deepspeed" not in facts["packages.versions"]:
+        what = "the recipe names a DeepSpeed configuration and deepspeed is not installed in the target"
+        yield _found("ds-not-installed", what, _where(facts, "deepspeed"), requirement="deepspeed==0.15.4")
+
+
+def config_unusable(facts: Facts) -> Iterator[Finding]:
+    error = facts["deepspeed.config_error"]
+    if error and error["kind"] == "missing":
+        yield _found(
+            "ds-config-missing", error["what"], _where(facts, "deepspeed"), file=facts["deepspeed.config_path"]
+        )
+    elif error:
+        yield _found(
+            "ds-config-invalid", error["what"], facts["deepspeed.config_path"], file=facts["deepspeed.config_path"]
+        )
+
+
+def no_sync(facts: Facts) -> Iterator[Finding]:
+    """More than one process, accumulation above 1, ZeRO on: DeepSpeed's no_sync asserts on the first step."""
+    if facts["deepspeed.config_path"] is None or stage(facts) == 0 or _accumulation(facts) <= 1:
+        return
+    world_size = facts["launch.world_size"]
+    if world_size <= 1 or not facts["deepspeed.has_no_sync"] or not facts["deepspeed.trainer_enters_no_sync"]:
+        return
+    deepspeed, transformers = version_of(facts, "deepspeed"), version_of(facts, "transformers")
+    what = (
+        f"deepspeed {deepspeed} has no_sync and transformers {transformers} enters it: ZeRO stage {stage(facts)}, "
+        f"gradient_accumulation_steps {_accumulation(facts)}, {world_size} processes"
+    )
+    micro_batch = facts["recipe.values"].get("per_device_train_batch_size", 8)
+    yield _found(
+        "ds-no-sync-zero",
+        what,
+        _where(facts, "gradient_accumulation_steps"),
+        stage=stage(facts),
+        on_cpu=facts.get("gpu.count") == 0,
+        cpu_without_numactl=_on_cpu_without_numactl(facts),
+        nproc=facts["launch.nproc"],
+        global_batch=micro_batch * _accumulation(facts) * world_size,
+        global_batch_without_accumulation=micro_batch * world_size,
+    )
+
+
+def numactl(facts: Facts) -> Iterator[Finding]:
+    """DeepSpeed before 0.16 counts CPU devices with the program numactl, unless LOCAL_SIZE tells it."""
+    if facts["deepspeed.config_path"] is None or not facts["deepspeed.cpu_runs_numactl"]:
+        return
+    if _on_cpu_without_numactl(facts) and "LOCAL_SIZE" not in facts["launch.environ"]:
+        what = (
+            f"deepspeed {version_of(facts, 'deepspeed')} runs numactl on a machine without GPU, and it is not installed"
+        )
+        yield _found("env-numactl-missing", what, "numactl", nproc=facts["launch.nproc"])
+
+
+def _on_cpu_without_numactl(facts: Facts) -> bool:
+    return facts.get("gpu.count") == 0 and facts.get("tools.numactl") is None
+
+
+def cpu_world_size(facts: Facts) -> Iterator[Finding]:
+    """`use_cpu` with DeepSpeed: its communication is never set up, so it counts a world of one and refuses the batch."""
+    if facts["deepspeed.config_path"] is None or not facts["recipe.values"].get("use_cpu"):
+        return
+    if facts["launch.world_size"] > 1:
+        what = f"use_cpu: true with DeepSpeed and {facts['launch.world_size']} processes: it counts a world size of 1"
+        yield _found("ds-batch-world-size-one", what, _where(facts, "use_cpu"), use_cpu=True)
+
+
+def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
+    """train_batch_size must be micro batch × accumulation × world size; "auto" leaves it to the Trainer."""
+    config = facts["deepspeed.config"]
+    if config is None:
+        return
+    names = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+    total, micro, accumulation = (config.get(name) for name in names)
+    if all(isinstance(number, int) for number in (total, micro, accumulation)):
+        expected = micro * accumulation * facts["launch.world_size"]
+        if total != expected:
+            what = (
+                f"train_batch_size {total} is not {micro} × {accumulation} × {facts['launch.world_size']} = {expected}"
+            )
+            yield _found(
+                "ds-batch-size-mismatch", what, facts["deepspeed.config_path"], file=facts["deepspeed.config_path"]
+            )
+
+
+def disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
+    """A number in the JSON that the Trainer also sets must be equal or "auto" (transformers' HfTrainerDeepSpeedConfig)."""
+    config, values = facts["deepspeed.config"], facts["recipe.values"]
+    if config is None:
+        return
+    for in_json, in_recipe, default in _SET_BY_BOTH:
+        written: Any = config
+        for part in in_json.split("."):
+            written = written.get(part) if isinstance(written, dict) else None
+        wanted = values.get(in_recipe, default)
+        if written is None or written == "auto" or isinstance(wanted, str) or _same(written, wanted):
+            continue
+        what = f"{in_json} is {written!r} in the JSON and {in_recipe} is {wanted!r} in the recipe"
+        details = {"file": facts["deepspeed.config_path"], "key": in_json}
+        yield _found("ds-config-hf-mismatch", what, facts["deepspeed.config_path"], **details)
+
+
+# JSON path, recipe key, the Trainer's default (https://huggingface.co/docs/transformers/deepspeed, "auto" values).
+_SET_BY_BOTH: tuple[tuple[str, str, Any], ...] = (
+    ("train_micro_batch_size_per_gpu", "per_device_train_batch_size", 8),
+    ("gradient_accumulation_steps", "gradient_accumulation_steps", 1),
+    ("gradient_clipping", "max_grad_norm", 1.0),
+    ("optimizer.params.lr", "learning_rate", 5e-5),
+    ("bf16.enabled", "bf16", False),
+    ("fp16.enabled", "fp16", False),
+)  # fmt: skip
+
+
+def _same(written: Any, wanted: Any) -> bool:
+    if isinstance(written, str):
+        return False  # "8" in quotes is not 8 there
+    return written == wanted or (isinstance(written, float) and abs(written - wanted) < 1e-12)
+
+
+def _where(facts: Facts, key: str) -> str:
+    line = facts["recipe.lines"].get(key)
+    return f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
+
+
+JUDGEMENTS = (
+    not_installed, config_unusable, no_sync, numactl, cpu_world_size, batch_arithmetic, disagrees_with_recipe,
+)  # fmt: skip

@@ -1,0 +1,115 @@
+"""The launch: how many processes where, as llamafactory-cli reads it from the environment."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from doctor import redact
+from doctor.facts import Facts, Unknown
+from doctor.findings import Evidence, Finding, Severity
+from doctor.target import Target
+
+ID = "launch"
+AFTER: tuple[str, ...] = ("gpu",)
+
+DEFAULTS = {
+    "FORCE_TORCHRUN": "1", "NNODES": "1", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29501",
+}  # fmt: skip
+# Variables that change what a launch does; their values are recorded, redacted.
+_RECORDED = {
+    *DEFAULTS, "NPROC_PER_NODE", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "USE_RAY", "DISABLE_VERSION_CHECK",
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "OMP_NUM_THREADS", "WANDB_MODE",
+    "WANDB_DISABLED", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "USE_MODELSCOPE_HUB",
+}  # fmt: skip
+_RECORDED_PREFIXES = ("NCCL_", "TORCH_", "PYTORCH_", "DS_", "GLOO_", "SLURM_")
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    environ = target.environ
+    numbers = {name: _number(environ.get(name, DEFAULTS[name])) for name in ("NNODES", "NODE_RANK", "MASTER_PORT")}
+    gpus = facts.get("gpu.count")
+    given = environ.get("NPROC_PER_NODE")
+    nproc: Any = _number(given) if given else max(1, gpus) if gpus is not None else Unknown("the GPU count is unknown")
+    recorded = {
+        name: redact.text(f"{name}={value}").partition("=")[2]
+        for name, value in sorted(environ.items())
+        if name in _RECORDED or name.startswith(_RECORDED_PREFIXES)
+    }
+    addr = environ.get("MASTER_ADDR", DEFAULTS["MASTER_ADDR"])
+    port = numbers["MASTER_PORT"]
+    known = isinstance(nproc, int) and isinstance(numbers["NNODES"], int)
+    return {
+        "launch.nproc": nproc,
+        "launch.nproc_given": given is not None,
+        "launch.nnodes": numbers["NNODES"],
+        "launch.node_rank": numbers["NODE_RANK"],
+        "launch.master_addr": addr,
+        "launch.master_port": port,
+        "launch.force_torchrun": environ.get("FORCE_TORCHRUN", DEFAULTS["FORCE_TORCHRUN"]).lower() in ("1", "true"),
+        "launch.world_size": nproc * numbers["NNODES"] if known else Unknown("NNODES or NPROC_PER_NODE is unknown"),
+        "launch.environ": recorded,
+        **_port(numbers["NODE_RANK"], port),
+    }
+
+
+def _number(text: str | None) -> Any:
+    try:
+        return int(text or "")
+    except ValueError:
+        return Unknown(f"{text!r} is not a number")
+
+
+def _port(node_rank: Any, port: Any) -> dict[str, Any]:
+    """Whether rank 0 can listen on the port: bound and closed again at once. Other nodes only connect."""
+    if not isinstance(port, int) or node_rank != 0:
+        return {"launch.port_busy": None, "launch.free_port": None}
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+            return {"launch.port_busy": False, "launch.free_port": None}
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "errno", None)
+            why = "in use" if reason == errno.EADDRINUSE else "not permitted" if reason == errno.EACCES else str(error)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
+        free.bind(("", 0))
+        return {"launch.port_busy": why, "launch.free_port": free.getsockname()[1]}
+
+
+def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
+    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
+
+
+def port_in_use(facts: Facts) -> Iterator[Finding]:
+    if facts["launch.port_busy"]:
+        what = f"port {facts['launch.master_port']} cannot be listened on: {facts['launch.port_busy']}"
+        yield _found("launch-port-in-use", what, "MASTER_PORT", free_port=facts["launch.free_port"])
+
+
+def renamed_variables(facts: Facts) -> Iterator[Finding]:
+    """RANK instead of NODE_RANK with several nodes: nodes started by the settings of 0.8.3 never meet."""
+    environ = facts["launch.environ"]
+    if facts["launch.nnodes"] > 1 and "RANK" in environ and "NODE_RANK" not in environ:
+        what = f"NNODES={facts['launch.nnodes']} and RANK={environ['RANK']}, but NODE_RANK is not set: every node is rank 0"
+        yield _found("launch-env-var-renamed", what, "RANK", node_rank=environ["RANK"])
+
+
+def master_addr(facts: Facts) -> Iterator[Finding]:
+    """Several nodes cannot meet at the loopback address."""
+    addr = facts["launch.master_addr"]
+    if facts["launch.nnodes"] > 1 and (addr == "localhost" or addr.startswith("127.") or addr == "::1"):
+        yield _found("launch-master-addr", f"NNODES={facts['launch.nnodes']} with MASTER_ADDR={addr}", "MASTER_ADDR")
+
+
+def processes_against_gpus(facts: Facts) -> Iterator[Finding]:
+    """More processes than GPUs: two ranks share one card, which NCCL refuses."""
+    gpus, nproc = facts["gpu.count"], facts["launch.nproc"]
+    if 0 < gpus < nproc:
+        what = f"NPROC_PER_NODE={nproc}, {gpus} visible GPU{'s' if gpus > 1 else ''}"
+        yield _found("launch-nproc-mismatch", what, "NPROC_PER_NODE", gpus=gpus, nproc=nproc)
+
+
+JUDGEMENTS = (port_in_use, renamed_variables, master_addr, processes_against_gpus)

@@ -1,0 +1,278 @@
+"""Packages of the target: what is installed, what needs what, and which pairs cannot live together.
+
+Everything is read from files (`*.dist-info`, `version.py`, a header that pyarrow ships); nothing is imported, so a
+package that dies at import is seen all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from packaging.markers import InvalidMarker, UndefinedEnvironmentName, default_environment
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding, Severity
+from doctor.recipe.source_tree import source_url
+from doctor.target import Target
+
+ID = "packages"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+
+_METADATA_HEAD = 65536  # bytes; Requires-Dist stands in the header, before the long description
+_BUILD = re.compile(r"^__version__\s*=\s*['\"]([^'\"]+)", re.M)
+_CUDA = re.compile(r"^cuda(?::[^=]*)?\s*=\s*['\"]([\d.]+)['\"]", re.M)
+_NUMPY_TARGET = re.compile(r"^#define\s+NPY_TARGET_VERSION\s+NPY_(\d+)_", re.M)
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    versions: dict[str, str] = {}
+    requires: dict[str, list[str]] = {}
+    sources: dict[str, str] = {}
+    duplicates: dict[str, list[str]] = {}
+    remains: list[str] = []
+    for site in target.site:
+        for entry in _entries(site):
+            if entry.name.startswith("~"):
+                remains.append(str(entry))
+            if entry.suffix != ".dist-info" or "-" not in entry.stem:
+                continue
+            raw_name, _, version = entry.stem.rpartition("-")
+            name = canonicalize_name(raw_name)
+            if name in versions:  # an earlier site directory, or an earlier distribution, wins at import
+                if (target.site[0] == site or versions[name] != version) and entry.parent == site:
+                    duplicates.setdefault(name, [versions[name]]).append(version)
+                continue
+            versions[name] = version
+            requires[name] = _requires(entry)
+            if url := source_url(entry):
+                sources[name] = url
+    return {
+        "python.version": target.version,
+        "python.prefix": str(target.prefix),
+        "python.executable": str(target.python),
+        "python.chosen_because": target.chosen_because,
+        "packages.versions": dict(sorted(versions.items())),
+        "packages.requires": {name: needs for name, needs in sorted(requires.items()) if needs},
+        "packages.sources": sources,
+        "packages.duplicates": {n: v for n, v in duplicates.items() if len(set(v)) > 1},
+        "packages.remains": remains,
+        "packages.cuda_builds": _cuda_builds(target.site),
+        "packages.pyarrow_numpy_major": _pyarrow_numpy_major(target.site),
+    }
+
+
+def _entries(site: Path) -> list[Path]:
+    try:
+        return sorted(site.iterdir())
+    except OSError:
+        return []
+
+
+def _requires(dist_info: Path) -> list[str]:
+    try:
+        with (dist_info / "METADATA").open("rb") as file:
+            head = file.read(_METADATA_HEAD).decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    header = head.replace("\r\n", "\n").partition("\n\n")[0]
+    return [line[14:].strip() for line in header.splitlines() if line.startswith("Requires-Dist:")]
+
+
+def _cuda_builds(site: tuple[Path, ...]) -> dict[str, str | None]:
+    """`{"torch": "13.2", "torchaudio": "13.0"}`: the CUDA each was compiled for, None for a CPU build."""
+    builds: dict[str, str | None] = {}
+    for name in ("torch", "torchvision", "torchaudio"):
+        text = _first_text(site, f"{name}/version.py")
+        if text is None:
+            continue
+        local = _BUILD.search(text)
+        tag = re.search(r"\+cu(\d+)(\d)$", local[1]) if local else None
+        said = _CUDA.search(text)
+        builds[name] = said[1] if said else f"{tag[1]}.{tag[2]}" if tag else None
+    return builds
+
+
+def _pyarrow_numpy_major(site: tuple[Path, ...]) -> int | None:
+    """The NumPy major that pyarrow was compiled to need, from the header that it ships; None when it does not say."""
+    text = _first_text(site, "pyarrow/include/arrow/python/numpy_interop.h")
+    found = _NUMPY_TARGET.search(text) if text else None
+    return int(found[1]) if found else None
+
+
+def _first_text(site: tuple[Path, ...], name: str) -> str | None:
+    for folder in site:
+        try:
+            return (folder / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+    return None
+
+
+def version_of(facts: Facts, name: str) -> Version | None:
+    """An installed version as PEP 440 sees it, or None."""
+    try:
+        return Version(facts["packages.versions"][name])
+    except (KeyError, InvalidVersion):
+        return None
+
+
+def _found(cause: str, what: str, where: str, **details: Any) -> Finding:
+    severity = details.pop("severity", None)
+    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
+
+
+def numpy_abi(facts: Facts) -> Iterator[Finding]:
+    """Compiled packages that cannot load with the installed NumPy."""
+    numpy = version_of(facts, "numpy")
+    if not numpy:
+        return
+    pyarrow = version_of(facts, "pyarrow")
+    if pyarrow and numpy.major < 2 and (facts["packages.pyarrow_numpy_major"] or 1) >= 2:
+        what = f"pyarrow {pyarrow} is compiled for NumPy 2 and refuses numpy {numpy}; its metadata does not say so"
+        yield _found("pkg-numpy-abi", what, "pyarrow", package="pyarrow", numpy=str(numpy), pyarrow_too_new=True)
+    for name, first in _FIRST_FOR_NUMPY_2.items():
+        version = version_of(facts, name)
+        if version and numpy.major >= 2 and version < Version(first):
+            what = f"{name} {version} was compiled for NumPy 1.x and cannot run with numpy {numpy} (first that can: {first})"
+            yield _found("pkg-numpy-abi", what, name, package=name, numpy=str(numpy), numpy_too_new=True)
+
+
+# First releases built against NumPy 2, from each project's release notes (https://github.com/numpy/numpy/issues/26191).
+_FIRST_FOR_NUMPY_2 = {
+    "torch": "2.3.0",
+    "pyarrow": "16.0.0",
+    "pandas": "2.2.2",
+    "scipy": "1.13.0",
+    "scikit-learn": "1.4.2",
+}
+
+
+def cuda_pairs(facts: Facts) -> Iterator[Finding]:
+    """torch, torchvision and torchaudio compiled for different CUDA versions: the import of the latter dies."""
+    builds = facts["packages.cuda_builds"]
+    torch_cuda, torch = builds.get("torch"), version_of(facts, "torch")
+    for name in ("torchaudio", "torchvision"):
+        cuda, version = builds.get(name), version_of(facts, name)
+        if not (torch and torch_cuda and cuda and version) or cuda == torch_cuda:
+            continue
+        what = f"torch {torch} is compiled for CUDA {torch_cuda}, {name} {version} for CUDA {cuda}"
+        yield _found("pkg-torch-torchvision-mismatch", what, name, **_matching_torch(facts))
+
+
+def _matching_torch(facts: Facts) -> dict[str, str]:
+    """Details: the newest set whose three parts exist. torchaudio's releases follow torch's minor; it is the youngest
+    that bounds the set, and torchvision's minor is torch's plus 15 (README of torchvision, table of versions)."""
+    audio, torch = version_of(facts, "torchaudio"), version_of(facts, "torch")
+    if not torch or torch.major != 2:
+        return {}
+    minor = min(audio.minor, torch.minor) if audio and audio.major == 2 else torch.minor
+    return {
+        "torch_version": f"2.{minor}.0",
+        "torchvision_version": f"0.{minor + 15}.0",
+        "torchaudio_version": f"2.{minor}.0",
+    }
+
+
+def out_of_range(facts: Facts) -> Iterator[Finding]:
+    """What LLaMA-Factory's own check at start refuses. DISABLE_VERSION_CHECK silences it: then it is a warning."""
+    disabled = facts.get("launch.environ", {}).get("DISABLE_VERSION_CHECK", "0").lower() in ("1", "true")
+    for name, specifier in facts["llamafactory.required"].items():
+        version = version_of(facts, canonicalize_name(name))
+        if version and not SpecifierSet(specifier).contains(version, prereleases=True):
+            what = f"{name} {version} is installed, LLaMA-Factory {facts['llamafactory.version']} accepts {specifier}"
+            yield _found(
+                "pkg-version-out-of-range",
+                what,
+                name,
+                severity=Severity.WARNING if disabled else None,
+                package=name,
+                requirement=f"{name}{specifier}",
+            )
+
+
+def missing(facts: Facts) -> Iterator[Finding]:
+    """Packages that the training needs and that are not there, the declared ones first."""
+    installed = facts["packages.versions"]
+    environment = _environment(facts)
+    reached: set[str] = set()
+    pending = [name for name in ("llamafactory", "deepspeed") if name in installed]
+    while pending:
+        name = pending.pop()
+        for need in facts["packages.requires"].get(name, ()):
+            requirement = _applies(need, environment)
+            if requirement is None:
+                continue
+            needed = canonicalize_name(requirement.name)
+            if needed not in installed:
+                what = f"{needed} is required by {name} and not installed"
+                yield _found("pkg-missing", what, name, package=needed, requirement=_plain(requirement))
+            elif needed not in reached:
+                reached.add(needed)
+                pending.append(needed)
+
+
+def setuptools_missing(facts: Facts) -> Iterator[Finding]:
+    """torch.utils.cpp_extension imports setuptools, which nothing declares on Python < 3.12 and uv venvs lack."""
+    installed = facts["packages.versions"]
+    if "setuptools" in installed or "torch" not in installed or "deepspeed" not in installed:
+        return
+    if facts["deepspeed.config_path"] is not None:
+        what = "setuptools is not installed; DeepSpeed builds its ops with torch.utils.cpp_extension, which imports it"
+        yield _found("pkg-missing", what, "setuptools", package="setuptools", requirement="setuptools<81")
+
+
+def too_old_or_new(facts: Facts) -> Iterator[Finding]:
+    """Declared requirements that the installed versions do not meet (what `pip check` says), as information."""
+    installed, environment = facts["packages.versions"], _environment(facts)
+    enforced = {canonicalize_name(name) for name in facts.get("llamafactory.required", {})}
+    for name, needs in facts["packages.requires"].items():
+        for need in needs:
+            requirement = _applies(need, environment)
+            if requirement is None:
+                continue
+            needed = canonicalize_name(requirement.name)
+            version = version_of(facts, needed)
+            if not version or requirement.specifier.contains(version, prereleases=True):
+                continue
+            if name == "llamafactory" and needed in enforced:
+                continue  # LLaMA-Factory's own check speaks with more weight
+            what = f"{name} {installed[name]} wants {_plain(requirement)}, installed is {version}"
+            yield _found("pkg-conflict", what, needed, package=needed, requirement=_plain(requirement))
+
+
+def duplicates(facts: Facts) -> Iterator[Finding]:
+    """Two distributions of one name: files of both are mixed, which version runs is chance."""
+    for name, versions in facts["packages.duplicates"].items():
+        what = f"{name} is recorded in the versions {', '.join(versions)} at once"
+        yield _found("pkg-broken-install", what, name, package=name, version=versions[-1])
+
+
+def _environment(facts: Facts) -> dict[str, str]:
+    full = facts["python.version"]
+    described = {key: str(value) for key, value in default_environment().items()}
+    return {**described, "python_version": ".".join(full.split(".")[:2]), "python_full_version": full, "extra": ""}
+
+
+def _applies(need: str, environment: dict[str, str]) -> Requirement | None:
+    """The requirement when its marker holds in the target and it is of no extra; None otherwise or when unreadable."""
+    if "extra ==" in need or "extra==" in need:
+        return None
+    try:
+        requirement = Requirement(need)
+        return requirement if requirement.marker is None or requirement.marker.evaluate(environment) else None
+    except (InvalidRequirement, InvalidMarker, UndefinedEnvironmentName):
+        return None
+
+
+def _plain(requirement: Requirement) -> str:
+    return f"{requirement.name}{requirement.specifier}"
+
+
+JUDGEMENTS = (numpy_abi, cuda_pairs, out_of_range, missing, setuptools_missing, too_old_or_new, duplicates)

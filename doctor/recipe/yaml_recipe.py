@@ -1,0 +1,107 @@
+"""Reads a training recipe as LLaMA-Factory does: PyYAML, YAML 1.1, so that `1e-5` stays the string it will be there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor.errors import BadInput
+
+LARGEST = 4 << 20  # bytes; a recipe is a page of text, anything larger is another file by mistake
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """`values` as YAML gives them, `lines` the 1-based line of each top-level key, `repeated` keys given twice."""
+
+    values: dict[str, Any]
+    lines: dict[str, int]
+    repeated: dict[str, int] = {}
+
+
+def read(path: Path, shown: str) -> Recipe:
+    """Parse the file. Raises BadInput with one sentence naming the file as `shown` and, where there is one, the line."""
+    return parse(_text(path, shown), shown)
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        raw = path.read_bytes() if path.stat().st_size <= LARGEST else None
+    except FileNotFoundError:
+        raise BadInput(f"The recipe {shown} does not exist; name it, or stand in the folder that holds it.") from None
+    except IsADirectoryError:
+        raise BadInput(f"The recipe {shown} is a directory; name the YAML file in it.") from None
+    except PermissionError:
+        raise BadInput(f"The recipe {shown} may not be read (permission denied); make it readable.") from None
+    except OSError as error:
+        raise BadInput(f"The recipe {shown} cannot be read ({error.strerror}).") from None
+    if raw is None:
+        raise BadInput(f"{shown} is larger than a recipe can be ({LARGEST >> 20} MiB); name the training YAML.")
+    if b"\0" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput(f"{shown} is a binary file, not a recipe; name the training YAML.")
+    try:
+        return raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise BadInput(f"{shown}:{line} is not UTF-8 text; save the recipe as UTF-8.") from None
+
+
+def parse(text: str, shown: str) -> Recipe:
+    """Parse a recipe's text; `shown` names it in errors."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = yaml.compose(text, Loader=loader)
+        values = yaml.load(text, Loader=loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        tab = (
+            "\t" in (text.splitlines() or [""])[min(line, text.count("\n") + 1) - 1] and "; a tab stands there"
+        ) or ""
+        raise BadInput(f"{shown}:{line} is not valid YAML ({error.problem}{tab}); correct that line.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadInput(f"{shown} is not valid YAML ({' '.join(str(error).split())}); correct it.") from None
+    if root is None or values is None:
+        raise BadInput(f"The recipe {shown} is empty; copy one from examples/train_full and edit it.")
+    if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
+        kind = {"list": "a list", "str": "plain text"}.get(type(values).__name__, f"a {type(values).__name__}")
+        raise BadInput(f"The recipe {shown} holds {kind}, not `key: value` lines; write it as a mapping.")
+    lines: dict[str, int] = {}
+    repeated: dict[str, int] = {}
+    for key, _ in root.value:
+        name = str(key.value)
+        if name in lines:
+            repeated[name] = key.start_mark.line + 1
+        lines[name] = key.start_mark.line + 1
+    return Recipe({str(key): _plain(value) for key, value in values.items()}, lines, repeated)
+
+
+def _plain(value: Any) -> Any:
+    """YAML's dates, sets and bytes as JSON can hold them, so that facts stay JSON-able."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else str(value)
+    return str(value)
+
+
+def parse_overrides(overrides: dict[str, str]) -> dict[str, Any]:
+    """Values of KEY=VALUE arguments, read as a YAML value would be: `cutoff_len=512` is a number, `bf16=false` a bool."""
+    if not overrides:
+        return {}
+    import yaml
+
+    values = {}
+    for key, text in overrides.items():
+        try:
+            values[key] = _plain(yaml.safe_load(text))
+        except yaml.YAMLError:
+            values[key] = text
+    return values
