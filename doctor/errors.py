@@ -1,7 +1,11 @@
-"""What the doctor cannot work with: one sentence that says what, where and what to do (exit code 2)."""
+"""Why a command ends without doing its work: one sentence that says what, where and what to do."""
 
 from __future__ import annotations
 
 
 class BadInput(Exception):
     """Unusable input. The message is one sentence for the user; the command ends with exit code 2, nothing changed."""
+
+
+class Refused(Exception):
+    """The command could run and must not: a gate, a lock, no consent (exit code 4). The message is one sentence."""

@@ -1,0 +1,188 @@
+"""The commands: parse, call, render. No logic lives here, and each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from doctor import __version__
+from doctor.errors import BadInput, Refused
+from doctor.exit_codes import ExitCode
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what is examined."""
+    for option in (
+        click.option("--workdir", metavar="DIR", help="Where training starts; the current directory by default."),
+        click.option("--python", metavar="PATH", help="The interpreter that trains."),
+        click.option("--env", metavar="NAME", help="The conda environment or venv that trains."),
+        click.option("--offline", is_flag=True, help="Ask nothing of the network."),
+    ):
+        command = option(command)
+    return click.argument("recipe", required=False)(command)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say how the result is shown."""
+    for option in (
+        click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
+        click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of texts; the locale's by default."),
+    ):
+        command = option(command)
+    return command
+
+
+def _ids(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="skyt1-doctor")
+def cli() -> None:
+    """Environment doctor for fine-tuning with LLaMA-Factory and DeepSpeed.
+
+    check says what will go wrong, fix mends it and can take it back, train launches and watches the run,
+    diagnose names the cause of a failed one.
+    """
+
+
+@cli.command()
+@target_options
+@output_options
+@click.option("--deep", is_flag=True, help="Also run what needs the target itself (slower).")
+@click.option("--from", "captured", metavar="FACTS", help="Judge captured facts instead of this machine.")
+@click.option("--save-facts", metavar="FILE", help="Write the facts, redacted, for --from elsewhere.")
+@click.option("--only", callback=_ids, metavar="ID,..", help="Only these causes or probes.")
+@click.option("--skip", callback=_ids, metavar="ID,..", help="Not these causes or probes.")
+@click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
+@click.option("--why", is_flag=True, help="Explain each finding.")
+def check(**options: Any) -> int:
+    """Say what stands between RECIPE and a training run."""
+    from doctor.commands.check import run
+
+    return run(**options)
+
+
+@cli.command()
+@click.argument("logs", nargs=-1, metavar="[LOG ... | -]")
+@output_options
+@click.option("--workdir", metavar="DIR", help="Judge with the facts of the target of this directory.")
+def diagnose(**options: Any) -> int:
+    """Name the cause of a failed run from its log."""
+    from doctor.commands.diagnose import run
+
+    return run(**options)
+
+
+@cli.command()
+@target_options
+@output_options
+@click.option("--apply", "apply_", is_flag=True, help="Apply the plan; without it nothing is changed.")
+@click.option("--yes", is_flag=True, help="Consent to every fix of class review.")
+@click.option("--only", callback=_ids, metavar="CAUSE_OR_FIX,..", help="Only these causes or fixes.")
+@click.option("--model", metavar="PATH", help="The model directory that fixes may name.")
+@click.option("--dataset", metavar="PATH", help="The data file that fixes may register.")
+@click.option("--from-log", metavar="LOG", help="Plan the fixes of the causes that this log shows.")
+@click.option("--undo", metavar="ID|last", help="Take a fix back.")
+@click.option("--dry-run", is_flag=True, help="With --undo: only say what it would do.")
+@click.option("--history", is_flag=True, help="List what was changed.")
+@click.option("--plan", "plan_file", metavar="FILE", help="Apply a saved plan, if the world has not changed since.")
+@click.option("--save-plan", metavar="FILE", help="Write the plan for --plan.")
+@click.option("--force", is_flag=True, help="With --undo: also over files edited since.")
+@click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
+def fix(**options: Any) -> int:
+    """Show the plan that mends what `check` finds; --apply carries it out."""
+    from doctor.commands.fix import run
+
+    return run(**options)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--workdir", metavar="DIR", help="Where training starts; the current directory by default.")
+@click.option("--python", metavar="PATH", help="The interpreter that trains.")
+@click.option("--env", metavar="NAME", help="The conda environment or venv that trains.")
+@click.option("--offline", is_flag=True, help="Ask nothing of the network.")
+@click.option("--force", is_flag=True, help="Start although findings say that it will fail.")
+@click.option("--lang", type=click.Choice(["en", "zh"]))
+@click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
+@click.argument("arguments", nargs=-1, metavar="[RECIPE] [-- KEY=VALUE ...]")
+def train(**options: Any) -> int:
+    """Pass the gate, launch `llamafactory-cli train`, keep its log, diagnose it if it fails."""
+    from doctor.commands.train import run
+
+    return run(**options)
+
+
+@cli.command()
+@click.argument("cause")
+@output_options
+def explain(**options: Any) -> int:
+    """Explain one CAUSE: why, in which versions, what heals it and what does not."""
+    from doctor.commands.knowledge import explain as run
+
+    return run(**options)
+
+
+@cli.command()
+@click.argument("text", required=False)
+@output_options
+def causes(**options: Any) -> int:
+    """List the causes that mention TEXT."""
+    from doctor.commands.knowledge import causes as run
+
+    return run(**options)
+
+
+def _fail(message: str, code: ExitCode, arguments: list[str]) -> int:
+    """One sentence on stderr, and the document on stdout where JSON was asked for."""
+    from doctor import redact
+
+    message = redact.text(message)
+    wants_json = "--format=json" in arguments or ("--format" in arguments and "json" in arguments)
+    if wants_json:
+        import json
+
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        document = {"schema_version": 1, "command": command, "version": __version__, "healthy": False, "findings": []}
+        print(
+            json.dumps({**document, "probes": [], "unrecognised": None, "error": message}, ensure_ascii=False, indent=1)
+        )
+    print(f"skyt1-doctor: {message}", file=sys.stderr)
+    return code
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        return cli.main(arguments, prog_name="skyt1-doctor", standalone_mode=False) or ExitCode.OK
+    except BadInput as error:
+        return _fail(str(error), ExitCode.BAD_INPUT, arguments)
+    except Refused as error:
+        return _fail(str(error), ExitCode.REFUSED, arguments)
+    except click.ClickException as error:
+        return _fail(error.format_message(), ExitCode.BAD_INPUT, arguments)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted.", ExitCode.INTERRUPTED, arguments)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+
+
+def main() -> None:
+    """The console script. Leaves at once even when a probe's thread still hangs in a system call."""
+    for stream in (sys.stdout, sys.stderr):  # Chinese text must not die on a terminal that claims ASCII
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if threading.active_count() > 1:
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""One module per command: what the command line asks for, done with the packages below, and rendered."""

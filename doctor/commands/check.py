@@ -1,0 +1,101 @@
+"""`check`: examine the target, or judge captured facts, and say what stands in the way."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from doctor import examine, redact, target
+from doctor.commands.output import print_json
+from doctor.errors import BadInput
+from doctor.exit_codes import ExitCode
+from doctor.facts import Facts
+from doctor.recipe import yaml_recipe
+from doctor.report import document
+from doctor.report.words import language
+
+
+def known_ids(ids: Collection[str]) -> None:
+    """Raises BadInput for an id that is neither a cause nor a probe."""
+    from doctor.probes import all_probes
+    from knowledge_base import load
+
+    known = {*load.paths(), *(probe.ID for probe in all_probes())}
+    for name in ids:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`skyt1-doctor causes` lists them."
+            raise BadInput(f"There is no cause or probe called {name}; {hint}")
+
+
+def examine_target(found: target.Target, budget: float, **choice: Collection[str]) -> examine.Examination:
+    """Examine a target whose recipe can be read; a recipe that cannot be read ends the command before any probe."""
+    yaml_recipe.read(found.recipe, found.shown(found.recipe))
+    return examine.examine(found, budget, **choice)
+
+
+def read_facts(path: str) -> Facts:
+    """Facts from a file of `--save-facts` or from the JSON document of `check`."""
+    try:
+        read = json.loads(Path(path).read_text(encoding="utf-8"))
+        facts = read.get("facts", read)
+        return Facts.from_json(facts)
+    except OSError as error:
+        raise BadInput(f"The facts file {path} cannot be read ({error.strerror}).") from None
+    except (ValueError, AttributeError):
+        raise BadInput(f"{path} holds no facts; write them with `skyt1-doctor check --save-facts FILE`.") from None
+
+
+def write_facts(path: str, facts: Facts) -> None:
+    try:
+        text = json.dumps(redact.document(facts.to_json()), ensure_ascii=False, indent=1)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"The facts cannot be written to {path} ({error.strerror}).") from None
+
+
+def run(
+    *,
+    recipe: str | None,
+    workdir: str | None,
+    python: str | None,
+    env: str | None,
+    offline: bool,
+    deep: bool,
+    captured: str | None,
+    save_facts: str | None,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    budget: float,
+    form: str,
+    lang: str | None,
+    why: bool,
+) -> int:
+    known_ids([*only, *skip])
+    lang = language(lang)
+    shown: dict[str, str] | None = None
+    if captured:
+        result = examine.replay(read_facts(captured), only, skip)
+    else:
+        found = target.find(recipe, workdir, python, env, offline, deep)
+        result = examine_target(found, budget, only=only, skip=skip)
+        shown = {
+            "target": f"{found.python} (Python {found.version}; {found.chosen_because})",
+            "recipe": found.shown(found.recipe),
+        }
+    if save_facts:
+        write_facts(save_facts, result.facts)
+    content: dict[str, Any] = document.examination("check", result, lang, with_facts=form == "json")
+    if form == "json":
+        print_json(content)
+    else:
+        from doctor.report import text
+
+        words = ["skyt1-doctor", "fix", *([recipe] if recipe else [])]
+        text.check(text.console(), content, redact.document(shown), lang, shlex.join(words), why)
+    return ExitCode.OK if content["healthy"] else ExitCode.FINDINGS

@@ -1,0 +1,74 @@
+"""The JSON document of every command: findings joined with what the knowledge base says of their causes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from doctor import __version__, redact
+from doctor.examine import Examination, severity_of
+from doctor.findings import Finding, Severity
+from knowledge_base import load, offers
+from knowledge_base.schema import Proof
+
+SCHEMA_VERSION = 1
+
+
+def envelope(command: str, findings: Iterable[Finding] = (), lang: str = "en", **more: Any) -> dict[str, Any]:
+    """The document of one command. `healthy` is: no finding of severity error."""
+    shown = [describe(finding, lang) for finding in findings]
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "version": __version__,
+        "healthy": not any(finding["severity"] == Severity.ERROR.value for finding in shown),
+        "findings": shown,
+        "probes": [],
+        "unrecognised": None,
+        **more,
+    }
+    return redact.document(document)
+
+
+def examination(command: str, result: Examination, lang: str, with_facts: bool, **more: Any) -> dict[str, Any]:
+    """The document of an examination (`check`, and the base of `fix` and `train`)."""
+    if with_facts:
+        more["facts"] = result.facts.to_json()
+    return envelope(command, result.findings, lang, probes=msgspec.to_builtins(result.probes), **more)
+
+
+def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
+    """One finding in the shape of the contract, texts in `lang`."""
+    cause = load.cause(finding.cause)
+    severity = severity_of(finding)
+    return {
+        "cause": finding.cause,
+        "severity": severity.value,
+        "confidence": round(finding.confidence, 3),
+        "title": offers.title(cause.title, finding.details, lang),
+        "why": cause.why.in_language(lang).strip(),
+        "evidence": [{"what": item.what, "where": item.where} for item in finding.evidence],
+        "source": finding.source,
+        "blocks_training": severity is Severity.ERROR and cause.blocks_training is not False,
+        "rank": finding.rank,
+        "fixes": [
+            {
+                "id": fix.id,
+                "class": fix.class_.value,
+                "title": offers.title(fix.title, finding.details, lang),
+                "verified_on": proofs(fix.verified_on),
+            }
+            for fix in offers.offered(cause, finding.details)
+        ],
+        "does_not_help": [
+            {"id": advice.id, "what": advice.what.in_language(lang), "why": advice.why.in_language(lang).strip()}
+            for advice in cause.does_not_help
+        ],
+    }
+
+
+def proofs(verified_on: tuple[Proof, ...]) -> dict[str, Any]:
+    """`{stack: {"reproduction": …, package: version, …}}`."""
+    return {proof.stack: {"reproduction": proof.reproduction, **proof.versions} for proof in verified_on}

@@ -1,0 +1,125 @@
+"""Text for people: a view of the JSON document, nothing that is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from doctor.report.words import say
+
+_MARK = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never wraps inside words of a path and adds no colour where nobody sees it."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+
+
+def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: bool = False) -> None:
+    """Each finding: mark, cause, title; the evidence; the fixes that apply; what does not help."""
+    for finding in shown:
+        mark, style = _MARK[finding["severity"]]
+        head = Text.assemble((f"{mark} ", style), (finding["cause"], "bold"), "  ", finding["title"])
+        if finding["source"] == "log":
+            head.append(f"  ({say('confidence', lang, value=finding['confidence'])})", style="dim")
+        if finding["rank"] is not None:
+            head.append(f"  [{say('rank', lang, rank=finding['rank'])}]", style="dim")
+        out.print(head)
+        for item in finding["evidence"]:
+            _indented(out, Text.assemble(item["what"], ("  — " + item["where"], "dim")))
+        if why:
+            _indented(out, Text.assemble((say("why", lang) + ": ", "italic"), finding["why"]))
+        for fix in finding["fixes"]:
+            proven = ", ".join(fix["verified_on"])
+            line = Text.assemble(
+                (f"{say('fix', lang)} ({say(fix['class'], lang)}): ", "green"), fix["title"], (f"  {fix['id']}", "dim")
+            )
+            if proven:
+                line.append(f"  ✓ {say('verified_on', lang)} {proven}", style="green")
+            _indented(out, line)
+        for advice in finding["does_not_help"]:
+            _indented(
+                out,
+                Text.assemble(
+                    (say("does_not_help", lang) + ": ", "dim"), (f"{advice['what']} — {advice['why']}", "dim")
+                ),
+            )
+
+
+def _indented(out: Console, line: Text) -> None:
+    out.print(Padding(line, (0, 0, 0, 4), expand=False))
+
+
+def check(
+    out: Console,
+    document: Mapping[str, Any],
+    target: Mapping[str, str] | None,
+    lang: str,
+    command: str,
+    why: bool = False,
+) -> None:
+    """The result of `check`."""
+    for name, value in (target or {}).items():
+        out.print(Text.assemble((f"{say(name, lang)}: ", "dim"), value))
+    if target:
+        out.print()
+    findings(out, document["findings"], lang, why)
+    for probe in document["probes"]:
+        if probe["status"] in ("unknown", "error"):
+            word = say("failed_probe" if probe["status"] == "error" else "unknown", lang)
+            out.print(Text(f"? {probe['id']}: {word}: {probe['reason']}", style="dim"))
+    count = {s: sum(f["severity"] == s for f in document["findings"]) for s in _MARK}
+    if document["findings"]:
+        out.print()
+        out.print(say("summary", lang, errors=count["error"], warnings=count["warning"], notes=count["info"]))
+    if document["healthy"] and not count["warning"]:
+        out.print(Text(say("healthy", lang), style="green"))
+    if count["error"] or count["warning"]:
+        out.print(say("next_fix", lang, command=command))
+
+
+def diagnosis(out: Console, document: Mapping[str, Any], lang: str) -> None:
+    """The result of `diagnose`: the causes, or plainly that none is known."""
+    for note in document.get("notes", ()):
+        out.print(Text(note, style="dim"))
+    if document["findings"]:
+        findings(out, document["findings"], lang, why=True)
+        return
+    unknown = document["unrecognised"]
+    if unknown is None:
+        out.print(say("no_failure", lang))
+        return
+    out.print(Text(say("not_known", lang), style="bold"))
+    rank = f"  [{say('rank', lang, rank=unknown['rank'])}]" if unknown.get("rank") is not None else ""
+    _indented(out, Text(f"{unknown['exception']}: {unknown['message']}{rank}"))
+    for line in str(unknown.get("excerpt", "")).splitlines():
+        _indented(out, Text(line, style="dim"))
+    if unknown.get("search"):
+        out.print(f"{say('search_for', lang)}: {unknown['search']}")
+
+
+def cause(out: Console, entry: Mapping[str, Any], lang: str) -> None:
+    """One cause as `explain` prints it."""
+    mark, style = _MARK[entry["severity"]]
+    out.print(Text.assemble((f"{mark} ", style), (entry["cause"], "bold"), "  ", entry["title"]))
+    out.print(Padding(Text(entry["why"]), (1, 0, 1, 4), expand=False))
+    if entry["affected"]:
+        affected = ", ".join(f"{name} {specifier}" for name, specifier in entry["affected"].items())
+        _indented(out, Text(f"{say('affected', lang)}: {affected}"))
+    findings_like = {**entry, "evidence": [], "rank": None, "source": "knowledge base"}
+    for fix in findings_like["fixes"]:
+        line = Text.assemble(
+            (f"{say('fix', lang)} ({say(fix['class'], lang)}): ", "green"), fix["title"], (f"  {fix['id']}", "dim")
+        )
+        if fix["verified_on"]:
+            line.append(f"  ✓ {say('verified_on', lang)} {', '.join(fix['verified_on'])}", style="green")
+        _indented(out, line)
+    for advice in entry["does_not_help"]:
+        _indented(out, Text(f"{say('does_not_help', lang)}: {advice['what']} — {advice['why']}", style="dim"))
+    _indented(out, Text(f"{say('references', lang)}:"))
+    for link in entry["references"]:
+        _indented(out, Text(f"  {link}", style="blue"))

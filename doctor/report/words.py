@@ -1,0 +1,77 @@
+"""The doctor's own words in both languages; what is said of a cause comes from the knowledge base."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+LANGUAGES = ("en", "zh")
+
+_WORDS = {
+    "target": ("target", "目标环境"),
+    "recipe": ("recipe", "配方"),
+    "error": ("error", "错误"),
+    "warning": ("warning", "警告"),
+    "info": ("note", "提示"),
+    "healthy": ("Nothing stands between this recipe and a training run.", "未发现会妨碍这次训练的问题。"),
+    "fix": ("fix", "修复"),
+    "manual": ("by hand", "手动"),
+    "safe": ("safe", "安全"),
+    "review": ("review", "需确认"),
+    "needs-argument": ("needs an argument", "需要参数"),
+    "does_not_help": ("does not help", "无效的做法"),
+    "verified_on": ("verified on", "已在此验证"),
+    "blocks": ("blocks training", "会中断训练"),
+    "unknown": ("could not look", "无法检查"),
+    "failed_probe": ("probe failed", "探测出错"),
+    "summary": (
+        "{errors} errors, {warnings} warnings, {notes} notes",
+        "{errors} 个错误，{warnings} 个警告，{notes} 个提示",
+    ),
+    "next_fix": ("See the plan with: {command}", "查看修复计划：{command}"),
+    "why": ("why", "原因"),
+    "rank": ("rank {rank}", "rank {rank}"),
+    "confidence": ("confidence {value}", "置信度 {value}"),
+    "no_failure": ("No failure is visible in this log.", "日志中看不到失败。"),
+    "not_known": ("A failure was seen, its cause is not known.", "看到了失败，但原因未知。"),
+    "search_for": ("words to search for", "可搜索的关键词"),
+    "references": ("references", "参考"),
+    "affected": ("affected versions", "受影响的版本"),
+    "no_match": ("No cause mentions {text}.", "没有条目提到 {text}。"),
+    "plan": ("plan", "计划"),
+    "nothing_to_do": ("Nothing to do.", "无需处理。"),
+    "dry_run": ("Nothing was changed. Apply it with: {command}", "尚未做任何改动。应用：{command}"),
+    "say_first": ("Say first", "请先指定"),
+    "other_fixes": ("or", "或"),
+    "apply_ask": ("Apply this plan?", "应用此计划？"),
+    "refused_consent": ("Nothing was changed: no consent was given.", "未做任何改动：未获同意。"),
+    "journal": ("journal", "变更日志"),
+    "undo_with": ("Take it back with: {command}", "撤销：{command}"),
+    "gate": (
+        "Training is not started: {count} findings would stop it (start anyway with --force).",
+        "未启动训练：有 {count} 个问题会使它失败（可用 --force 强行启动）。",
+    ),
+    "forced": (
+        "Started with --force although {count} findings say that it will fail.",
+        "已用 --force 启动，尽管有 {count} 个问题。",
+    ),
+    "launching": ("launching", "启动"),
+    "run_directory": ("run directory", "运行目录"),
+    "trained": ("Training ended well after {minutes} min.", "训练顺利结束，用时 {minutes} 分钟。"),
+    "failed_with": ("Training failed with exit code {code}.", "训练失败，退出码 {code}。"),
+    "mend_with": ("Mend it with: {command}", "修复：{command}"),
+    "interrupted": ("Interrupted.", "已中断。"),
+}
+
+
+def say(word: str, lang: str, **values: object) -> str:
+    """One of the doctor's words in `lang`, its values filled in."""
+    return _WORDS[word][LANGUAGES.index(lang)].format(**values)
+
+
+def language(asked: str | None, environ: Mapping[str, str] = os.environ) -> str:
+    """The language of --lang, else of the locale: zh for Chinese ones, en for all others."""
+    if asked:
+        return asked
+    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
