@@ -158,6 +158,24 @@ def _fail(message: str, code: ExitCode, arguments: list[str]) -> int:
     return code
 
 
+def _kept_traceback(error: Exception) -> str:
+    """Say that the doctor itself failed and where the traceback was kept, masked, for a report."""
+    import tempfile
+    import traceback
+
+    from doctor import redact
+
+    told = f"an error of its own: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="skyt1-doctor-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(redact.text("".join(traceback.format_exception(error))))
+    except OSError:
+        return f"{told}; set TMPDIR to a writable directory to keep its traceback."
+    return f"{told}; please report it with {file.name}."
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
@@ -173,6 +191,8 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - users get a sentence and a file to send, never a traceback
+        return _fail(_kept_traceback(error), ExitCode.BAD_INPUT, arguments)
 
 
 def main() -> None:

@@ -1,0 +1,48 @@
+# Everything here installs what it needs into .venv. Python 3.10+, make and git are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test lint unit stack reproduce bench clean
+
+help:
+	@echo "make demo       the main job on the embedded toy model, with installation (about 6 minutes)"
+	@echo "make test       lint, unit tests and the story on real packages"
+	@echo "make unit       lint and unit tests only (a minute)"
+	@echo "make reproduce  every reproduction with real packages (long)"
+	@echo "make bench      the benchmarks, each beside its alternative"
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python demo/run.py
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: lint
+	$(BIN)/python -m pytest -q
+
+stack: $(STAMP)
+	$(BIN)/python -m pytest -q -m stack tests/stack
+
+test: lint
+	$(BIN)/python -m pytest -q -m "not stack or story"
+
+reproduce: $(STAMP)
+	$(BIN)/python -m pytest -q -m "stack" tests/stack
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/check.py
+
+clean:
+	rm -rf $(VENV) .demo build dist
