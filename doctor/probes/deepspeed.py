@@ -68,7 +68,8 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        return {**broken, "deepspeed.config_error": {"kind": "missing", "what": f"{shown} does not exist"}}
+        error = {"kind": "missing", "what": f"{shown} does not exist"}
+        return {**broken, "deepspeed.config_error": error, "deepspeed.existing_config": _same_name(path, target)}
     except json.JSONDecodeError as error:
         what = f"{shown}:{error.lineno} is not valid JSON ({error.msg})"
         return {**broken, "deepspeed.config_error": {"kind": "syntax", "what": what, "line": error.lineno}}
@@ -77,6 +78,14 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
     if not isinstance(config, dict):
         return {**broken, "deepspeed.config_error": {"kind": "shape", "what": f"{shown} holds no JSON object"}}
     return {"deepspeed.config_path": shown, "deepspeed.config": config, "deepspeed.config_error": None}
+
+
+def _same_name(path: Path, target: Target) -> str | None:
+    """A DeepSpeed JSON of that name where LLaMA-Factory keeps them, when the recipe's path is wrong."""
+    for folder in (Path("examples") / "deepspeed", Path("examples"), Path()):
+        if (target.workdir / folder / path.name).is_file():
+            return str(folder / path.name)
+    return None
 
 
 def _found(cause: str, what: str, where: str, **details: Any) -> Finding:
@@ -99,7 +108,11 @@ def not_installed(facts: Facts) -> Iterator[Finding]:
     path = facts["deepspeed.config_path"]
     if path is not None and "deepspeed" not in facts["packages.versions"]:
         what = "the recipe names a DeepSpeed configuration and deepspeed is not installed in the target"
-        yield _found("ds-not-installed", what, _where(facts, "deepspeed"), requirement="deepspeed==0.15.4")
+        # Releases that drive the Trainer of transformers 5 are newer than the one that older stacks need.
+        transformers = version_of(facts, "transformers")
+        newer = bool(transformers and transformers.major >= 5)
+        details = {"needs_newer_deepspeed": True, "deepspeed_requirement": "deepspeed>=0.18.4"} if newer else {}
+        yield _found("ds-not-installed", what, _where(facts, "deepspeed"), **details)
 
 
 def config_unusable(facts: Facts) -> Iterator[Finding]:
@@ -161,7 +174,7 @@ def cpu_world_size(facts: Facts) -> Iterator[Finding]:
         return
     if facts["launch.world_size"] > 1:
         what = f"use_cpu: true with DeepSpeed and {facts['launch.world_size']} processes: it counts a world size of 1"
-        yield _found("ds-batch-world-size-one", what, _where(facts, "use_cpu"), use_cpu=True)
+        yield _found("ds-cpu-world-size", what, _where(facts, "use_cpu"), use_cpu=True)
 
 
 def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
@@ -195,7 +208,7 @@ def disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
         if written is None or written == "auto" or isinstance(wanted, str) or _same(written, wanted):
             continue
         what = f"{in_json} is {written!r} in the JSON and {in_recipe} is {wanted!r} in the recipe"
-        details = {"file": facts["deepspeed.config_path"], "key": in_json}
+        details = {"ds_config": facts["deepspeed.config_path"], "auto_values": {in_json: "auto"}}
         yield _found("ds-config-hf-mismatch", what, facts["deepspeed.config_path"], **details)
 
 

@@ -136,12 +136,29 @@ def numpy_abi(facts: Facts) -> Iterator[Finding]:
     pyarrow = version_of(facts, "pyarrow")
     if pyarrow and numpy.major < 2 and (facts["packages.pyarrow_numpy_major"] or 1) >= 2:
         what = f"pyarrow {pyarrow} is compiled for NumPy 2 and refuses numpy {numpy}; its metadata does not say so"
-        yield _found("pkg-numpy-abi", what, "pyarrow", package="pyarrow", numpy=str(numpy), pyarrow_too_new=True)
+        yield _found("pkg-numpy-abi", what, "pyarrow", package="pyarrow", numpy=str(numpy), pyarrow_needs_numpy2=True)
     for name, first in _FIRST_FOR_NUMPY_2.items():
         version = version_of(facts, name)
         if version and numpy.major >= 2 and version < Version(first):
             what = f"{name} {version} was compiled for NumPy 1.x and cannot run with numpy {numpy} (first that can: {first})"
-            yield _found("pkg-numpy-abi", what, name, package=name, numpy=str(numpy), numpy_too_new=True)
+            # torch is never raised for numpy's sake: the older numpy is the smaller change.
+            newer = {} if name == "torch" else {"package_for_numpy2": f"{name}>={first}"}
+            details = {
+                "package": name,
+                "numpy": str(numpy),
+                "llamafactory_needs_numpy2": _llamafactory_needs_numpy2(facts),
+            }
+            yield _found("pkg-numpy-abi", what, name, **details, **newer)
+
+
+def _llamafactory_needs_numpy2(facts: Facts) -> bool:
+    needs = facts["packages.requires"].get("llamafactory", ())
+    numpy = [
+        requirement
+        for need in needs
+        if (requirement := _applies(need, _environment(facts))) and requirement.name == "numpy"
+    ]
+    return any(not requirement.specifier.contains("1.26.4") for requirement in numpy)
 
 
 # First releases built against NumPy 2, from each project's release notes (https://github.com/numpy/numpy/issues/26191).
@@ -163,7 +180,17 @@ def cuda_pairs(facts: Facts) -> Iterator[Finding]:
         if not (torch and torch_cuda and cuda and version) or cuda == torch_cuda:
             continue
         what = f"torch {torch} is compiled for CUDA {torch_cuda}, {name} {version} for CUDA {cuda}"
-        yield _found("pkg-torch-torchvision-mismatch", what, name, **_matching_torch(facts))
+        yield _found(
+            "pkg-torch-torchvision-mismatch", what, name, **_matching_torch(facts), **_required_by(facts, name)
+        )
+
+
+def _required_by(facts: Facts, name: str) -> dict[str, bool]:
+    needs = facts["packages.requires"].get("llamafactory", ())
+    declared = {
+        canonicalize_name(requirement.name) for need in needs if (requirement := _applies(need, _environment(facts)))
+    }
+    return {f"{name}_not_required": name not in declared}
 
 
 def _matching_torch(facts: Facts) -> dict[str, str]:
@@ -193,6 +220,7 @@ def out_of_range(facts: Facts) -> Iterator[Finding]:
                 name,
                 severity=Severity.WARNING if disabled else None,
                 package=name,
+                found=str(version),
                 requirement=f"{name}{specifier}",
             )
 
@@ -212,7 +240,7 @@ def missing(facts: Facts) -> Iterator[Finding]:
             needed = canonicalize_name(requirement.name)
             if needed not in installed:
                 what = f"{needed} is required by {name} and not installed"
-                yield _found("pkg-missing", what, name, package=needed, requirement=_plain(requirement))
+                yield _found("pkg-missing", what, name, module=needed, distribution=_plain(requirement))
             elif needed not in reached:
                 reached.add(needed)
                 pending.append(needed)
@@ -225,7 +253,7 @@ def setuptools_missing(facts: Facts) -> Iterator[Finding]:
         return
     if facts["deepspeed.config_path"] is not None:
         what = "setuptools is not installed; DeepSpeed builds its ops with torch.utils.cpp_extension, which imports it"
-        yield _found("pkg-missing", what, "setuptools", package="setuptools", requirement="setuptools<81")
+        yield _found("pkg-missing", what, "setuptools", module="setuptools", distribution="setuptools<81")
 
 
 def too_old_or_new(facts: Facts) -> Iterator[Finding]:
