@@ -1,0 +1,217 @@
+"""diagnose(): logs in, findings out, and a plain "not known" where that is the truth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor import redact
+from doctor.diagnose import events, read
+from doctor.diagnose.failures import Failure, failures
+from doctor.diagnose.lines import Level, Line, lines
+from doctor.diagnose.match import matches
+from doctor.diagnose.rank import Candidate, Judge
+from doctor.diagnose.scan import Scan, Words, scan
+from doctor.diagnose.versions import known
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding
+from knowledge_base.index import Index
+from knowledge_base.index import index as shipped
+
+EXCERPT_LINES, EXCERPT_WIDTH = 30, 300
+EVIDENCE = 3  # places told for one finding
+STEPS_THAT_PROVE_LIFE = 3
+SAMPLE_BEGINS = re.compile(r"^(?:training example|eval example|inputs|labels|label_ids|input_ids|chosen_inputs|rejected_inputs|prompt):?\s*")
+SAMPLE_LINES = 400
+
+
+class Unrecognised(msgspec.Struct, frozen=True):
+    """A failure that was seen and whose cause is not known. All texts are redacted."""
+
+    exception: str
+    message: str
+    rank: int | None
+    where: str
+    frames: tuple[str, ...]  # the user's own, outermost first: "file:line in function"
+    excerpt: str
+    search_for: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """`findings` root cause first. Both empty: no failure is to be seen. `notes` say what was odd about the logs."""
+
+    findings: tuple[Finding, ...] = ()
+    unrecognised: Unrecognised | None = None
+    notes: tuple[str, ...] = ()
+    ended_well: bool = False
+
+
+def diagnose(sources: Sequence[str | Path], facts: Facts | None = None, index: Index | None = None) -> Diagnosis:
+    """Read the logs ("-" is standard input, directories hold one log a rank) and name what went wrong.
+
+    `facts` of the environment that ran help where they contradict a cause. Raises read.UnreadableLog when no log could
+    be read.
+    """
+    index = index or shipped()
+    scans, notes = _scans(sources, index)
+    run = _Run([line for number, one in enumerate(scans) for line in lines(one, number)], scans, index, facts)
+    findings, unrecognised = run.judge()
+    if (findings or unrecognised) and not all(one.located for one in scans):
+        for one in scans:
+            one.locate()
+        run = _Run([line for number, one in enumerate(scans) for line in lines(one, number)], scans, index, facts)
+        findings, unrecognised = run.judge()
+    return Diagnosis(tuple(findings), unrecognised, tuple([*notes, *run.notes]), run.ended_well)
+
+
+def _scans(sources: Sequence[str | Path], index: Index) -> tuple[list[Scan], list[str]]:
+    exact, any_case = index.all_words
+    words = Words(exact.union(events.WORDS), any_case)
+    scans: list[Scan] = []
+    problems: list[str] = []
+    notes: list[str] = []
+    for stream in [stream for source in sources for stream in read.streams(source)]:
+        try:
+            scans.append(scan(stream, words))
+        except read.UnreadableLog as error:
+            problems.append(str(error))
+        notes.extend(stream.notes)
+    if not scans:
+        raise read.UnreadableLog("; ".join(problems) or "no log was given")
+    notes.extend(f"{one.stream.name}: is empty." for one in scans if one.size == 0)
+    notes.extend(
+        f"{one.stream.name}: has so many error lines that the middle of them was not read closely."
+        for one in scans
+        if one.skipped
+    )
+    return scans, [*problems, *notes]
+
+
+class _Run:
+    """The last run that the logs hold."""
+
+    def __init__(self, every: list[Line], scans: list[Scan], index: Index, facts: Facts | None) -> None:
+        self.index, self.facts, self.scans = index, facts, scans
+        self.notes: list[str] = []
+        self.lines = self._last_run(every)
+        self.failures = self._alive(failures(self.lines))
+        ends = [i for i, line in enumerate(self.lines) if events.ENDS_WELL.search(line.text, 0, 400)]
+        self.good_end = ends[-1] if ends else -1
+        self.ended_well = bool(ends) and not any(f.at > self.good_end and (f.hard or f.code) for f in self.failures)
+
+    def _last_run(self, every: list[Line]) -> list[Line]:
+        """Of several launches in one log the last one counts; a launch begins anew only after the one before ended."""
+        starts: list[int] = []
+        over = True
+        for position, line in enumerate(every):
+            text = line.text[:400]
+            if events.BEGINS.search(text):
+                if over:
+                    starts.append(position)
+                over = False
+            elif not over and ("Traceback (" in text or "exitcode" in text or events.ENDS_WELL.search(text)):
+                over = True
+        if len(starts) < 2 or len({every[start].log for start in starts}) > 1:
+            return every
+        self.notes.append(f"The log holds {len(starts)} runs; the last one, from line {every[starts[-1]].number} on, is judged.")
+        return every[starts[-1] :]
+
+    def _alive(self, found: list[Failure]) -> list[Failure]:
+        """Without the failures after which training went on: somebody caught them."""
+        steps = [i for i, line in enumerate(self.lines) if events.STEP.search(line.text, 0, 400)]
+        if not steps:
+            return found
+        exits = [failure.at for failure in found if failure.code]
+        last_exit = exits[-1] if exits else -1
+        return [
+            failure
+            for failure in found
+            if failure.at < last_exit or sum(step >= failure.end for step in steps) < STEPS_THAT_PROVE_LIFE
+        ]
+
+    def judge(self) -> tuple[list[Finding], Unrecognised | None]:
+        judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
+        fits = matches(self.lines, self.index)
+        if self.good_end >= 0:
+            fits = [fit for fit in fits if fit.index > self.good_end and not self.ended_well]
+        if self._went_on() and not any(failure.hard or failure.code for failure in self.failures):
+            fits = []
+        candidates = judge.candidates(fits, self._samples())
+        if candidates:
+            return [self._finding(candidate) for candidate in candidates], None
+        return [], self._unrecognised(judge)
+
+    def _went_on(self) -> bool:
+        return sum(1 for line in self.lines if events.STEP.search(line.text, 0, 400)) >= STEPS_THAT_PROVE_LIFE
+
+    def _samples(self) -> set[int]:
+        """Lines in which LLaMA-Factory prints an example of the data: words in them say nothing about the run."""
+        inside: set[int] = set()
+        until = -1
+        for position, line in enumerate(self.lines):
+            if SAMPLE_BEGINS.match(line.text):
+                until = position + SAMPLE_LINES
+            elif position <= until and (line.level is not Level.PLAIN or line.text.startswith("Traceback (")):
+                until = -1
+            if position <= until:
+                inside.add(position)
+        return inside
+
+    def _where(self, line: Line) -> str:
+        name = self.scans[line.log].stream.name
+        return f"line {line.number}" if len(self.scans) == 1 else f"{name}:{line.number}"
+
+    def _finding(self, candidate: Candidate) -> Finding:
+        told: dict[str, Evidence] = {}
+        ordered = [candidate.best, *candidate.matches]
+        for match in ordered:
+            line = self.lines[match.index]
+            what = redact.text(line.text.strip()[:EXCERPT_WIDTH])
+            if what not in told and len(told) < EVIDENCE:
+                told[what] = Evidence(what, self._where(line))
+        line = self.lines[candidate.best.index]
+        details: dict[str, Any] = {}
+        for match in reversed(ordered):
+            details.update(match.groups)
+        return Finding(
+            cause=candidate.summary.id,
+            evidence=tuple(told.values()),
+            confidence=round(min(max(candidate.score, 0.01), 0.99), 2),
+            source="log",
+            rank=line.rank if line.rank is not None or candidate.failure is None else candidate.failure.rank,
+            details=redact.document(details),
+        )
+
+    def _unrecognised(self, judge: Judge) -> Unrecognised | None:
+        """The first failure that nothing explains; where only exit codes are left, the first of those."""
+        if self.ended_well:
+            return None
+        left = [failure for failure in judge.unknown([]) if failure.at > self.good_end]
+        left = left or [failure for failure in self.failures if failure.code and failure.at > self.good_end]
+        if not left:
+            return None
+        failure = left[0]
+        line = self.lines[failure.at]
+        start = max(failure.start, failure.at - EXCERPT_LINES + 6)
+        own = [ln for ln in self.lines[start : failure.end] if (ln.log, ln.lane) == (failure.log, failure.lane)]
+        return Unrecognised(
+            exception=redact.text(failure.exception),
+            message=redact.text(failure.message[:2000]),
+            rank=failure.rank,
+            where=self._where(line),
+            frames=tuple(redact.text(f"{f.file}:{f.line} in {f.function}") for f in failure.user_frames[-8:]),
+            excerpt=redact.text("\n".join(ln.text[:EXCERPT_WIDTH] for ln in own[:EXCERPT_LINES])),
+            search_for=_search_words(failure),
+        )
+
+
+def _search_words(failure: Failure) -> str:
+    """What to type into a search engine: the exception and its message without what is this machine's own."""
+    first = redact.text(failure.message.split("\n", 1)[0])
+    words = re.sub(r"(?:[A-Za-z]:)?(?:[\\/][\w.@~+-]+){2,}|0x[0-9a-f]+|\b\d[\d.,:]*\b|<[^>]*>", " ", first)
+    name = failure.exception.rsplit(".", 1)[-1]
+    return " ".join(f"{name} {words}".split())[:160]
