@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -114,9 +115,8 @@ def ask(python: Path, environ: Mapping[str, str], seconds: float = START_SECONDS
 
 
 def _python_in(prefix: Path) -> Path | None:
-    return next(
-        (p for p in (prefix / "bin" / "python", prefix / "bin" / "python3", prefix / "python.exe") if p.exists()), None
-    )
+    candidates = (prefix / "bin" / "python", prefix / "bin" / "python3", prefix / "python.exe")
+    return next((path for path in candidates if path.exists()), None)
 
 
 def shebang(script: Path) -> Path | None:
@@ -129,8 +129,8 @@ def shebang(script: Path) -> Path | None:
     if not lines or not lines[0].startswith("#!"):
         return None
     words = lines[0][2:].split()
-    if words and words[0].endswith("/sh") and len(lines) > 1 and "exec" in lines[1]:
-        words = [w for w in lines[1].replace("'", " ").replace('"', " ").split() if "/" in w]
+    if words and words[0].endswith("/sh") and len(lines) > 1 and lines[1].startswith("'''exec'"):
+        words = shlex.split(lines[1])[1:2]  # the trick of installers for a path too long for a kernel
     if not words:
         return None
     if words[0].endswith("/env"):

@@ -1,0 +1,157 @@
+"""DeepSpeed's judgements, each beside the situation that looks alike and trains."""
+
+import json
+
+import pytest
+
+from doctor.facts import Facts, Unknown
+from doctor.probes import deepspeed
+from tests.support.targets import add_files, make_target
+
+ENTERS = "        with self.accelerator.accumulate(model):\n"
+GUARDED = "if self.accelerator.distributed_type == DistributedType.DEEPSPEED:\n    x\nelse:\n    f = partial(self.accelerator.no_sync, model)\n"
+RUNS_NUMACTL = "def get_numa_cores():\n    ret = []\n    output = subprocess.check_output(['numactl', '--hardware'])\n"
+TRIES_NUMACTL = "def get_numa_cores():\n    ret = []\n    try:\n        output = subprocess.check_output(['numactl', '--hardware'])\n"
+
+
+def story(**more):
+    """Facts of the published recipe on two CPU processes with deepspeed 0.16.2 and transformers 4.46.1."""
+    return Facts(
+        {
+            "recipe.path": "recipe.yaml",
+            "recipe.values": {
+                "gradient_accumulation_steps": 12,
+                "per_device_train_batch_size": 1,
+                "deepspeed": "ds.json",
+            },
+            "recipe.lines": {"gradient_accumulation_steps": 26, "deepspeed": 8},
+            "packages.versions": {"deepspeed": "0.16.2", "transformers": "4.46.1"},
+            "deepspeed.config_path": "ds.json",
+            "deepspeed.config": {"zero_optimization": {"stage": 3}},
+            "deepspeed.config_error": None,
+            "deepspeed.has_no_sync": True,
+            "deepspeed.trainer_enters_no_sync": True,
+            "deepspeed.cpu_runs_numactl": False,
+            "launch.world_size": 2,
+            "launch.nproc": 2,
+            "launch.environ": {},
+            "gpu.count": 0,
+            "tools.numactl": None,
+            **more,
+        }
+    )
+
+
+def test_no_sync_names_versions_stage_and_line():
+    (found,) = deepspeed.no_sync(story())
+    assert found.cause == "ds-no-sync-zero"
+    assert found.evidence[0].where == "recipe.yaml:26"
+    assert "deepspeed 0.16.2" in found.evidence[0].what
+    assert (found.details["global_batch"], found.details["global_batch_without_accumulation"]) == (24, 2)
+    assert found.details["cpu_without_numactl"] is True
+
+
+@pytest.mark.parametrize(
+    "healed",
+    [
+        {"launch.world_size": 1},
+        {"deepspeed.has_no_sync": False},
+        {"deepspeed.trainer_enters_no_sync": False},
+        {"deepspeed.config": {"zero_optimization": {"stage": 0}}},
+        {"recipe.values": {"gradient_accumulation_steps": 1}},
+        {"deepspeed.config_path": None, "deepspeed.config": None},
+    ],
+)
+def test_no_sync_is_not_entered(healed):
+    assert list(deepspeed.no_sync(story(**healed))) == []
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_stage_with_partitioning_is_hit(stage):
+    """Dropping to ZeRO-2 or ZeRO-1 does not help: each ends in an assertion of its own (measured)."""
+    (found,) = deepspeed.no_sync(story(**{"deepspeed.config": {"zero_optimization": {"stage": stage}}}))
+    assert found.details["stage"] == stage
+
+
+def test_numactl_only_where_the_release_runs_it_unguarded_on_cpu():
+    (found,) = deepspeed.numactl(story(**{"deepspeed.cpu_runs_numactl": True}))
+    assert found.cause == "env-numactl-missing"
+    for healed in ({"launch.environ": {"LOCAL_SIZE": "2"}}, {"tools.numactl": "/usr/bin/numactl"}, {"gpu.count": 8}):
+        assert list(deepspeed.numactl(story(**{"deepspeed.cpu_runs_numactl": True, **healed}))) == []
+
+
+def test_use_cpu_makes_deepspeed_count_one_process():
+    values = {"use_cpu": True, "deepspeed": "ds.json"}
+    (found,) = deepspeed.cpu_world_size(story(**{"recipe.values": values}))
+    assert found.cause == "ds-cpu-world-size"
+    assert list(deepspeed.cpu_world_size(story(**{"recipe.values": values, "launch.world_size": 1}))) == []
+
+
+def test_batch_arithmetic():
+    wrong = {"train_batch_size": 8, "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 4}
+    right = {**wrong, "gradient_accumulation_steps": 4, "train_batch_size": 8}
+    (found,) = deepspeed.batch_arithmetic(story(**{"deepspeed.config": wrong, "launch.world_size": 1}))
+    assert "8 is not 1 × 4 × 1 = 4" in found.evidence[0].what
+    assert list(deepspeed.batch_arithmetic(story(**{"deepspeed.config": right}))) == []
+
+
+def test_a_number_in_quotes_is_not_the_recipe_s_number():
+    config = {"gradient_accumulation_steps": "12", "zero_optimization": {"stage": 3}}
+    (found,) = deepspeed.disagrees_with_recipe(story(**{"deepspeed.config": config}))
+    assert found.details["auto_values"] == {"gradient_accumulation_steps": "auto"}
+    auto = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": 1, "gradient_clipping": 1.0}
+    assert list(deepspeed.disagrees_with_recipe(story(**{"deepspeed.config": auto}))) == []
+
+
+def facts_of(tmp_path, config=None, files=None, named="ds.json"):
+    target = make_target(tmp_path, recipe=f"deepspeed: {named}\n")
+    if config is not None:
+        (target.workdir / "ds.json").write_text(config, encoding="utf-8")
+    add_files(target.site[0], {"deepspeed/__init__.py": "", "transformers/__init__.py": "", **(files or {})})
+    return Facts(deepspeed.collect(target, Facts({"recipe.values": {"deepspeed": named}})))
+
+
+def test_sources_decide_not_version_numbers(tmp_path):
+    files = {
+        "deepspeed/runtime/engine.py": "class Engine:\n    def no_sync(self):\n        pass\n",
+        "deepspeed/utils/numa.py": RUNS_NUMACTL,
+        "transformers/trainer.py": ENTERS,
+    }
+    facts = facts_of(tmp_path, json.dumps({"zero_optimization": {"stage": 3}}), files)
+    assert facts["deepspeed.has_no_sync"]
+    assert facts["deepspeed.cpu_runs_numactl"]
+    assert facts["deepspeed.trainer_enters_no_sync"]
+
+
+def test_mended_sources(tmp_path):
+    files = {
+        "deepspeed/runtime/engine.py": "class Engine: pass\n",
+        "deepspeed/utils/numa.py": TRIES_NUMACTL,
+        "transformers/trainer.py": GUARDED,
+    }
+    facts = facts_of(tmp_path, "{}", files)
+    assert not facts["deepspeed.has_no_sync"]
+    assert not facts["deepspeed.cpu_runs_numactl"]
+    assert not facts["deepspeed.trainer_enters_no_sync"]
+
+
+@pytest.mark.parametrize(("config", "kind"), [(None, "missing"), ("{,}", "syntax"), ("[]", "shape")])
+def test_a_json_that_cannot_be_used(tmp_path, config, kind):
+    facts = facts_of(tmp_path, config)
+    assert facts["deepspeed.config_error"]["kind"] == kind
+    assert not facts.known("deepspeed.config")
+    cause = "ds-config-missing" if kind == "missing" else "ds-config-invalid"
+    judged = story(**{name: facts._values[name] for name in facts if name.startswith("deepspeed.config")})
+    judged = judged.merged({"deepspeed.existing_config": None})
+    assert [finding.cause for finding in deepspeed.config_unusable(judged)] == [cause]
+
+
+def test_a_package_that_is_not_there_is_unknown(tmp_path):
+    target = make_target(tmp_path, recipe="deepspeed: ds.json\n")
+    facts = Facts(deepspeed.collect(target, Facts({"recipe.values": {"deepspeed": "ds.json"}})))
+    assert isinstance(facts._values["deepspeed.has_no_sync"], Unknown)
+
+
+def test_without_deepspeed_in_the_recipe_nothing_is_read(tmp_path):
+    facts = deepspeed.collect(make_target(tmp_path), Facts({"recipe.values": {}}))
+    assert facts["deepspeed.config_path"] is None
