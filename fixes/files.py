@@ -73,7 +73,9 @@ def keep_copy(source: Path, into: Path) -> None:
     os.utime(into, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def replace(path: Path, data: bytes, scratch: Path, like: os.stat_result | None, times: tuple[int, int] | None = None) -> None:
+def replace(
+    path: Path, data: bytes, scratch: Path, like: os.stat_result | None, times: tuple[int, int] | None = None
+) -> None:
     """Put `data` at `path` in one step: written to `scratch` beside it, synced, given mode and owner of `like`, renamed.
 
     `times` are access and modification time in ns. The extended attributes of the file replaced are kept.
