@@ -47,7 +47,7 @@ def write_weights(folder: pathlib.Path) -> None:
 
     random = numpy.random.default_rng(0)
 
-    def normal(*shape: int):  # noqa: ANN202
+    def normal(*shape: int) -> "numpy.ndarray":
         return (random.standard_normal(shape) * 0.02).astype("float32")
 
     key_value = HIDDEN // HEADS * KV_HEADS

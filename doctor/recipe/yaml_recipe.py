@@ -58,9 +58,7 @@ def parse(text: str, shown: str) -> Recipe:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        tab = (
-            "\t" in (text.splitlines() or [""])[min(line, text.count("\n") + 1) - 1] and "; a tab stands there"
-        ) or ""
+        tab = "; a tab stands there" if "\t" in "".join(text.splitlines()[line - 1 : line]) else ""
         raise BadInput(f"{shown}:{line} is not valid YAML ({error.problem}{tab}); correct that line.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"{shown} is not valid YAML ({' '.join(str(error).split())}); correct it.") from None

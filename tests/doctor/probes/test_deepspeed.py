@@ -9,9 +9,9 @@ from doctor.probes import deepspeed
 from tests.support.targets import add_files, make_target
 
 ENTERS = "        with self.accelerator.accumulate(model):\n"
-GUARDED = "if self.accelerator.distributed_type == DistributedType.DEEPSPEED:\n    x\nelse:\n    f = partial(self.accelerator.no_sync, model)\n"
+GUARDED = "if self.kind == DistributedType.DEEPSPEED:\n    x\nelse:\n    f = partial(self.accelerator.no_sync, model)\n"
 RUNS_NUMACTL = "def get_numa_cores():\n    ret = []\n    output = subprocess.check_output(['numactl', '--hardware'])\n"
-TRIES_NUMACTL = "def get_numa_cores():\n    ret = []\n    try:\n        output = subprocess.check_output(['numactl', '--hardware'])\n"
+TRIES_NUMACTL = RUNS_NUMACTL.replace("    output", "    try:\n        output")
 
 
 def story(**more):

@@ -1,0 +1,80 @@
+import socket
+
+import pytest
+
+from doctor.facts import Facts
+from doctor.probes import launch
+from tests.support.targets import make_target
+
+
+def collected(tmp_path, gpus=None, **environ):
+    known = Facts({} if gpus is None else {"gpu.count": gpus})
+    return known.merged(launch.collect(make_target(tmp_path, environ=environ), known))
+
+
+@pytest.fixture
+def busy_port():
+    with socket.socket() as held:
+        held.bind(("", 0))
+        held.listen()
+        yield held.getsockname()[1]
+
+
+def test_documented_defaults(tmp_path):
+    facts = collected(tmp_path, gpus=8)
+    names = ("nproc", "nnodes", "node_rank", "master_addr", "master_port", "world_size")
+    assert [facts[f"launch.{name}"] for name in names] == [8, 1, 0, "127.0.0.1", 29501, 8]
+    assert facts["launch.force_torchrun"]
+
+
+def test_a_machine_without_gpu_starts_one_process_unless_told(tmp_path):
+    assert collected(tmp_path, gpus=0)["launch.nproc"] == 1
+    assert collected(tmp_path, gpus=0, NPROC_PER_NODE="2", NNODES="3")["launch.world_size"] == 6
+
+
+def test_without_a_gpu_count_the_world_size_is_unknown(tmp_path):
+    assert "GPU count" in collected(tmp_path).why_unknown("launch.nproc")
+
+
+def test_a_number_that_is_none(tmp_path):
+    facts = collected(tmp_path, gpus=1, NNODES="two")
+    assert "'two' is not a number" in facts.why_unknown("launch.nnodes")
+
+
+def test_a_busy_port_is_found_with_a_free_one_beside_it(tmp_path, busy_port):
+    facts = collected(tmp_path, gpus=1, MASTER_PORT=str(busy_port))
+    (found,) = launch.port_in_use(facts)
+    assert found.cause == "launch-port-in-use"
+    with socket.socket() as free:
+        free.bind(("", found.details["free_port"]))
+
+
+def test_a_free_port_is_no_finding(tmp_path, busy_port):
+    facts = collected(tmp_path, gpus=1, MASTER_PORT=str(launch._port(0, busy_port)["launch.free_port"]))
+    assert list(launch.port_in_use(facts)) == []
+
+
+def test_other_nodes_do_not_listen(tmp_path, busy_port):
+    facts = collected(tmp_path, gpus=1, MASTER_PORT=str(busy_port), NODE_RANK="1", NNODES="2")
+    assert list(launch.port_in_use(facts)) == []
+
+
+def test_several_nodes_need_a_real_address_and_the_right_variable(tmp_path):
+    facts = collected(tmp_path, gpus=8, NNODES="2", RANK="1")
+    assert [found.cause for found in launch.master_addr(facts)] == ["launch-master-addr"]
+    assert [found.details["node_rank"] for found in launch.renamed_variables(facts)] == ["1"]
+    right = collected(tmp_path, gpus=8, NNODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1")
+    assert list(launch.master_addr(right)) == list(launch.renamed_variables(right)) == []
+
+
+def test_more_processes_than_gpus(tmp_path):
+    (found,) = launch.processes_against_gpus(collected(tmp_path, gpus=1, NPROC_PER_NODE="8"))
+    assert found.details == {"gpus": 1, "nproc": 8}
+    assert list(launch.processes_against_gpus(collected(tmp_path, gpus=0, NPROC_PER_NODE="2"))) == []
+
+
+def test_recorded_variables_hide_secrets(tmp_path):
+    made_up = "hf_" + "A1b2" * 9
+    facts = collected(tmp_path, gpus=1, HF_ENDPOINT=f"https://user:{made_up}@mirror.example", HF_TOKEN=made_up)
+    assert "HF_TOKEN" not in facts["launch.environ"]
+    assert made_up not in str(facts.to_json())
