@@ -1,0 +1,279 @@
+"""The records of the data that the recipe names: what the loader reads of them and what the converter makes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding
+from doctor.probes import Judgement
+from doctor.recipe import conversion, data_scan, data_shape, json_records
+from doctor.recipe.dataset_info import Entry
+from doctor.target import Target
+from knowledge_base.schema import Severity
+
+ID = "records"
+AFTER: tuple[str, ...] = ("recipe", "dataset")
+SOURCE = f"probe:{ID}"
+
+SECONDS = 2.0  # of reading in a default check; what was not read by then is said
+SECONDS_DEEP = 3600.0
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """`records.scans`: entry -> data_scan.Scan, for every entry whose files lie on this machine."""
+    if facts["dataset.tokenized"]:
+        return {"records.scans": {}}
+    until = time.monotonic() + (SECONDS_DEEP if target.deep else SECONDS)
+    values = facts["recipe.values"]
+    folder = values.get("dataset_dir", "data")
+    media = values.get(facts["dataset.rules"]["media_folder"]) or (folder if isinstance(folder, str) else "data")
+    scans = {}
+    for name, given in facts["dataset.entries"].items():
+        files = [(Path(f["path"]), f["shown"]) for f in given["files"]]
+        loaders = {f["loader"] for f in given["files"]}
+        if len(loaders) != 1 or None in loaders:
+            continue  # nothing there, or nothing that is read: the dataset probe says so
+        entry = msgspec.convert({k: v for k, v in given.items() if k in Entry.__struct_fields__}, Entry)
+        scan = data_scan.scan(entry, files, loaders.pop(), facts["dataset.stage"], target.workdir / str(media), until)
+        scans[name] = msgspec.to_builtins(scan)
+    return {"records.scans": scans}
+
+
+# -- judgements ---------------------------------------------------------------------------------------------------------
+def _scans(facts: Facts) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any], dict[str, Any]]]:
+    """(name, entry, scan, details that every fix of data needs)."""
+    for name, scan in facts["records.scans"].items():
+        details = {"entry": name, "info_file": facts["dataset.info_path"], "records_read": scan["read"]}
+        yield name, facts["dataset.entries"][name], scan, details
+
+
+def _at(facts: Facts, entry: Mapping[str, Any], key: str) -> str:
+    return f"{facts['dataset.info_path']}:{entry['lines'].get(key, entry['lines'][''])}"
+
+
+def _finding(
+    cause: str, evidence: list[Evidence], details: dict[str, Any], severity: Severity | None = None
+) -> Finding:
+    return Finding(cause, tuple(evidence), severity=severity, source=SOURCE, details=details)
+
+
+def _examples(fault: Mapping[str, Any]) -> list[Evidence]:
+    return [
+        Evidence(f"record {e['record']}: {e['text']}", f"{e['file']}:{e['line']}") for e in fault["examples"]
+    ]  # fmt: skip
+
+
+def _first_file(fault: Mapping[str, Any]) -> str:
+    return str(fault["examples"][0]["file"])
+
+
+def files_readable(facts: Facts) -> Iterator[Finding]:
+    for _, _, scan, details in _scans(facts):
+        broken = scan["broken"]
+        if broken is None or broken["kind"] == json_records.TOO_LARGE:
+            continue
+        where = f"{broken['file']}:{broken['line']}"
+        details |= {"file": broken["file"], "kind": broken["kind"], "line": broken["line"], "record": broken["record"]}
+        if broken["kind"] == json_records.ENCODING:
+            encoding = broken["encoding"]
+            if encoding:
+                details["encoding"] = encoding
+            what = f"not UTF-8 but {'probably ' + encoding if encoding else 'an unknown encoding'}: {broken['text']}"
+            yield _finding("data-encoding", [Evidence(what, where)], details)
+        elif broken["kind"] == json_records.LFS_POINTER:
+            what = "a git-lfs pointer stands in place of the data"
+            yield _finding("data-invalid-json", [Evidence(what, where)], details | {"lfs_pointer": True})
+        else:
+            repairable = broken["kind"] in (json_records.TRAILING_COMMA, json_records.BYTE_ORDER_MARK)
+            what = f"record {broken['record']}, column {broken['column']}: {broken['kind']}: {broken['text']}".rstrip(
+                ": "
+            )
+            yield _finding("data-invalid-json", [Evidence(what, where)], details | {"repairable": repairable})
+
+
+def objects_only(facts: Facts) -> Iterator[Finding]:
+    for _, entry, scan, details in _scans(facts):
+        if scan["complete"] and scan["read"] == 0 and not scan["broken"] and scan["rows"] is None:
+            shown = entry["files"][0]["shown"]
+            yield _finding(
+                "data-invalid-json", [Evidence("it holds no record", f"{shown}:1")], details | {"file": shown}
+            )
+        fault = scan["faults"].get(conversion.NOT_AN_OBJECT)
+        if fault:
+            file = fault["examples"][0]["file"]
+            yield _finding("data-invalid-json", _examples(fault), details | {"file": file, "kind": "not objects"})
+
+
+def columns_present(facts: Facts) -> Iterator[Finding]:
+    for name, entry, scan, details in _scans(facts):
+        missing = _missing_columns(entry, scan)
+        if not missing:
+            continue
+        shape = data_shape.recognise(scan, entry)
+        evidence = [
+            Evidence(
+                f'"{name}" reads its {key} from "{column}", which no record has', _at(facts, entry, f"columns.{key}")
+            )
+            for key, column in missing.items()
+        ]
+        present = sorted(scan["columns"])
+        evidence.append(Evidence(f"columns of the data: {', '.join(present[:20])}", entry["files"][0]["shown"]))
+        key, column = next(iter(missing.items()))
+        details |= {"key": key, "column": column, "columns_present": present[:50], "missing": list(missing.values())}
+        details["only_optional"] = all(key in data_shape.OPTIONAL for key in missing)
+        if shape is not None:
+            details |= data_shape.repair(entry, shape, present)
+        severity = None if scan["complete"] or scan["rows"] is not None else Severity.WARNING
+        yield _finding("data-column-missing", evidence, details, severity)
+
+
+def _missing_columns(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> dict[str, str]:
+    """Columns that the converter reads from every record and that no record has: key of `columns` -> column."""
+    if not scan["columns"]:
+        return {}
+    keys = list(conversion.read_columns(entry["formatting"], entry["ranking"]))
+    if entry["formatting"] != "alpaca" and _system_first(entry, scan):
+        keys.remove("system")
+    present = scan["columns"]
+    return {k: c for k in keys if (c := entry["columns"].get(k)) and c not in present}
+
+
+def _system_first(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
+    """Whether records carry the system prompt as their first message, so that its column is not asked for."""
+    if entry["formatting"] == "openai":
+        return True
+    tags = entry["tags"]
+    return (
+        bool(tags.get("system_tag"))
+        and scan["roles"].get(f"{tags['role_tag']}={tags['system_tag']}", 0) >= scan["read"]
+    )
+
+
+def role_tags_fit(facts: Facts) -> Iterator[Finding]:
+    for name, entry, scan, details in _scans(facts):
+        if entry["formatting"] == "alpaca" or not scan["message_keys"]:
+            continue
+        tags = entry["tags"]
+        evidence = [
+            Evidence(f'"{name}" takes the {word} of a message from "{tags[key]}", which none has', _at(facts, entry, "tags"))
+            for word, key in (("role", "role_tag"), ("text", "content_tag"))
+            if tags.get(key) and tags[key] not in scan["message_keys"]
+        ]  # fmt: skip
+        unknown = scan["faults"].get(conversion.UNKNOWN_ROLE, {"count": 0, "examples": []})
+        if not evidence and not unknown["count"]:
+            continue
+        fails = bool(evidence) or facts["dataset.rules"]["unknown_role_fails"] or scan["usable"] == 0
+        if unknown["count"]:
+            spoken = ", ".join(f"{r} ({n})" for r, n in list(scan["roles"].items())[:8])
+            wanted = ", ".join(f"{t[:-4]}={v}" for t, v in tags.items() if v and t not in ("role_tag", "content_tag"))
+            outcome = (
+                "the run ends at the first" if facts["dataset.rules"]["unknown_role_fails"] else "they are dropped"
+            )
+            what = f"{unknown['count']} of {scan['read']} records have roles outside the tags ({wanted}): {outcome}"
+            evidence += [Evidence(what, _at(facts, entry, "tags")), Evidence(f"roles: {spoken}", _first_file(unknown))]
+            evidence += _examples(unknown)[:3]
+        shape = data_shape.recognise(scan, entry)
+        details |= {"count": unknown["count"], "roles": list(scan["roles"])[:20]}
+        if shape is not None:
+            details |= data_shape.repair(entry, shape, sorted(scan["columns"]))
+        yield _finding("data-role-tag-mismatch", evidence, details, None if fails else Severity.WARNING)
+
+
+def turns_in_order(facts: Facts) -> Iterator[Finding]:
+    for _, _, scan, details in _scans(facts):
+        kinds = (conversion.ROLE_ORDER, conversion.ODD_TURNS, conversion.EMPTY_MESSAGES, conversion.NO_MESSAGES)
+        faults = {kind: scan["faults"][kind] for kind in kinds if kind in scan["faults"]}
+        if not faults or (conversion.NO_MESSAGES in faults and scan["usable"] == 0):
+            continue
+        count = sum(fault["count"] for fault in faults.values())
+        evidence = []
+        for kind, fault in faults.items():
+            first = _examples(fault)
+            evidence.append(Evidence(f"{fault['count']} of {scan['read']} records are dropped: {kind}", first[0].where))
+            evidence += first[:3]
+        severity = Severity.ERROR if scan["usable"] == 0 else Severity.WARNING
+        yield _finding("data-role-order", evidence, details | {"count": count, "usable": scan["usable"]}, severity)
+
+
+def something_left(facts: Facts) -> Iterator[Finding]:
+    """Records without an answer are dropped in silence; with none left the run ends."""
+    for name, entry, scan, details in _scans(facts):
+        fault = scan["faults"].get(conversion.NO_ANSWER)
+        if not fault or _missing_columns(entry, scan):
+            continue
+        what = f'{fault["count"]} of {scan["read"]} records of "{name}" have no answer and are dropped'
+        evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
+        severity = None if scan["usable"] == 0 else Severity.WARNING
+        details |= {"count": fault["count"], "usable": scan["usable"], "stage": facts["dataset.stage"]}
+        yield _finding("data-empty-after-filter", evidence, details, severity)
+
+
+def stage_fits_records(facts: Facts) -> Iterator[Finding]:
+    for _, entry, scan, details in _scans(facts):
+        for kind in (conversion.NO_PAIR, conversion.NO_LABEL):
+            fault = scan["faults"].get(kind)
+            if not fault or _missing_columns(entry, scan):
+                continue
+            what = f"{fault['count']} of {scan['read']} records are dropped in stage {facts['dataset.stage']}: {kind}"
+            evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
+            severity = None if scan["usable"] == 0 else Severity.WARNING
+            yield _finding("data-stage-mismatch", evidence, details | {"stage": facts["dataset.stage"]}, severity)
+
+
+def types_uniform(facts: Facts) -> Iterator[Finding]:
+    for _, entry, scan, details in _scans(facts):
+        mixed = {path: kinds for path, kinds in scan["types"].items() if len(kinds) > 1}
+        if mixed and not scan["faults"].get(conversion.NOT_AN_OBJECT):
+            evidence = []
+            for path, kinds in list(mixed.items())[:5]:
+                example = scan["mixed"][path]
+                what = f'"{path}" is {" and ".join(kinds)}; record {example["record"]}: {example["text"]}'
+                evidence.append(Evidence(what, f"{example['file']}:{example['line']}"))
+            file = entry["files"][0]["shown"]
+            yield _finding("data-schema-mixed-types", evidence, details | {"columns": list(mixed)[:20], "file": file})
+            continue
+        fault = scan["faults"].get(conversion.NOT_TEXT)
+        if fault and not _missing_columns(entry, scan) and not _tags_missing(entry, scan):
+            what = f"{fault['count']} of {scan['read']} records have something other than text where text is read"
+            evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
+            file = entry["files"][0]["shown"]
+            yield _finding("data-schema-mixed-types", evidence, details | {"count": fault["count"], "file": file})
+
+
+def _tags_missing(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
+    return bool(scan["message_keys"]) and entry["tags"].get("content_tag") not in scan["message_keys"]
+
+
+def tools_are_json(facts: Facts) -> Iterator[Finding]:
+    for _, _, scan, details in _scans(facts):
+        fault = scan["faults"].get(conversion.TOOL_JSON)
+        if fault:
+            what = f"{fault['count']} records have tools or function calls that are not JSON"
+            file = fault["examples"][0]["file"]
+            evidence = [Evidence(what, file), *_examples(fault)[:3]]
+            yield _finding("data-invalid-json", evidence, details | {"file": file, "kind": conversion.TOOL_JSON})
+
+
+def media_there(facts: Facts) -> Iterator[Finding]:
+    for _, _, scan, details in _scans(facts):
+        placeholders = scan["faults"].get(conversion.PLACEHOLDERS)
+        if placeholders:
+            what = f"{placeholders['count']} of {scan['read']} records have as many placeholders as media files: no"
+            evidence = [Evidence(what, placeholders["examples"][0]["file"]), *_examples(placeholders)]
+            yield _finding("data-multimodal-placeholder", evidence, details | {"count": placeholders["count"]})
+        missing = scan["missing_media"]
+        if missing["count"]:
+            evidence = _examples(missing)
+            yield _finding("data-media-missing", evidence, details | {"count": missing["count"]})
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (
+    files_readable, objects_only, columns_present, role_tags_fit, turns_in_order, something_left, stage_fits_records,
+    types_uniform, tools_are_json, media_there,
+)  # fmt: skip

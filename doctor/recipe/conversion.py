@@ -1,0 +1,185 @@
+"""What the installed release's converter makes of one record: usable, dropped, or the end of the run.
+
+Follows LLaMA-Factory's `data/aligner.py` (0.9.1) and `data/converter.py` (0.9.2 and later) and the drop rules of its
+preprocessing (`len(prompt) % 2 != 1 or len(response) != 1`). A function here answers None for a usable record, else the
+kind of fault and a short text that shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from doctor.recipe.dataset_info import Entry
+
+# Kinds of fault of a record
+NOT_AN_OBJECT = "not an object"
+NO_MESSAGES = "no messages"
+EMPTY_MESSAGES = "empty messages"
+UNKNOWN_ROLE = "unknown role"
+ROLE_ORDER = "role order"
+ODD_TURNS = "odd number of turns"
+NO_ANSWER = "no answer"
+NOT_TEXT = "text expected"
+NO_PAIR = "no chosen and rejected pair"
+NO_LABEL = "no true/false label"
+TOOL_JSON = "tools are not JSON"
+PLACEHOLDERS = "placeholder count"
+
+Fault = tuple[str, str]
+Converter = Callable[[Mapping[str, Any]], "Fault | None"]
+
+_MEDIA = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
+# Stages as the loader is called: DPO loads its data as `rm`.
+LOADED_AS = {"dpo": "rm"}
+
+
+def converter(entry: Entry, stage: str) -> Converter:
+    """The judgement of one record of this entry in this stage (`pt`, `sft`, `rm`, `ppo`, `dpo`, `kto`)."""
+    stage = LOADED_AS.get(stage, stage)
+    if entry.formatting == "alpaca":
+        return lambda record: _alpaca(record, entry, stage)
+    openai = entry.formatting == "openai"
+    return lambda record: _messages(record, entry, stage, openai)
+
+
+def read_columns(formatting: str, ranking: bool) -> tuple[str, ...]:
+    """Keys of `columns` whose column the converter takes from every record, so that its absence is a KeyError."""
+    if formatting == "openai":  # it asks for system and tools with a default
+        keys = ["messages", "images", "videos", "audios", "kto_tag"]
+    elif formatting == "alpaca":
+        keys = ["prompt", "query", "history", "system", "tools", "images", "videos", "audios", "kto_tag"]
+        keys += [] if ranking else ["response"]
+    else:
+        keys = ["messages", "system", "tools", "images", "videos", "audios", "kto_tag"]
+    return (*keys, "chosen", "rejected") if ranking else tuple(keys)
+
+
+def _column(record: Mapping[str, Any], entry: Entry, name: str) -> Any:
+    column = entry.columns.get(name)
+    return record.get(column) if column else None
+
+
+def _alpaca(record: Mapping[str, Any], entry: Entry, stage: str) -> Fault | None:
+    prompt, query = _column(record, entry, "prompt"), _column(record, entry, "query")
+    for text in (prompt, query):
+        if text and not isinstance(text, str):
+            return NOT_TEXT, _short(text)
+    history = _column(record, entry, "history")
+    if isinstance(history, list) and any(not isinstance(pair, list) or len(pair) != 2 for pair in history):
+        return NOT_TEXT, f"history {_short(history)}"
+    response = _column(record, entry, "response")
+    label = _column(record, entry, "kto_tag")
+    if stage == "kto":
+        return None if isinstance(label, bool) else (NO_LABEL, _short(label))
+    if stage == "rm":
+        pair = (_column(record, entry, "chosen"), _column(record, entry, "rejected"))
+        return None if all(isinstance(answer, str) for answer in pair) else (NO_PAIR, _short(pair))
+    if stage == "sft" and not isinstance(response, str):
+        return NO_ANSWER, _short(response)
+    return _tools(record, entry) or _placeholders(record, entry, [prompt, query, response])
+
+
+def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool) -> Fault | None:
+    messages = _column(record, entry, "messages")
+    if not isinstance(messages, list) or any(not isinstance(m, dict) for m in messages):
+        return NO_MESSAGES, _short(messages)
+    tags = entry.tags
+    role_tag, content_tag = tags["role_tag"], tags["content_tag"]
+    roles = [m.get(role_tag) for m in messages]
+    contents = [m.get(content_tag) for m in messages]
+    if tags["system_tag"] and roles and roles[0] == tags["system_tag"]:
+        roles, contents = roles[1:], contents[1:]
+        messages = messages[1:]
+    if openai:
+        roles, contents = _tool_calls_merged(messages, roles, contents, entry)
+    fault = _order(roles, entry)
+    if fault:
+        return fault
+    if not roles:
+        return EMPTY_MESSAGES, "[]"
+    for content in contents:
+        if not isinstance(content, str):
+            return NOT_TEXT, _short(content)
+    if stage == "kto" and not isinstance(_column(record, entry, "kto_tag"), bool):
+        return NO_LABEL, _short(_column(record, entry, "kto_tag"))
+    if stage == "rm":
+        pair = [_column(record, entry, name) for name in ("chosen", "rejected")]
+        good = (tags["assistant_tag"], tags["function_tag"])
+        if not all(isinstance(answer, dict) and answer.get(role_tag) in good for answer in pair):
+            return NO_PAIR, _short(pair)
+    for role, content in zip(roles, contents, strict=True):
+        if role == tags["function_tag"] and role is not None and not _is_json(content):
+            return TOOL_JSON, _short(content)
+    return _tools(record, entry) or _placeholders(record, entry, contents)
+
+
+def _order(roles: list[Any], entry: Entry) -> Fault | None:
+    """Turns must alternate: user or observation, then assistant or function; an even number, odd when ranking."""
+    tags = entry.tags
+    known = {tags[f"{role}_tag"] for role in ("user", "assistant", "observation", "function", "system")}
+    accepted = ((tags["user_tag"], tags["observation_tag"]), (tags["assistant_tag"], tags["function_tag"]))
+    for turn, role in enumerate(roles):
+        if not (isinstance(role, str) or role is None) or role not in known:
+            return UNKNOWN_ROLE, _short(role)
+        if role not in accepted[turn % 2]:
+            return ROLE_ORDER, f"turn {turn + 1} is {_short(role)} in " + ", ".join(str(r) for r in roles[:8])
+    if len(roles) % 2 != int(entry.ranking):
+        return ODD_TURNS, ", ".join(str(r) for r in roles[:8])
+    return None
+
+
+def _tool_calls_merged(
+    messages: list[Any], roles: list[Any], contents: list[Any], entry: Entry
+) -> tuple[list[Any], list[Any]]:
+    """Openai style: consecutive tool answers are one turn, an assistant with tool_calls is a function turn."""
+    tags = entry.tags
+    merged_roles: list[Any] = []
+    merged: list[Any] = []
+    waiting: list[str] = []
+    for message, role, content in zip(messages, roles, contents, strict=True):
+        if role in (tags["assistant_tag"], tags["function_tag"]) and message.get("tool_calls"):
+            role, content = tags["function_tag"], "[]"
+        if role == tags["observation_tag"]:
+            waiting.append(str(content))
+            continue
+        if waiting:
+            merged_roles.append(tags["observation_tag"])
+            merged.append("\n".join(waiting))
+            waiting = []
+        merged_roles.append(role)
+        merged.append(content)
+    return merged_roles, merged
+
+
+def _tools(record: Mapping[str, Any], entry: Entry) -> Fault | None:
+    tools = _column(record, entry, "tools")
+    if isinstance(tools, str) and tools and not _is_json(tools):
+        return TOOL_JSON, _short(tools)
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _placeholders(record: Mapping[str, Any], entry: Entry, texts: list[Any]) -> Fault | None:
+    for name, mark in _MEDIA.items():
+        if not entry.columns.get(name):
+            continue
+        media = _column(record, entry, name)
+        given = 0 if media is None else len(media) if isinstance(media, list) else 1
+        wanted = sum(text.count(mark) for text in texts if isinstance(text, str))
+        if given != wanted:
+            return PLACEHOLDERS, f"{wanted} {mark} in the text, {given} {name}"
+    return None
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

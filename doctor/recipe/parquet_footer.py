@@ -1,0 +1,131 @@
+"""Column names and number of rows of a Parquet file, from its footer, without pyarrow.
+
+Footer: https://github.com/apache/parquet-format (FileMetaData in the Thrift compact protocol, its length and `PAR1`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+LARGEST_FOOTER = 16 << 20  # bytes
+
+
+class Unreadable(Exception):
+    """Not a Parquet file whose footer this reader understands; the message says why."""
+
+
+class Footer(msgspec.Struct, frozen=True):
+    """Top-level columns in order, and the number of rows."""
+
+    columns: tuple[str, ...]
+    rows: int
+
+
+def read(path: Path) -> Footer:
+    """Raises Unreadable, OSError."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size < 12:
+            raise Unreadable("too short for a Parquet file")
+        file.seek(size - 8)
+        tail = file.read(8)
+        if tail[4:] != b"PAR1":
+            raise Unreadable("no Parquet footer: the file is cut off or of another kind")
+        length = int.from_bytes(tail[:4], "little")
+        if length > min(size - 12, LARGEST_FOOTER):
+            raise Unreadable("its footer is longer than the file")
+        file.seek(size - 8 - length)
+        raw = file.read(length)
+    try:
+        metadata = _Compact(raw).struct(0)
+        elements = metadata[2]
+        return Footer(tuple(_top_level(elements)), int(metadata[3]))
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
+
+
+def _top_level(elements: list[dict[int, Any]]) -> list[str]:
+    """Names of the children of the root: SchemaElement field 4 is the name, field 5 the number of children."""
+    names: list[str] = []
+    at = 1
+    for _ in range(elements[0].get(5, 0)):
+        names.append(elements[at][4].decode("utf-8"))
+        pending = 1
+        while pending:
+            pending += elements[at].get(5, 0) - 1
+            at += 1
+    return names
+
+
+class _Compact:
+    """The part of Thrift's compact protocol that FileMetaData uses. Raises IndexError on a cut, ValueError on nonsense."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.at = 0
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.raw[self.at]
+            self.at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 70:
+                raise ValueError("varint")
+
+    def zigzag(self) -> int:
+        value = self.varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def value(self, kind: int, depth: int) -> Any:
+        if depth > 30:
+            raise ValueError("depth")
+        if kind in (1, 2):
+            return kind == 1
+        if kind == 3:
+            self.at += 1
+            return self.raw[self.at - 1]
+        if kind in (4, 5, 6):
+            return self.zigzag()
+        if kind == 7:
+            self.at += 8
+            return None
+        if kind == 8:
+            length = self.varint()
+            if self.at + length > len(self.raw):
+                raise IndexError
+            self.at += length
+            return self.raw[self.at - length : self.at]
+        if kind in (9, 10):
+            head = self.raw[self.at]
+            self.at += 1
+            count = head >> 4 if head >> 4 != 15 else self.varint()
+            if count > len(self.raw):
+                raise ValueError("list")
+            return [self.item(head & 15, depth + 1) for _ in range(count)]
+        if kind == 12:
+            return self.struct(depth + 1)
+        raise ValueError("type")
+
+    def item(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2):  # booleans in a list take a byte of their own
+            self.at += 1
+            return self.raw[self.at - 1] == 1
+        return self.value(kind, depth)
+
+    def struct(self, depth: int) -> dict[int, Any]:
+        fields: dict[int, Any] = {}
+        number = 0
+        while True:
+            head = self.raw[self.at]
+            self.at += 1
+            if head == 0:
+                return fields
+            number = number + (head >> 4) if head >> 4 else self.zigzag()
+            fields[number] = self.value(head & 15, depth)
