@@ -159,12 +159,12 @@ def _conda_prefix(name: str, environ: Mapping[str, str]) -> Path | None:
 def choose_python(python: str | None, env: str | None, workdir: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     """The interpreter to examine and the reason, in the order of the user's word, what is active, what is on PATH."""
     if python:
-        found = shutil.which(python, path=environ.get("PATH")) if os.sep not in python else python
-        return Path(found or python).absolute(), "given with --python"
+        on_path = shutil.which(python, path=environ.get("PATH")) if os.sep not in python else python
+        return Path(on_path or python).absolute(), "given with --python"
     if env:
         prefix = Path(env) if os.sep in env or (Path(env) / "bin").is_dir() else _conda_prefix(env, environ)
-        inside = prefix and _python_in(prefix.absolute())
-        if not inside:
+        inside = _python_in(prefix.absolute()) if prefix else None
+        if inside is None:
             raise BadInput(f"No conda environment or venv called {env} was found; list them with `conda env list`.")
         return inside, f"environment {env}, given with --env"
     active = [
@@ -182,8 +182,8 @@ def choose_python(python: str | None, env: str | None, workdir: Path, environ: M
         return active[0]
     if inside := _python_in(workdir / ".venv"):
         return inside, "the .venv of the working directory"
-    on_path = shutil.which("python", path=environ.get("PATH")) or shutil.which("python3", path=environ.get("PATH"))
-    return Path(on_path or sys.executable), "no environment is active: the python on PATH"
+    default = shutil.which("python", path=environ.get("PATH")) or shutil.which("python3", path=environ.get("PATH"))
+    return Path(default or sys.executable), "no environment is active: the python on PATH"
 
 
 def find(

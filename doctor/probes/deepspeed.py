@@ -34,13 +34,12 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     engine = _source(package_root("deepspeed", site), "runtime/engine.py")
     numa = _source(package_root("deepspeed", site), "utils/numa.py")
     trainer = _source(package_root("transformers", site), "trainer.py")
-    starts = _RUNS_NUMACTL.search(numa) if numa else None
+    absent = Unknown("deepspeed is not installed")
+    call = _RUNS_NUMACTL.search(numa) if numa else None
     return {
         **_config(named, target),
-        "deepspeed.has_no_sync": "def no_sync(" in engine if engine else Unknown("deepspeed is not installed"),
-        "deepspeed.cpu_runs_numactl": bool(starts) and not starts["guard"]
-        if numa
-        else Unknown("deepspeed/utils/numa.py is not there"),
+        "deepspeed.has_no_sync": "def no_sync(" in engine if engine else absent,
+        "deepspeed.cpu_runs_numactl": call is not None and not call["guard"] if numa else absent,
         "deepspeed.trainer_enters_no_sync": _enters_no_sync(trainer)
         if trainer
         else Unknown("transformers is not installed"),
