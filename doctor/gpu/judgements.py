@@ -1,0 +1,273 @@
+"""What the GPU facts mean for the recipe. Pure functions of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from doctor.estimate.names import parameters_in_name
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding, Severity
+
+CPU_TRAINABLE = 1e9  # parameters; above it a run on the CPU takes days
+BUSY_SHARE = 0.10  # of a card's memory, held by others
+# Xid numbers that mean a fault of the hardware or the bus (NVIDIA, "XID Errors", r555): ECC and row remapping, GSP, NVLink.
+HARDWARE_XIDS = (48, 61, 62, 63, 64, 74, 92, 94, 95, 119, 120, 140)
+FELL_OFF_BUS = 79
+P2P_DRIVER = Version(
+    "550.40.07"
+)  # from this driver on accelerate lets an RTX 40 use P2P (accelerate/utils/environment.py)
+
+
+def _true(value: Any) -> bool:
+    return value is True or (isinstance(value, str) and value.lower() in ("true", "yes", "1", "on"))
+
+
+def wants_bf16(values: dict[str, Any]) -> bool:
+    return any(_true(values.get(key)) for key in ("bf16", "pure_bf16", "bf16_full_eval"))
+
+
+def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
+    return Finding(cause, (Evidence(what, where),), severity=severity, source="probe:gpu", details=details)
+
+
+def _parameters(facts: Facts) -> float | None:
+    known = facts.get("model.parameters")
+    if known is not None:
+        return float(known)
+    return parameters_in_name(str(facts["recipe.values"].get("model_name_or_path") or ""))
+
+
+def _without_gpu(facts: Facts) -> Severity:
+    """A CPU can train a toy; anything else, or an unknown size, would take too long to be meant."""
+    size = _parameters(facts)
+    return Severity.INFO if size is not None and size <= CPU_TRAINABLE else Severity.WARNING
+
+
+def _seen(facts: Facts) -> Iterator[dict[str, Any]]:
+    """The devices that the launch sees, each once."""
+    names = set(facts["gpu.visible"])
+    for device in facts["gpu.devices"]:
+        parts = {str(part["uuid"]) for part in device.get("mig_devices") or ()}
+        if str(device["index"]) in names or parts & names:
+            yield device
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f}B parameters" if count >= 1e9 else f"{count / 1e6:.1f}M parameters"
+
+
+def count_mismatch(facts: Facts) -> Iterator[Finding]:
+    """No GPU for what the recipe wants, GPUs that CUDA_VISIBLE_DEVICES hides by mistake, or GPUs left idle."""
+    count, fault = facts["gpu.count"], facts["gpu.visible_fault"]
+    value, nproc = facts["gpu.visible_devices"], facts.get("launch.nproc")
+    if fault:
+        what = f"CUDA_VISIBLE_DEVICES={value}: {fault}; {count} of {len(facts['gpu.devices'])} GPUs are seen"
+        yield _found("gpu-count-mismatch", what, "CUDA_VISIBLE_DEVICES", gpus=count, visible_devices=value)
+    elif count == 0:
+        size = _parameters(facts)
+        why = (
+            f"CUDA_VISIBLE_DEVICES={value!r} hides all"
+            if facts["gpu.devices"]
+            else "this machine has none that NVML sees"
+        )
+        model = f"the model has {_size(size)}" if size else "the size of the model is not known"
+        yield _found("gpu-count-mismatch", f"no GPU: {why}; {model}", "NVML", _without_gpu(facts), gpus=0)
+    elif facts.get("launch.nproc_given") and isinstance(nproc, int) and nproc < count:
+        what = f"NPROC_PER_NODE={nproc}, {count} GPUs are seen: {count - nproc} stay idle"
+        yield _found("gpu-count-mismatch", what, "NPROC_PER_NODE", Severity.INFO, gpus=count, nproc=nproc)
+
+
+def busy(facts: Facts) -> Iterator[Finding]:
+    for device in _seen(facts):
+        total, free = device.get("memory_total"), device.get("memory_free")
+        if not total or free is None or device.get("mig") or (total - free) / total <= BUSY_SHARE:
+            continue
+        holders = [
+            f"pid {h['pid']}" + (f" ({h['program']} of {h['user']})" if h.get("program") else "")
+            for h in device.get("holders") or ()
+        ]
+        by = ", ".join(holders) or "processes that are not shown here (another container or user)"
+        held = f"{(total - free) / 2**30:.1f} of {total / 2**30:.1f} GiB"
+        what = f"GPU {device['index']} ({device['name']}): {held} are held by {by}"
+        free_ones = [d["index"] for d in facts["gpu.devices"] if _is_free(d)]
+        details: dict[str, Any] = {"free_gpus": ",".join(map(str, free_ones))} if free_ones else {}
+        yield _found("gpu-busy", what, f"GPU {device['index']}", gpu=device["index"], **details)
+
+
+def _is_free(device: dict[str, Any]) -> bool:
+    total, free = device.get("memory_total"), device.get("memory_free")
+    return bool(total and free is not None and (total - free) / total <= BUSY_SHARE and not device.get("error"))
+
+
+def bf16(facts: Facts) -> Iterator[Finding]:
+    """bf16 in the recipe on cards that lack it, or without a card where transformers insists on one."""
+    values = facts["recipe.values"]
+    if not wants_bf16(values) or _true(values.get("use_cpu")) or _true(values.get("no_cuda")):
+        return
+    key = next(k for k in ("bf16", "pure_bf16", "bf16_full_eval") if _true(values.get(k)))
+    line = facts["recipe.lines"].get(key)
+    where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
+    details: dict[str, Any] = {"key": key, "has_use_cpu_field": bool(facts["gpu.has_use_cpu"])}
+    if facts["gpu.count"] == 0:
+        if key == "pure_bf16" or facts["gpu.bf16_needs_gpu"]:
+            refuses = "LLaMA-Factory" if key == "pure_bf16" else "transformers"
+            what = f"{key}: true without a GPU: the installed {refuses} refuses it"
+            yield _found("gpu-bf16-unsupported", what, where, no_gpu=True, **details)
+        return
+    for device in _seen(facts):
+        if device.get("capability") and float(device["capability"]) < 8.0:
+            what = f"{key}: true, but {device['name']} has compute capability {device['capability']} (bf16 needs 8.0)"
+            emulated = facts.get("gpu.bf16_emulated")
+            what += "; this torch emulates it, slowly" if emulated else ""
+            severity = Severity.WARNING if emulated else None
+            yield _found("gpu-bf16-unsupported", what, where, severity, capability=device["capability"], **details)
+            return
+
+
+def driver(facts: Facts) -> Iterator[Finding]:
+    """No usable driver, or one that is older than torch's CUDA. A driver runs every CUDA release of its major version."""
+    builds = facts.get("packages.cuda_builds", {})
+    error = facts["gpu.nvml_error"]
+    if error:
+        what = f"device nodes are there ({', '.join(facts['gpu.nodes'])}), but {facts.why_unknown('gpu.count')}"
+        yield _found("cuda-driver-missing", what, "NVML", nvml_error=error)
+        return
+    if facts["gpu.count"] == 0 and not facts["gpu.devices"]:
+        if functions := facts.get("gpu.pci"):
+            where = ", ".join(functions[:8])
+            what = (
+                f"NVIDIA GPUs on the PCI bus ({where}), no device node in /dev: no driver, or a container without GPUs"
+            )
+            yield _found("cuda-driver-missing", what, "/dev", _without_gpu(facts))
+        return
+    if facts["gpu.count"] == 0:
+        return
+    torch = facts.get("packages.versions", {}).get("torch")
+    if torch and "torch" in builds and builds["torch"] is None:
+        what = f"{facts['gpu.count']} GPUs are seen, but torch {torch} is a build for the CPU"
+        yield _found("cuda-unavailable", what, "torch", torch=torch, driver_cuda=facts["gpu.cuda"])
+    elif torch and builds.get("torch"):
+        needs, has = builds["torch"], facts["gpu.cuda"]
+        if int(has.split(".")[0]) < int(needs.split(".")[0]):
+            what = f"torch {torch} is built for CUDA {needs}, driver {facts['gpu.driver']} runs up to CUDA {has}"
+            yield _found(
+                "cuda-driver-too-old", what, "driver", driver=facts["gpu.driver"], driver_cuda=has, torch_cuda=needs
+            )
+
+
+def architecture(facts: Facts) -> Iterator[Finding]:
+    """Cards that the wheel of torch has no kernels for.
+
+    PyTorch's wheels: CUDA below 12.8 stops at 9.0; 12.8 and 12.9 begin at 7.0; 13.0 begins at 7.5
+    (pytorch/test-infra pull 7046, pytorch/pytorch issue 157517).
+    """
+    cuda = facts["packages.cuda_builds"].get("torch")
+    if not cuda:
+        return
+    built = tuple(int(part) for part in cuda.split(".")[:2])
+    lowest, highest = (7.5, 99.0) if built >= (13, 0) else (7.0, 99.0) if built >= (12, 8) else (3.5, 9.0)
+    for device in _seen(facts):
+        if device.get("capability") and not lowest <= float(device["capability"]) <= highest:
+            torch, has = facts["packages.versions"].get("torch"), device["capability"]
+            what = f"{device['name']} has compute capability {has}; torch {torch} for CUDA {cuda} has no kernels for it"
+            yield _found("cuda-arch-unsupported", what, "torch", capability=has, torch_cuda=cuda)
+            return
+
+
+def p2p(facts: Facts) -> Iterator[Finding]:
+    """accelerate stops a launch on several RTX 40 cards unless P2P and IB are off, or driver and accelerate are new."""
+    names = [d["name"] for d in _seen(facts) if "RTX 40" in (d.get("name") or "")]
+    environ = facts.get("launch.environ", {})
+    if not names or len(facts["gpu.devices"]) < 2 or {"NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"} <= environ.keys():
+        return
+    try:
+        new_enough = Version(facts["gpu.driver"]) >= P2P_DRIVER
+    except InvalidVersion:
+        return
+    if new_enough and facts.get("gpu.p2p_driver_known") is not False:
+        return
+    what = f"{len(names)} × {names[0]} with driver {facts['gpu.driver']}: P2P and InfiniBand are refused"
+    yield _found("gpu-p2p-disabled", what, "NVML", driver=facts["gpu.driver"])
+
+
+def faults(facts: Facts) -> Iterator[Finding]:
+    """Uncorrected memory errors, rows waiting to be remapped, and what the kernel log says of them."""
+    for device in facts["gpu.devices"]:
+        seen = [
+            text
+            for text in (
+                f"{device['ecc_uncorrected']} uncorrected ECC errors since boot"
+                if device.get("ecc_uncorrected")
+                else "",
+                "row remapping failed" if device.get("remap_failed") else "",
+                "rows wait to be remapped (a reset is needed)" if device.get("remap_pending") else "",
+                "pages wait to be retired (a reset is needed)" if device.get("retired_pending") else "",
+            )
+            if text
+        ]
+        if seen:
+            yield _found(
+                "gpu-ecc-xid",
+                f"GPU {device['index']}: {'; '.join(seen)}",
+                f"GPU {device['index']}",
+                gpu=device["index"],
+            )
+    for report in facts.get("gpu.xids", ()):
+        if report["xid"] in HARDWARE_XIDS:
+            what = f"kernel log: Xid {report['xid']} on {report['where']}: {report['text']}"
+            yield _found("gpu-ecc-xid", what, "kernel log", Severity.WARNING, xid=report["xid"])
+            break
+
+
+def lost(facts: Facts) -> Iterator[Finding]:
+    for device in facts["gpu.devices"]:
+        if device.get("error"):
+            what = f"GPU {device['index']} does not answer: {device['error']}"
+            yield _found("gpu-fell-off-bus", what, f"GPU {device['index']}", gpu=device["index"])
+            return
+    for report in facts.get("gpu.xids", ()):
+        if report["xid"] == FELL_OFF_BUS:
+            what = f"kernel log: Xid 79 on {report['where']}: {report['text']}"
+            yield _found("gpu-fell-off-bus", what, "kernel log", Severity.WARNING)
+            return
+
+
+def fabric(facts: Facts) -> Iterator[Finding]:
+    """NVSwitch machines: CUDA does not start before the fabric manager has finished (state 3)."""
+    for device in _seen(facts):
+        state = (device.get("fabric") or {}).get("state")
+        if state in (1, 2):
+            what = (
+                f"GPU {device['index']}: the NVSwitch fabric is {'not started' if state == 1 else 'still being set up'}"
+            )
+            yield _found("gpu-fabricmanager-missing", what, "fabric manager", driver=facts.get("gpu.driver"))
+            return
+
+
+def prohibited(facts: Facts) -> Iterator[Finding]:
+    for device in _seen(facts):
+        if device.get("compute_mode") == "prohibited":
+            what = f"GPU {device['index']} is in compute mode `prohibited`: no process may use it"
+            yield _found(
+                "cuda-unavailable", what, f"GPU {device['index']}", gpu=device["index"], compute_mode="prohibited"
+            )
+
+
+def slowed(facts: Facts) -> Iterator[Finding]:
+    """Clocks held down by the hardware, a power limit far below the card's own."""
+    for device in _seen(facts):
+        reasons = list(device.get("throttle") or ())
+        limit, default = device.get("power_limit_watts"), device.get("power_default_watts")
+        if limit and default and limit < 0.7 * default:
+            reasons.append(f"power limit {limit:.0f} W of {default:.0f} W")
+        if reasons:
+            what = f"GPU {device['index']} ({device['name']}) is slowed: {', '.join(reasons)}"
+            yield _found("train-slow", what, f"GPU {device['index']}", Severity.WARNING, gpu=device["index"])
+
+
+ALL = (
+    count_mismatch, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
+)  # fmt: skip

@@ -1,0 +1,217 @@
+"""The command line: llamafactory-cli, python and torchrun on PATH, whose they are, and where one stands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding, Severity
+from doctor.target import Target, shebang
+
+ID = "cli"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+
+_PROGRAMS = ("llamafactory-cli", "torchrun", "python")
+# What every LLaMA-Factory source tree has under src/llamafactory; `model` was once swallowed by an ignore rule of a fork.
+_PACKAGE_PARTS = ("cli.py", "data", "hparams", "model", "train")
+_PARENTS = 3  # folders above the working directory in which a tree or the data may lie
+_CHILDREN = 400  # folders below it that are looked at
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    path = target.environ.get("PATH")
+    return {
+        "cli.target_chosen_by_user": "given with" in target.chosen_because,
+        "cli.target_prefix": str(target.prefix),
+        "cli.target_scripts": str(target.scripts),
+        "cli.target_has_cli": (target.scripts / "llamafactory-cli").exists(),
+        "cli.target_has_torchrun": (target.scripts / "torchrun").exists(),
+        "cli.user_script": _user_script(target),
+        "cli.programs": {name: _program(name, path) for name in _PROGRAMS},
+        "cli.tree": _tree(target, facts),
+        "cli.elsewhere": _elsewhere(target, facts),
+    }
+
+
+def _program(name: str, path: str | None) -> dict[str, Any] | None:
+    """`{"path", "interpreter", "exists", "prefix"}` of a program on PATH; prefix is None where it cannot be told."""
+    where = shutil.which(name, path=path)
+    if where is None:
+        return None
+    interpreter = Path(where) if name == "python" else shebang(Path(where))
+    prefix = _prefix(interpreter) if interpreter else None
+    return {
+        "path": where,
+        "interpreter": str(interpreter) if interpreter else None,
+        "exists": bool(interpreter and interpreter.exists()),
+        "prefix": str(prefix) if prefix else None,
+    }
+
+
+def _prefix(interpreter: Path) -> Path | None:
+    """The environment of an interpreter, by where it lies. A shim (pyenv, asdf) is no interpreter: None."""
+    if "shims" in interpreter.parts or interpreter.parent.name not in ("bin", "Scripts"):
+        return None
+    prefix = interpreter.parent.parent
+    is_environment = (prefix / "pyvenv.cfg").exists() or (prefix / "conda-meta").is_dir()
+    return prefix.resolve() if is_environment else interpreter.resolve().parent.parent
+
+
+def _user_script(target: Target) -> str | None:
+    script = Path(target.environ.get("HOME") or os.path.expanduser("~")) / ".local" / "bin" / "llamafactory-cli"
+    return str(script) if script.exists() else None
+
+
+def _tree(target: Target, facts: Facts) -> dict[str, Any] | None:
+    """The LLaMA-Factory source tree that the working directory lies in, and whether it is the one that is imported."""
+    for folder in [target.workdir, *list(target.workdir.parents)[:_PARENTS]]:
+        package = folder / "src" / "llamafactory"
+        if package.is_dir():
+            imported = facts.get("llamafactory.root")
+            return {
+                "root": str(folder),
+                "missing": [part for part in _PACKAGE_PARTS if not (package / part).exists()],
+                "imported": bool(imported and os.path.realpath(imported) == os.path.realpath(package)),
+            }
+    return None
+
+
+def _elsewhere(target: Target, facts: Facts) -> dict[str, str] | None:
+    """`{"wanted", "folder"}`: the DeepSpeed JSON of the recipe, not here but under the same relative path in a folder
+    nearby. The dataset probe looks after dataset_dir."""
+    wanted = facts["recipe.values"].get("deepspeed")
+    if not isinstance(wanted, str) or os.path.isabs(wanted) or (target.workdir / wanted).exists():
+        return None
+    place = _holder(target.workdir, wanted)
+    return {"wanted": wanted, "folder": str(place)} if place else None
+
+
+def _holder(workdir: Path, relative: str) -> Path | None:
+    """The nearest folder above or below in which a relative path exists."""
+    for folder in list(workdir.parents)[:_PARENTS]:
+        if (folder / relative).exists():
+            return folder
+    seen = 0
+    pending = [workdir]
+    while pending and seen < _CHILDREN:
+        folder = pending.pop(0)
+        try:
+            children = sorted(
+                c for c in folder.iterdir() if not c.name.startswith(".") and c.is_dir() and not c.is_symlink()
+            )
+        except OSError:
+            continue
+        for child in children:
+            seen += 1
+            if (child / relative).exists():
+                return child
+        if len(folder.relative_to(workdir).parts) < _PARENTS:
+            pending += children
+    return None
+
+
+def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
+    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
+
+
+def not_on_path(facts: Facts) -> Iterator[Finding]:
+    """The command cannot be typed. A target that the user named is started by us with its own scripts directory."""
+    cli = facts["cli.programs"]["llamafactory-cli"]
+    installed, scripts = facts["cli.target_has_cli"], facts["cli.target_scripts"]
+    if cli and cli["interpreter"] and not cli["exists"]:
+        what = f"{cli['path']} is a script of {cli['interpreter']}, which does not exist any more"
+        details = {"stale_script": cli["path"], "interpreter": cli["interpreter"]}
+        yield _found("cli-not-on-path", what, cli["path"], _by_hand(facts), **details, **_scripts(facts))
+    elif cli is None:
+        if installed:
+            what = f"llamafactory-cli is in {scripts}, which is not on PATH"
+        elif facts["cli.user_script"]:
+            what = f"llamafactory-cli is in {facts['cli.user_script']}, which is not on PATH"
+        else:
+            what = f"there is no llamafactory-cli on PATH and none in {scripts}"
+        yield _found("cli-not-on-path", what, "PATH", _by_hand(facts), **_scripts(facts))
+
+
+def _by_hand(facts: Facts) -> Severity | None:
+    """Information where the target was named and has the command: only typing it by hand fails then."""
+    return Severity.INFO if facts["cli.target_chosen_by_user"] and facts["cli.target_has_cli"] else None
+
+
+def _scripts(facts: Facts) -> dict[str, Any]:
+    if facts["cli.target_has_cli"]:
+        return {"scripts": facts["cli.target_scripts"], "installed": True}
+    if facts["cli.user_script"]:
+        return {"scripts": os.path.dirname(facts["cli.user_script"]), "installed": True}
+    return {"not_installed": True, "python": f"{facts['cli.target_prefix']}/bin/python"}
+
+
+def mixed_environments(facts: Facts) -> Iterator[Finding]:
+    """llamafactory-cli starts plain `torchrun`: both and python must belong to one environment."""
+    programs = facts["cli.programs"]
+    cli, torchrun, python = (programs[name] for name in ("llamafactory-cli", "torchrun", "python"))
+    if not cli or not cli["exists"] or facts["cli.target_chosen_by_user"]:
+        return
+    home = cli["prefix"]
+    several = facts["launch.force_torchrun"] or facts["launch.nproc"] > 1
+    details = {"cli_prefix": home, "scripts": os.path.dirname(cli["path"])}
+    if torchrun is None:
+        if several:
+            what = f"llamafactory-cli ({cli['path']}) starts torchrun, which is not on PATH"
+            yield _found("launch-torchrun-missing", what, "PATH", **details)
+    elif several and not torchrun["exists"]:
+        what = f"{torchrun['path']} is a script of {torchrun['interpreter']}, which does not exist any more"
+        yield _found("launch-torchrun-missing", what, torchrun["path"], **details)
+    elif torchrun["prefix"] and home and torchrun["prefix"] != home:
+        what = f"llamafactory-cli is of {home}, torchrun on PATH is of {torchrun['prefix']}"
+        severity = None if several else Severity.WARNING
+        yield _found(
+            "env-python-mismatch", what, torchrun["path"], severity, other_prefix=torchrun["prefix"], **details
+        )
+        return
+    if python and python["prefix"] and home and python["prefix"] != home:
+        what = f"llamafactory-cli is of {home}, python on PATH is of {python['prefix']}: pip installs go elsewhere"
+        yield _found(
+            "env-python-mismatch", what, python["path"], Severity.WARNING, other_prefix=python["prefix"], **details
+        )
+
+
+def torchrun_of_target(facts: Facts) -> Iterator[Finding]:
+    """A target that the user named: its own scripts are started, so its own torchrun must be there."""
+    if facts["cli.target_chosen_by_user"] and facts["cli.target_has_cli"] and not facts["cli.target_has_torchrun"]:
+        what = f"there is llamafactory-cli but no torchrun in {facts['cli.target_scripts']}"
+        yield _found("launch-torchrun-missing", what, facts["cli.target_scripts"], scripts=facts["cli.target_scripts"])
+
+
+def source_tree(facts: Facts) -> Iterator[Finding]:
+    """One stands in a source tree of LLaMA-Factory that is not the one that will be imported, or that has holes."""
+    tree = facts["cli.tree"]
+    if tree is None:
+        return
+    if tree["imported"]:
+        if tree["missing"]:
+            what = f"{tree['root']}/src/llamafactory lacks {', '.join(tree['missing'])}"
+            yield _found(
+                "cli-incomplete-tree", what, tree["root"], tree=tree["root"], missing=", ".join(tree["missing"])
+            )
+        return
+    imported = facts["llamafactory.root"]
+    other = f"what is imported is {imported}" if imported else "it is not installed in the target"
+    details = {"tree": tree["root"], "complete": not tree["missing"]}
+    yield _found("cli-foreign-tree", f"{tree['root']} is a LLaMA-Factory source tree; {other}", tree["root"], **details)
+
+
+def wrong_workdir(facts: Facts) -> Iterator[Finding]:
+    """The DeepSpeed JSON lies where the recipe was meant to be started; said once, by the dataset probe if it sees it."""
+    place = facts["cli.elsewhere"]
+    if place and not facts.get("dataset.elsewhere"):
+        line = facts.get("recipe.lines", {}).get("deepspeed")
+        where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
+        what = f"{place['wanted']}: not in the working directory, but in {place['folder']}"
+        yield _found("cli-wrong-workdir", what, where, folder=place["folder"])
+
+
+JUDGEMENTS = (not_on_path, mixed_environments, torchrun_of_target, source_tree, wrong_workdir)

@@ -1,0 +1,148 @@
+"""Where training reports to: is the logger of `report_to` installed, and can it log in without asking."""
+
+from __future__ import annotations
+
+import configparser
+import netrc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from doctor.facts import Facts, Unknown
+from doctor.findings import Evidence, Finding, Severity
+from doctor.hub.settings import home
+from doctor.target import Target
+
+ID = "logging"
+AFTER: tuple[str, ...] = ("recipe", "packages")
+
+# report_to name -> the package that its callback imports (transformers/integrations/integration_utils.py).
+PACKAGES = {
+    "wandb": "wandb",
+    "tensorboard": "tensorboard",
+    "swanlab": "swanlab",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
+    "comet_ml": "comet-ml",
+    "neptune": "neptune",
+    "clearml": "clearml",
+    "dvclive": "dvclive",
+    "codecarbon": "codecarbon",
+}
+_TRUE = ("1", "ON", "YES", "TRUE")
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    environ = target.environ
+    asked = facts["recipe.values"].get("report_to")
+    found: dict[str, Any] = {
+        "logging.report_to": _names(asked),
+        "logging.wandb_mode": environ.get("WANDB_MODE"),
+        "logging.wandb_disabled": environ.get("WANDB_DISABLED", "").upper() in _TRUE,
+    }
+    try:
+        found["logging.wandb_key"] = _wandb_key(target)
+    except OSError as error:
+        found["logging.wandb_key"] = Unknown(f"the file with the key cannot be read ({error.strerror})")
+    found["logging.swanlab_key"] = "SWANLAB_API_KEY" if environ.get("SWANLAB_API_KEY") else _swanlab_file(target)
+    return found
+
+
+def _names(value: Any) -> list[str] | None:
+    """The loggers of report_to; None where it is not set (transformers 4 then takes every one that is installed)."""
+    if value is None:
+        return None
+    names = value if isinstance(value, list) else [value]
+    return [str(name).strip() for name in names if str(name).strip()]
+
+
+def _wandb_key(target: Target) -> str | None:
+    """Where a wandb key stands, in wandb's own order: environment, settings file, netrc. Never the key."""
+    environ = target.environ
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        if environ.get(name, "").strip():
+            return name
+    folder = environ.get("WANDB_CONFIG_DIR")
+    settings = Path(folder) if folder else home(environ) / ".config" / "wandb"
+    for file in (settings / "settings", target.workdir / "wandb" / "settings"):
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(file, encoding="utf-8")
+        except configparser.Error:
+            continue  # wandb ignores a settings file that it cannot parse, and looks further
+        if parser.has_option("default", "api_key"):
+            return str(file)
+    host = urlsplit(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+    given = environ.get("NETRC")
+    for file in [Path(given)] if given else [home(environ) / ".netrc", home(environ) / "_netrc"]:
+        if file.is_file():
+            try:
+                login = netrc.netrc(str(file)).authenticators(host)
+            except (netrc.NetrcParseError, UnicodeDecodeError):
+                continue
+            if login and login[2]:
+                return str(file)
+    return None
+
+
+def _swanlab_file(target: Target) -> str | None:
+    """`swanlab login` writes a netrc file into its own folder (swanlab: SWANLAB_SAVE_DIR, ~/.swanlab/.netrc)."""
+    folder = target.environ.get("SWANLAB_SAVE_DIR")
+    file = (Path(folder) if folder else home(target.environ) / ".swanlab") / ".netrc"
+    return str(file) if file.is_file() else None
+
+
+def _found(facts: Facts, cause: str, what: str, severity: Severity | None = None, **details: Any) -> Finding:
+    line = facts.get("recipe.lines", {}).get("report_to")
+    where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
+    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
+
+
+def _wanted(facts: Facts) -> list[str]:
+    """The loggers that will be built, as transformers expands report_to."""
+    names, installed = facts["logging.report_to"], facts["packages.versions"]
+    if names is None:
+        major = installed.get("transformers", "5").split(".")[0]
+        names = ["all"] if major.isdigit() and int(major) < 5 else ["none"]
+    if "all" in names:
+        return [name for name, package in PACKAGES.items() if package in installed]
+    return [name for name in names if name != "none"]
+
+
+def wandb(facts: Facts) -> Iterator[Finding]:
+    """wandb that is not installed stops the run; without a key it asks a terminal that ranks do not have."""
+    if "wandb" not in _wanted(facts):
+        return
+    disabled = facts["logging.wandb_disabled"]
+    explicit = "wandb" in (facts["logging.report_to"] or ())
+    missing = "wandb" not in facts["packages.versions"]
+    if missing or (disabled and explicit):
+        why = "wandb is not installed" if missing else "WANDB_DISABLED is set, which makes wandb count as not installed"
+        what = f"report_to names wandb and {why}: WandbCallback stops the run"
+        yield _found(facts, "log-wandb-not-logged-in", what, not_installed=missing, disabled=disabled)
+        return
+    if disabled or (facts["logging.wandb_mode"] or "online").lower() in ("offline", "disabled", "dryrun"):
+        return
+    if facts["logging.wandb_key"] is None:
+        by = "report_to names wandb" if explicit else "report_to takes every installed logger, wandb among them,"
+        what = f"{by} and no key is set (WANDB_API_KEY, wandb's settings, netrc)"
+        yield _found(facts, "log-wandb-not-logged-in", what, installed=True)
+
+
+def tensorboard(facts: Facts) -> Iterator[Finding]:
+    installed = facts["packages.versions"]
+    if "tensorboard" in _wanted(facts) and not {"tensorboard", "tensorboardx"} & installed.keys():
+        yield _found(facts, "log-tensorboard-missing", "report_to names tensorboard, which is not installed")
+
+
+def others(facts: Facts) -> Iterator[Finding]:
+    """Other loggers that report_to names and that are not installed."""
+    for name in facts["logging.report_to"] or ():
+        package = PACKAGES.get(name)
+        if package and name not in ("wandb", "tensorboard") and package not in facts["packages.versions"]:
+            what = f"report_to names {name}, and {package} is not installed"
+            yield _found(facts, "pkg-missing", what, package=package, requirement=package)
+
+
+JUDGEMENTS = (wandb, tensorboard, others)

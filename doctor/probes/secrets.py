@@ -1,0 +1,71 @@
+"""Secrets in files beside the recipe: which file, which line, which kind. Never the value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from doctor import redact
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding, Severity
+from doctor.hub.settings import home
+from doctor.launch_profile import LAUNCH_PROFILE
+from doctor.target import Target
+
+ID = "secrets"
+AFTER: tuple[str, ...] = ("recipe",)
+
+MAX_FILE = 1 << 20  # bytes read of one file
+MAX_FILES = 40
+_LAUNCH_FILES = (".deepspeed_env", ".env", str(LAUNCH_PROFILE))
+_SCRIPTS = ("*.sh", "*.sbatch", "*.slurm", "*.py", "*.yaml", "*.yml", "*.ipynb")
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    values = facts["recipe.values"]
+    files = [target.recipe]
+    if isinstance(values.get("deepspeed"), str):
+        files.append(target.workdir / values["deepspeed"])
+    if isinstance(values.get("dataset_dir", "data"), str):
+        files.append(target.workdir / values.get("dataset_dir", "data") / "dataset_info.json")
+    files += [target.workdir / name for name in _LAUNCH_FILES]
+    files += [home(target.environ) / ".deepspeed_env"]
+    for pattern in _SCRIPTS:
+        files += sorted(target.workdir.glob(pattern))
+    found: list[dict[str, Any]] = []
+    unread: list[str] = []
+    seen: set[Path] = set()
+    for file in files:
+        real = file.resolve()
+        if real in seen or len(seen) >= MAX_FILES or not file.is_file():
+            continue
+        seen.add(real)
+        try:
+            found += [{"file": target.shown(file), "line": line, "kind": kind} for line, kind in _scan(file)]
+        except OSError as error:
+            unread.append(f"{target.shown(file)}: {error.strerror}")
+    return {"secrets.found": found, "secrets.files": len(seen), "secrets.unread": unread}
+
+
+def _scan(file: Path) -> Iterator[tuple[int, str]]:
+    with file.open("rb") as stream:
+        text = stream.read(MAX_FILE).decode("utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        for kind in redact.secrets_in_line(line):
+            yield number, kind
+
+
+def token_in_file(facts: Facts) -> Iterator[Finding]:
+    for secret in facts["secrets.found"]:
+        place = f"{secret['file']}:{secret['line']}"
+        yield Finding(
+            "sec-token-in-file",
+            (Evidence(f"{secret['kind']} in plain text", place),),
+            severity=Severity.WARNING,
+            source=f"probe:{ID}",
+            details={"file": secret["file"], "line": secret["line"], "kind": secret["kind"]},
+        )
+
+
+JUDGEMENTS = (token_in_file,)
