@@ -173,7 +173,7 @@ def cpu_world_size(facts: Facts) -> Iterator[Finding]:
         return
     if facts["launch.world_size"] > 1:
         what = f"use_cpu: true with DeepSpeed and {facts['launch.world_size']} processes: it counts a world size of 1"
-        yield _found("ds-cpu-world-size", what, _where(facts, "use_cpu"), use_cpu=True)
+        yield _found("ds-cpu-world-size", what, _where(facts, "use_cpu"), gpus=facts.get("gpu.count") or 0)
 
 
 def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
