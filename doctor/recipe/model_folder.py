@@ -1,0 +1,288 @@
+"""A model folder as transformers will read it: configuration, weights, tokenizer files; what is missing or damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor.recipe import safetensors_header
+from doctor.recipe.safetensors_header import LFS_MARK, Tensor
+
+SAFE_INDEX = "model.safetensors.index.json"
+SAFE_SINGLE = "model.safetensors"
+BIN_INDEX = "pytorch_model.bin.index.json"
+BIN_SINGLE = "pytorch_model.bin"
+LARGEST_JSON = 64 << 20  # bytes of an index or configuration
+
+# Kinds of fault of a weight file, beside those of safetensors_header
+MISSING = "missing"
+INCOMPLETE = "download not finished"
+INDEX_MISMATCH = "does not hold the tensors that the index says"
+UNREADABLE = "cannot be read"
+
+
+class WeightFault(msgspec.Struct, frozen=True):
+    """One weight file that is not as it must be."""
+
+    file: str
+    kind: str
+    text: str
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """`format`: safetensors, bin, gguf, consolidated or none. `files`: names, `bytes`: their sizes together.
+
+    `parameters`: elements of all tensors where headers tell; `rows`: of the input embedding.
+    """
+
+    format: str
+    files: list[str]
+    bytes: int
+    faults: list[WeightFault]
+    index: str | None = None
+    parameters: int | None = None
+    rows: int | None = None
+    dtypes: list[str] = []
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """What a folder holds. `config` is None where config.json is absent, `config_error` says why it cannot be read."""
+
+    names: list[str]
+    config: dict[str, Any] | None
+    config_error: str | None
+    weights: Weights
+    tokenizer: dict[str, Any]
+    leftovers: list[str]  # of interrupted downloads
+    adapter: bool  # it holds adapter_config.json
+
+    @property
+    def complete(self) -> bool:
+        usable = self.config is not None and self.weights.format in ("safetensors", "bin") and not self.weights.faults
+        return usable and not self.tokenizer["missing"] and not self.tokenizer["pointers"]
+
+
+def inspect(folder: Path) -> Folder:
+    """Look at every file that loading will need. Raises OSError when the folder itself cannot be listed."""
+    names = sorted(item.name for item in folder.iterdir())
+    config, why = _json(folder / "config.json")
+    return Folder(
+        names=names[:500],
+        config=config,
+        config_error=why,
+        weights=_weights(folder, names),
+        tokenizer=_tokenizer(folder, names),
+        leftovers=[n for n in names if n.endswith((".incomplete", ".aria2", ".part", ".downloading", ".tmp"))][:20],
+        adapter="adapter_config.json" in names,
+    )
+
+
+def _json(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """A JSON object and None, or None and why not: `missing`, `git-lfs pointer`, or what is wrong with it."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            return None, f"larger than {LARGEST_JSON >> 20} MiB"
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None, MISSING
+    except OSError as error:
+        return None, f"{UNREADABLE} ({error.strerror})"
+    if raw.startswith(LFS_MARK):
+        return None, safetensors_header.POINTER
+    try:
+        value = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON ({error})" if raw.strip() else "empty"
+    return (value, None) if isinstance(value, dict) else (None, "not a JSON object")
+
+
+# -- weights ------------------------------------------------------------------------------------------------------------
+def _weights(folder: Path, names: list[str]) -> Weights:
+    """The weights that `from_pretrained` chooses: safetensors before bin, one file before an index."""
+    for single, index, kind in ((SAFE_SINGLE, SAFE_INDEX, "safetensors"), (BIN_SINGLE, BIN_INDEX, "bin")):
+        if single in names:
+            return _checked(folder, [single], kind, None, {})
+        if index in names:
+            return _indexed(folder, index, kind)
+    shards = [n for n in names if re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", n)]
+    if shards:
+        kind = "safetensors" if shards[0].endswith("safetensors") else "bin"
+        index = SAFE_INDEX if kind == "safetensors" else BIN_INDEX
+        lacking = [WeightFault(index, MISSING, f"{len(shards)} shards are there, their index is not")]
+        return Weights(kind, shards, _bytes(folder, shards), lacking, index)
+    for kind, pattern in (("consolidated", r"consolidated.*\.(pth|safetensors)"), ("gguf", r".*\.gguf")):
+        found = [n for n in names if re.fullmatch(pattern, n)]
+        if found:
+            return Weights(kind, found, _bytes(folder, found), [])
+    return Weights("none", [], 0, [])
+
+
+def _indexed(folder: Path, index: str, kind: str) -> Weights:
+    content, why = _json(folder / index)
+    weight_map = content.get("weight_map") if content else None
+    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
+        return Weights(
+            kind, [], 0, [WeightFault(index, why or UNREADABLE, f"the index {why or 'has no weight_map'}")], index
+        )
+    wanted: dict[str, set[str]] = {}
+    for tensor, file in weight_map.items():
+        wanted.setdefault(Path(file).name, set()).add(tensor)
+    return _checked(folder, sorted(wanted), kind, index, wanted)
+
+
+def _checked(folder: Path, files: list[str], kind: str, index: str | None, wanted: dict[str, set[str]]) -> Weights:
+    look = _safetensors if kind == "safetensors" else _bin
+    with ThreadPoolExecutor(max_workers=8) as pool:  # network file systems answer each open after milliseconds
+        looked = list(pool.map(lambda name: look(folder / name, wanted.get(name, set())), files))
+    faults = [fault for fault, _ in looked if fault is not None]
+    tensors = {name: tensor for _, found in looked for name, tensor in found.items()}
+    counted = kind == "safetensors" and not faults
+    return Weights(
+        format=kind,
+        files=files,
+        bytes=_bytes(folder, files),
+        faults=faults,
+        index=index,
+        parameters=sum(t.elements for t in tensors.values()) if counted else None,
+        rows=_embedding_rows(tensors),
+        dtypes=sorted({t.dtype for t in tensors.values()}),
+    )
+
+
+def _safetensors(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Tensor]]:
+    try:
+        tensors = safetensors_header.read(path)
+    except FileNotFoundError:
+        return _absent(path), {}
+    except safetensors_header.Unreadable as why:
+        return WeightFault(path.name, why.kind, str(why)), {}
+    except OSError as error:
+        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({error.strerror})"), {}
+    lacking = wanted - tensors.keys()
+    if lacking:
+        text = f"{len(lacking)} tensors of the index are not in it, {min(lacking)} among them"
+        return WeightFault(path.name, INDEX_MISMATCH, text), tensors
+    return None, tensors
+
+
+def _bin(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Tensor]]:
+    """A .bin is a zip archive (torch 1.6 and later) or a pickle; neither is opened further than its first and last bytes."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            head = file.read(200)
+            file.seek(max(0, size - 65_557))
+            tail = file.read()
+    except FileNotFoundError:
+        return _absent(path), {}
+    except OSError as error:
+        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({error.strerror})"), {}
+    if not head:
+        return WeightFault(path.name, safetensors_header.EMPTY, "0 bytes"), {}
+    if head.startswith(LFS_MARK):
+        return WeightFault(path.name, safetensors_header.POINTER, f"{size} bytes of git-lfs pointer text"), {}
+    if head.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in tail:
+        return WeightFault(path.name, safetensors_header.CUT_OFF, f"{size:,} bytes without the end of the archive"), {}
+    return None, {}
+
+
+def _absent(path: Path) -> WeightFault:
+    """Missing, or still under the name of an unfinished download."""
+    unfinished = next((p.name for p in path.parent.glob(f"{path.name}*") if p.name != path.name), None)
+    if unfinished:
+        return WeightFault(path.name, INCOMPLETE, f"only {unfinished} is there")
+    text = "a link whose target is gone" if path.is_symlink() else "not there"
+    return WeightFault(path.name, MISSING, text)
+
+
+def _bytes(folder: Path, files: list[str]) -> int:
+    return sum((folder / name).stat().st_size for name in files if (folder / name).exists())
+
+
+_EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "model.language_model.embed_tokens.weight",
+               "language_model.model.embed_tokens.weight", "gpt_neox.embed_in.weight", "model.model.embed_tokens.weight",
+               "transformer.word_embeddings.weight", "transformer.embedding.word_embeddings.weight")  # fmt: skip
+
+
+def _embedding_rows(tensors: dict[str, Tensor]) -> int | None:
+    found = next((tensors[name] for name in _EMBEDDINGS if name in tensors), None)
+    return found.shape[0] if found and found.shape else None
+
+
+# -- tokenizer ----------------------------------------------------------------------------------------------------------
+class _Added(msgspec.Struct):
+    id: int
+    content: str = ""
+
+
+class _TokenizerFile(msgspec.Struct):
+    added_tokens: list[_Added] = []
+    model: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+                    "special_tokens_map.json", "spiece.model", "vocab.txt")  # fmt: skip
+
+
+def _tokenizer(folder: Path, names: list[str]) -> dict[str, Any]:
+    """Facts of the tokenizer: files `missing`, git-lfs `pointers`, `class`, `special` tokens, `highest_id`, `error`s."""
+    config, why = _json(folder / "tokenizer_config.json")
+    present = [n for n in _TOKENIZER_FILES if n in names] + [n for n in names if n.endswith(".tiktoken")]
+    loadable = {"tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt"} & set(present)
+    loadable |= {n for n in present if n.endswith(".tiktoken")}
+    missing: list[str] = []
+    if not loadable:
+        pair = ("vocab.json", "merges.txt")  # byte-level BPE without tokenizer.json needs both
+        missing = [n for n in pair if n not in present] if set(pair) & set(present) else ["tokenizer.json"]
+    pointers = [n for n in present if _starts_with_pointer(folder / n)]
+    special = {k: _content(v) for k, v in (config or {}).items() if k.endswith("_token")}
+    highest, error = _highest_id(folder / "tokenizer.json") if "tokenizer.json" in names else (None, None)
+    return {
+        "files": present,
+        "missing": missing,
+        "pointers": pointers,
+        "config_error": None if why == MISSING else why,
+        "class": (config or {}).get("tokenizer_class"),
+        "auto_map": bool((config or {}).get("auto_map")),
+        "chat_template": bool((config or {}).get("chat_template")) or "chat_template.jinja" in names,
+        "special": {k: v for k, v in special.items() if isinstance(v, str)},
+        "highest_id": highest,
+        "error": error,
+    }
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _starts_with_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_MARK)) == LFS_MARK
+    except OSError:
+        return False
+
+
+def _highest_id(path: Path) -> tuple[int | None, str | None]:
+    """The highest token id of a tokenizer.json, or None and why it cannot be read."""
+    try:
+        raw = path.read_bytes()
+        if raw.startswith(LFS_MARK):
+            return None, None
+        content = msgspec.json.decode(raw, type=_TokenizerFile)
+        ids = [token.id for token in content.added_tokens]
+        model = msgspec.json.decode(content.model, type=dict[str, msgspec.Raw])
+        if "vocab" in model:
+            vocab = msgspec.json.decode(model["vocab"])
+            ids.append(max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1)
+        return max(ids, default=None), None
+    except OSError as error:
+        return None, f"{UNREADABLE} ({error.strerror})"
+    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, RecursionError) as error:
+        return None, f"not a tokenizer file ({error})"

@@ -1,0 +1,83 @@
+"""The header of a .safetensors file: which tensors it holds, and whether the file is whole. Weights are never read.
+
+Format: 8 bytes length of the header (little endian), that many bytes of JSON, then the tensors
+(https://github.com/huggingface/safetensors#format). The library refuses headers above 100,000,000 bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+HEADER_LIMIT = 100_000_000  # bytes; MAX_HEADER_SIZE of the safetensors library
+LFS_MARK = b"version https://git-lfs.github.com/spec/"
+
+# Kinds of Unreadable
+POINTER = "git-lfs pointer"
+EMPTY = "empty"
+CUT_OFF = "cut off"
+TOO_LONG = "longer than its header says"
+HEADER_TOO_LARGE = "header above the limit"
+NOT_SAFETENSORS = "not a safetensors file"
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """`data_offsets` are relative to the end of the header."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+
+class Unreadable(Exception):
+    """The file is not a whole safetensors file; `kind` is one of the kinds above, the message shows the figures."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TENSOR = msgspec.json.Decoder(Tensor)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. Raises Unreadable, OSError. Cost: one read of the header."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(200)
+        if not head:
+            raise Unreadable(EMPTY, "0 bytes")
+        if head.startswith(LFS_MARK):
+            raise Unreadable(POINTER, f"{size} bytes of git-lfs pointer text")
+        if size < 8:
+            raise Unreadable(CUT_OFF, f"{size} bytes")
+        length = int.from_bytes(head[:8], "little")
+        if length > HEADER_LIMIT:
+            whole = 8 + length <= size and head[8:9] == b"{"
+            kind = HEADER_TOO_LARGE if whole else NOT_SAFETENSORS
+            raise Unreadable(kind, f"a header of {length:,} bytes in a file of {size:,}")
+        if 8 + length > size:
+            kind = CUT_OFF if head[8:9] in (b"{", b"") else NOT_SAFETENSORS
+            raise Unreadable(kind, f"a header of {length:,} bytes in a file of {size:,}")
+        raw = (head + file.read(max(0, 8 + length - len(head))))[8 : 8 + length]
+    try:
+        parts = _DECODER.decode(raw)
+        tensors = {name: _TENSOR.decode(part) for name, part in parts.items() if name != "__metadata__"}
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise Unreadable(NOT_SAFETENSORS, f"its header is not the JSON of tensors ({error})") from None
+    end = 8 + length + max((t.data_offsets[1] for t in tensors.values()), default=0)
+    if end > size:
+        raise Unreadable(CUT_OFF, f"{size:,} bytes of {end:,}")
+    if end < size:
+        raise Unreadable(TOO_LONG, f"{size:,} bytes where the header accounts for {end:,}")
+    return tensors
