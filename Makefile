@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint unit stack reproduce bench clean
+.PHONY: help install demo docs test lint unit stack reproduce bench clean
 
 help:
 	@echo "make demo       the main job on the embedded toy model, with installation (about 6 minutes)"
@@ -28,6 +28,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m knowledge_base.pages docs/causes --check
+
+docs: $(STAMP)
+	$(BIN)/python -m knowledge_base.pages docs/causes
 
 unit: lint
 	$(BIN)/python -m pytest -q
