@@ -63,10 +63,7 @@ def write_section(
 ) -> str:
     """The section of an edited file. `pieces` as in `door`: None for a verbatim copy in before/NNNN."""
     kept = f'"$here/before/{number:04d}"'
-    if pieces is None:
-        body = f"cat {kept}"
-    else:
-        body = "\n".join(_piece(piece, kept) for piece in pieces) or ":"
+    body = f"cat {kept}" if pieces is None else "\n".join(_piece(piece, kept) for piece in pieces) or ":"
     made = "".join(f"\nrmdir -- {shlex.quote(d)} 2>/dev/null || :" for d in reversed(new))
     return (
         f"before_{number:04d}() {{\n{body}\n}}\n"

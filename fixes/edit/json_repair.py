@@ -64,10 +64,15 @@ def _edits(text: str, name: str) -> tuple[list[Edit], list[str]]:
         if token in ("}", "]") and previous == ",":
             edits.append(Edit(comma, comma + 1, ""))
             said.append(f"line {line_of(text, comma)}: trailing comma removed")
-        elif token in _VALUE_STARTS and previous in _VALUE_ENDS and "\n" in text[previous_end:start] and stack:
-            if stack[-1] == "[" or _is_entry(text, kind, end):
-                edits.append(Edit(previous_end, previous_end, ","))
-                said.append(f"line {line_of(text, previous_end)}: missing comma added")
+        elif (
+            token in _VALUE_STARTS
+            and previous in _VALUE_ENDS
+            and "\n" in text[previous_end:start]
+            and stack
+            and (stack[-1] == "[" or _is_entry(text, kind, end))
+        ):
+            edits.append(Edit(previous_end, previous_end, ","))
+            said.append(f"line {line_of(text, previous_end)}: missing comma added")
         if token in ("{", "["):
             stack.append(token)
         elif token in ("}", "]") and stack:

@@ -171,7 +171,7 @@ def _proven(text: str, intended: dict[Any, Any], key: str, name: str) -> str:
 
 def _layout(text: str, name: str) -> Layout:
     """Find the top-level entries from the parser's events, whose marks are character places in the text."""
-    events = list(yaml.parse(text, Loader=yaml.SafeLoader))
+    events: list[Any] = list(yaml.parse(text, Loader=yaml.SafeLoader))
     top = next((e for e in events if isinstance(e, yaml.NodeEvent)), None)
     closed = any(isinstance(e, yaml.DocumentEndEvent) and e.explicit for e in events)
     if top is None or isinstance(top, yaml.ScalarEvent):
@@ -188,10 +188,11 @@ def _layout(text: str, name: str) -> Layout:
         entries.append(_entry(text, key, value, events[position + 1 : last + 1]))
         position = last + 1
     flow = bool(top.flow_style)
+    column = entries[0].key_start - text.rfind("\n", 0, entries[0].key_start) - 1 if entries else 0
     end = events[position].start_mark.index if flow else (entries[-1].end if entries else len(text))
     if flow and entries and text[entries[-1].end : end].strip():
         end = entries[-1].end  # a comma or comment before the closing brace: add before it
-    return Layout(tuple(entries), flow, 0 if flow else top.start_mark.column, end, closed)
+    return Layout(tuple(entries), flow, 0 if flow else column, end, closed)
 
 
 def _last_event(events: list[Any], first: int) -> int:

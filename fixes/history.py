@@ -1,0 +1,219 @@
+"""What was changed, and how it is taken back: history, undo, and the recovery of runs that were cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fixes import files, journal, lock, moves
+from fixes.door import Door, Why
+from fixes.errors import EditedSince, FixError, Refused
+from fixes.journal import Action, Journal
+from fixes.moves import Move
+from fixes.packages import read_site
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run that changed something. `status`: applied, undone or interrupted; `changes`: kind, target, diff, state."""
+
+    id: str
+    created: str
+    status: str
+    command: str
+    outcomes: tuple[dict[str, Any], ...]
+    changes: tuple[dict[str, Any], ...]
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an undo did, or with dry_run would do. `status`: undone, planned or nothing to do."""
+
+    id: str | None
+    status: str
+    changes: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def history(workdir: Path) -> list[Entry]:
+    """Every run that changed something, oldest first."""
+    return [_entry(log) for log in journal.all_of(workdir) if log.actions()]
+
+
+def _entry(log: Journal) -> Entry:
+    status = "undone" if log.undone else "interrupted" if log.interrupted else "applied"
+    return Entry(
+        id=log.id,
+        created=str(log.header.get("created", "")),
+        status=status,
+        command=str(log.header.get("command", "")),
+        outcomes=tuple({k: v for k, v in o.items() if k != "event"} for o in log.outcomes),
+        changes=tuple(_shown(action) for action in log.actions()),
+        directory=log.directory,
+    )
+
+
+def _shown(action: Action) -> dict[str, Any]:
+    intent = action.intent
+    return {
+        "cause": intent["cause"],
+        "fix": intent["fix"],
+        "kind": intent["kind"],
+        "target": intent["target"],
+        "diff": intent["shown"],
+        "state": action.state,
+    }
+
+
+def pending(workdir: Path) -> list[Entry]:
+    """Runs that were cut off and not yet recovered; empty while another run holds the lock (it is still at work)."""
+    cut = [log for log in journal.all_of(workdir) if log.interrupted]
+    if not cut:
+        return []
+    try:
+        with FileLock(journal.home(workdir)[0] / "lock").acquire(timeout=0):
+            return [_entry(log) for log in cut]
+    except Timeout:
+        return []
+
+
+def recover(workdir: Path, command: str = "recover") -> list[str]:
+    """Take back what cut-off runs left; a note for each. Raises LockHeld while another run is at work."""
+    if not any(log.interrupted for log in journal.all_of(workdir)):
+        return []
+    with lock.hold([journal.home(workdir)[0]], command):
+        return recover_locked(workdir)
+
+
+def recover_locked(workdir: Path) -> list[str]:
+    """`recover` for a caller who holds the lock."""
+    notes = []
+    for log in reversed([log for log in journal.all_of(workdir) if log.interrupted]):
+        some = any(a.state != "back" for a in log.actions())
+        notes += take_back_all(log, by="recovery")
+        if some:
+            notes.append(f"the run {log.id} had been cut off; its changes were taken back")
+    return notes
+
+
+def take_back_all(log: Journal, by: str, force: bool = False) -> list[str]:
+    """Take every action back, last first. What was edited since stays and is named; then the journal stays open to undo."""
+    door, notes = Door(log), []
+    for action in reversed(log.actions()):
+        try:
+            door.take_back(action.number, force)
+        except EditedSince as error:
+            notes.append(str(error))
+    if not notes:
+        log.append("undone", by=by)
+        drop_staging(log)
+    elif not log.closed:
+        log.append("close")
+    return notes
+
+
+def drop_staging(log: Journal) -> None:
+    """Remove what an installer staged and nobody uses: downloads of ours, had again from the index."""
+    used = {a.intent.get("depot") for a in log.actions() if a.state != "back"}
+    for event in log.events:
+        if event["event"] == "staging" and event["directory"] not in used:
+            shutil.rmtree(Path(event["directory"]) / "staged", ignore_errors=True)
+            for directory in (Path(event["directory"]), Path(event["directory"]).parent):
+                with contextlib.suppress(OSError):  # something is kept in it
+                    directory.rmdir()
+
+
+def undo(workdir: Path, which: str = "last", dry_run: bool = False, force: bool = False) -> Undone:
+    """Take one run back exactly. Raises Refused for an unknown id, EditedSince when it would overwrite a later edit
+    (nothing is changed then), LockHeld. With `force` later edits go to the quarantine instead."""
+    known = [log for log in journal.all_of(workdir) if log.actions()]
+    if which == "last":
+        log = next((log for log in reversed(known) if not log.undone), None)
+        if log is None:
+            return Undone(None, "nothing to do")
+    else:
+        log = next((log for log in known if log.id == which), None)
+        if log is None:
+            raise Refused(f"There is no journal {which}; see fix --history.")
+    if log.undone:
+        return Undone(log.id, "nothing to do")
+    standing = [action for action in reversed(log.actions()) if action.state != "back"]
+    shown = tuple(_shown(action) for action in standing)
+    if not force:
+        _check(log, standing, [other for other in known if other.id != log.id and not other.undone])
+    if dry_run:
+        return Undone(log.id, "planned", shown)
+    state = log.directory.parent.parent
+    prefixes = {Path(a.intent["depot"]).parent.parent for a in standing if "depot" in a.intent}
+    with lock.hold([state, *sorted(prefixes)], f"fix --undo {log.id}"):
+        log = Journal.load(log.directory)
+        log.append("undo", force=force)
+        if force:
+            for action in log.actions():
+                if action.state != "back" and "packages_before" in action.intent:
+                    _clear_newer(log, action)
+        notes = take_back_all(log, by="undo", force=force)
+        if notes:
+            raise FixError(" ".join(notes))
+    return Undone(log.id, "undone", shown)
+
+
+def _check(log: Journal, standing: list[Action], others: list[Journal]) -> None:
+    """Raise EditedSince before anything is changed. Edits of one file by one run are followed back one by one."""
+    door = Door(log)
+    then: dict[str, str | None] = {}
+    for action in standing:
+        if action.intent["op"] != "write":
+            door.check_back(action.number)
+            continue
+        path, before, after = action.intent["path"], action.intent["before"], action.intent["after"]
+        now = then[path] if path in then else files.sha256_file(Path(path))
+        if now not in (before, after):
+            try:
+                door.check_back(action.number)
+            except EditedSince as error:
+                if later := _later(path, others, log):
+                    raise EditedSince(
+                        f"{action.intent['target']} was changed again by the fix {later}; undo that one first.",
+                        error.shown,
+                    ) from None
+                raise
+        then[path] = before
+
+
+def _later(path: str, others: list[Journal], log: Journal) -> str | None:
+    found = [o for o in others if any(a.intent.get("path") == path and a.state != "back" for a in o.actions())]
+    return next((o.id for o in reversed(found) if o.id != log.id), None)
+
+
+def _clear_newer(log: Journal, action: Action) -> None:
+    """Before a forced undo of packages: set aside what was installed under the same names after the fix."""
+    list_ = moves.from_text((log.directory / "moves" / f"{action.number:04d}.tsv").read_text(encoding="utf-8"))
+    infos = {m.target.parent for m in list_ if m.way != "made" and m.target.parent.name.endswith(".dist-info")}
+    ours = {m.target for m in list_ if m.way == "in"}
+    names = {info.name.rpartition("-")[0].lower().replace("_", "-") for info in infos}
+    newer = [
+        path
+        for site in {info.parent for info in infos}
+        for dist in read_site(site)
+        if dist.name in names and dist.info not in {m.target.parent for m in list_ if m.way == "in"}
+        for path in dist.files()
+        if path not in ours or not any(m.target == path and moves.exists(m.place) for m in list_ if m.way == "in")
+    ]
+    if newer:
+        place = Path(action.intent["depot"]) / "newer"
+        why = Why(
+            action.cause,
+            str(action.intent["fix"]),
+            "move-aside",
+            str(action.intent["target"]),
+            "installed after the fix",
+        )
+        root = Path(action.intent["depot"]).parent.parent.parent
+        Door(log).move([Move("out", p, place / p.relative_to(root)) for p in sorted(set(newer))], why, tidy_under=root)

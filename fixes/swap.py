@@ -1,0 +1,124 @@
+"""The package step: new packages complete in a staging prefix inside the environment, then exchanged by renames.
+
+Nothing of the environment is touched until everything is downloaded, built and on its disk. The files of packages that
+change or vanish are kept there too, so undo needs no network and brings back every byte.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from doctor.target import Target
+from fixes import files, installer, moves
+from fixes.door import Door, Why
+from fixes.errors import Failed, Refused
+from fixes.journal import STATE
+from fixes.moves import Move
+from fixes.packages import Dist, installed, listing, read_site, site_of
+from fixes.resolve import Packages
+
+
+def carry_out(door: Door, target: Target, packages: Packages, cause: str, fix: str) -> int:
+    """Change the packages as one action; returns its number. Raises Refused or Failed, the environment unchanged."""
+    prefix = target.prefix.resolve()
+    _managed_by_system(target)
+    depot = prefix / STATE / door.journal.id
+    try:
+        number = sum(1 for _ in depot.iterdir()) if depot.is_dir() else 0
+        depot = depot / f"{number:02d}"
+        door.journal.append("staging", directory=str(depot))
+        (depot / "staged").mkdir(parents=True)
+    except OSError as error:
+        raise files.sentence(error, f"write in the environment {prefix}") from error
+    pins = [f"{change.name}=={change.after}" for change in packages.changes if change.after]
+    if pins:
+        asked = {r.split("@")[0].strip(): r for each in packages.requirements.values() for r in each if "@" in r}
+        pins = [asked.get(pin.split("==")[0], pin) for pin in pins]
+        installer.stage(target, pins, depot / "staged", target.offline)
+    before = installed(target)
+    list_ = plan_moves(target, packages, before, depot)
+    shown = "\n".join(change.shown for change in packages.changes)
+    why = Why(cause, fix, "install" if pins else "uninstall", str(prefix), shown)
+    number = door.move(list_, why, tidy_under=prefix, packages_before=listing(before), depot=str(depot))
+    wrong = _differs(packages, installed(target))
+    if wrong:
+        door.take_back(number)
+        raise Failed(f"After the installation {wrong}; it was taken back.")
+    return number
+
+
+def plan_moves(target: Target, packages: Packages, before: dict[str, list[Dist]], depot: Path) -> list[Move]:
+    """Which files go out of the environment into keeping, and which come in from staging."""
+    prefix = target.prefix.resolve()
+    staged = depot / "staged"
+    incoming = {_in_place(prefix, path.relative_to(staged)): path for path in _files_below(staged)}
+    _check_layout(target, packages, staged)
+    leaving: set[Path] = set()
+    for change in packages.changes:
+        for dist in before.get(change.name, []):
+            leaving.update(dist.files())
+    gone = {change.name for change in packages.changes}
+    shared = {path for name, found in before.items() if name not in gone for dist in found for path in _listed(dist)}
+    leaving -= shared  # a file that another package lists too stays, or that package would break
+    leaving |= {path for path in incoming if moves.exists(path)}
+    for path in leaving:
+        if prefix not in path.parents:
+            raise Refused(f"{path} lies outside the environment {prefix}; its package is not changed.")
+    out = [Move("out", path, depot / "kept" / path.relative_to(prefix)) for path in sorted(leaving)]
+    return [*out, *(moves.coming_in(path, place) for path, place in sorted(incoming.items()))]
+
+
+def _listed(dist: Dist) -> list[Path]:
+    try:
+        return dist.files()
+    except Refused:  # without a RECORD nothing is known to be its own
+        return []
+
+
+def _files_below(directory: Path) -> list[Path]:
+    """Every file and link below, without the installer's own lock at the top."""
+    found = []
+    for root, directories, names in os.walk(directory):
+        links = [d for d in directories if (Path(root) / d).is_symlink()]
+        found += [Path(root) / name for name in [*names, *links] if not (Path(root) == directory and name == ".lock")]
+    return found
+
+
+def _in_place(prefix: Path, relative: Path) -> Path:
+    """Where a staged file belongs; a directory link such as lib64 → lib is followed."""
+    return (prefix / relative).parent.resolve() / relative.name
+
+
+def _check_layout(target: Target, packages: Packages, staged: Path) -> None:
+    """The staging prefix must have the environment's own layout, and hold what was planned."""
+    sites = {
+        _in_place(target.prefix.resolve(), info.relative_to(staged)).parent for info in staged.rglob("*.dist-info")
+    }
+    if strange := sites - set(site_of(target)):
+        raise Refused(
+            f"The interpreter {target.python} keeps packages elsewhere ({next(iter(strange))} is not one of its "
+            "directories); make a virtual environment for training."
+        )
+    found = {d.name: d.version for info in staged.rglob("*.dist-info") for d in read_site(info.parent)}
+    for change in packages.changes:
+        if change.after and found.get(change.name) is None:
+            raise Failed(f"The installer did not provide {change.name} {change.after}; nothing was changed.")
+
+
+def _differs(packages: Packages, after: dict[str, list[Dist]]) -> str | None:
+    for change in packages.changes:
+        got = ", ".join(d.version for d in after.get(change.name, []))
+        if got != (change.after or ""):
+            return f"{change.name} is {got or 'missing'} instead of {change.after or 'removed'}"
+    return None
+
+
+def _managed_by_system(target: Target) -> None:
+    """PEP 668: the system's own interpreter must not be changed behind its package manager."""
+    prefix = target.prefix
+    if (prefix / "pyvenv.cfg").exists() or (prefix / "conda-meta").is_dir():
+        return
+    marker = next((prefix / "lib").glob("python3*/EXTERNALLY-MANAGED"), None)
+    if marker:
+        raise Refused(f"{target.python} belongs to the operating system ({marker}); make a virtual environment.")
