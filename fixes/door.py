@@ -119,12 +119,14 @@ class Door:
         """
         action = next(a for a in self.journal.actions() if a.number == number)
         if action.state == "back":
+            self.retire(number)
             return False
         try:
             changed = (
                 self._back_move(action, force) if action.intent["op"] == "move" else self._back_write(action, force)
             )
             self.journal.append("back", action=number)
+            self.retire(number)
         except OSError as error:
             raise files.sentence(error, f"take back the change of {action.intent['target']}") from error
         return changed
@@ -145,6 +147,12 @@ class Door:
                 f"{action.intent['target']} was edited after the fix; the edit is left alone unless you confirm.",
                 self._since(action, path),
             )
+
+    def retire(self, number: int) -> None:
+        """What is taken back, undo.sh must not take back again."""
+        section = self.journal.directory / "undo" / f"{number:04d}.sh"
+        with contextlib.suppress(FileNotFoundError):
+            section.rename(section.with_suffix(".back"))
 
     def _back_write(self, action: Action, force: bool) -> bool:
         intent = action.intent

@@ -120,6 +120,9 @@ def take_back_all(log: Journal, by: str, force: bool = False) -> list[str]:
 
 def drop_staging(log: Journal) -> None:
     """Remove what an installer staged and nobody uses: downloads of ours, had again from the index."""
+    for action in log.actions():
+        if action.state == "back":
+            Door(log).retire(action.number)
     used = {a.intent.get("depot") for a in log.actions() if a.state != "back"}
     for event in log.events:
         if event["event"] == "staging" and event["directory"] not in used:

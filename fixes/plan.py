@@ -125,7 +125,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Write the plan for `load_plan`. Raises Refused when it would hold a secret, Failed when it cannot be written."""
-        document = to_document(self)
+        document = json.loads(json.dumps(to_document(self)))
         if redact.document(document) != document:
             raise Refused("The plan holds a secret, so it is not written to a file; apply it directly.")
         try:
@@ -317,11 +317,12 @@ class _Draft:
         """Show the resolved list in the first package action, ask consent where torch changes, drop what is so already."""
         assert self.packages is not None
         torch = self.packages.torch
+        asked = {name for step in wanted for _, name in self._package_names(step)}
+        rest = [c for c in self.packages.changes if c.name not in asked]  # what moves along is shown with the first
         for step in wanted:
             place = self.steps.index(step)
             names = {name for _, name in self._package_names(step)}
             mine = [c for c in self.packages.changes if c.name in names]
-            rest = [c for c in self.packages.changes if c.name not in names]
             only_packages = all(a.kind in actions.PACKAGE_KINDS or a.kind == "instruct" for a in step.actions)
             if not mine and only_packages:
                 self.steps.pop(place)

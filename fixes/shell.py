@@ -52,7 +52,7 @@ moves() {
     echo "files moved back: $1"
 }
 
-for section in $(ls -r "$here/undo"); do . "$here/undo/$section"; done
+for section in $(cd "$here/undo" && ls -r | grep '\.sh$'); do . "$here/undo/$section"; done
 [ "$left" = 0 ] && : >"$here/undone-by-shell"
 exit "$left"
 """
