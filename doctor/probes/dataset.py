@@ -214,6 +214,7 @@ def info_is_json(facts: Facts) -> Iterator[Finding]:
         evidence = tuple(Evidence(f"{p['kind']}: {p['text']}".rstrip(": "), f"{path}:{p['line']}") for p in fatal[:10])
         first = fatal[0]
         details = {"info_file": path, "kind": first["kind"], "line": first["line"], "column": first["column"]}
+        details["ambiguous"] = any(p["kind"] not in json_text.CLEAR for p in fatal)
         yield Finding("data-info-invalid-json", evidence, source=SOURCE, details=details)
     used = {*facts["dataset.requested"]["dataset"], *facts["dataset.requested"]["eval_dataset"]}
     for problem in problems:
@@ -227,7 +228,7 @@ def info_is_json(facts: Facts) -> Iterator[Finding]:
             yield _finding("data-info-invalid-json", what, where, Severity.WARNING, **details)
     if locale and not facts["dataset.info_ascii"]:
         what = f"the locale reads files as {locale}, this one holds UTF-8 text beyond ASCII"
-        yield _finding("data-encoding", what, path, info_file=path, locale_encoding=locale)
+        yield _finding("data-encoding", what, path, info_file=path, locale_encoding=locale, file_is_utf8=True)
 
 
 def entries_defined(facts: Facts) -> Iterator[Finding]:
@@ -241,10 +242,12 @@ def entries_defined(facts: Facts) -> Iterator[Finding]:
             near = dataset_info.nearest(name, names)
             hint = f'; the nearest is "{near}"' if near else ""
             what = f'{key} names "{name}", which {facts["dataset.info_path"]} does not define{hint}'
-            kept = ",".join(near if other == name and near else other for other in wanted)
-            details = {"entry": name, "info_file": facts["dataset.info_path"], "key": key, "known": names[:200]}
-            if near:
-                details |= {"nearest": near, "nearest_names": kept}
+            details = {"entry": name, "info_file": facts["dataset.info_path"], "key": key}
+            stem = Path(name).stem
+            if key == "dataset" and stem != name and stem in names:
+                details["key_without_suffix"] = ",".join(stem if other == name else other for other in wanted)
+            elif key == "dataset" and near:  # the fix writes the whole value of `dataset`
+                details["nearest"] = ",".join(near if other == name else other for other in wanted)
             where = f"{facts['recipe.path']}:{lines.get(key, 1)}"
             yield _finding("data-entry-missing", what, where, **details)
 
@@ -261,14 +264,17 @@ def _at(path: str, entry: dict[str, Any], key: str) -> str:
 
 
 def keys_known(facts: Facts) -> Iterator[Finding]:
+    defaults = facts["dataset.rules"]["defaults"]
     for name, entry, path in _entries(facts):
         for key, near in entry["unknown_keys"].items():
-            graver = near in ("formatting", "file_name", "columns", "tags", "ranking") and near not in entry["lines"]
+            counts = near in ("formatting", "file_name", "columns", "tags", "ranking") and near not in entry["lines"]
             what = f'"{key}" of the entry "{name}" is not read' + (f'; "{near}" is' if near else "")
-            details: dict[str, Any] = {"entry": name, "info_file": path, "key": key, "formatting_key": key == "format"}
+            details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
             if near:
                 details |= {"nearest": near}
-            severity = None if graver else Severity.WARNING
+            if near == "formatting" and entry["unread_values"].get(key) in ("sharegpt", "openai", "chatml"):
+                details["messages_column"] = entry["columns"].get("messages") or defaults["messages"]
+            severity = None if counts else Severity.WARNING
             yield _finding("data-format-undeclared", what, _at(path, entry, key), severity, **details)
 
 
@@ -291,34 +297,29 @@ def format_known(facts: Facts) -> Iterator[Finding]:
 
 
 def columns_complete(facts: Facts) -> Iterator[Finding]:
-    """A `columns` or `tags` mapping replaces the defaults, so that what it leaves out is None for the converter."""
-    stage = facts["dataset.stage"]
+    """A `columns` mapping replaces the defaults, so that what it leaves out is None for the converter."""
+    stage, defaults = facts["dataset.stage"], facts["dataset.rules"]["defaults"]
     for name, entry, path in _entries(facts):
-        if entry["formatting"] == "alpaca":
-            needed = {"prompt": "columns"}
-            if entry["ranking"]:
-                needed |= {"chosen": "columns", "rejected": "columns"}
-            elif stage == "kto":
-                needed |= {"response": "columns", "kto_tag": "columns"}
-            elif stage == "sft":
-                needed |= {"response": "columns"}
-        else:
-            needed = {"messages": "columns", "role_tag": "tags", "content_tag": "tags"}
-            needed |= {"user_tag": "tags", "assistant_tag": "tags"}
-            if entry["ranking"]:
-                needed |= {"chosen": "columns", "rejected": "columns"}
-        defaults = facts["dataset.rules"]["defaults"]
-        for key, group in needed.items():
-            if entry[group].get(key):
-                continue
-            if key == "response" and entry["columns"].get("prompt") and len(entry["declared_columns"]) == 1:
-                continue  # a text corpus: the stage is what does not fit
-            what = f'{group} of "{name}" lacks "{key}"'
-            default = defaults.get(key) or key
-            details = {"entry": name, "info_file": path, "key": key, "group": group, "default": default}
-            details["dotted_key"] = f"{group}.{key}"
-            where = _at(path, entry, group)
-            yield _finding("data-info-columns-incomplete", what, where, **details)
+        if not entry["declared_columns"] and not entry["ranking"] and stage != "kto":
+            continue  # the defaults are complete
+        needed = ["chosen", "rejected"] if entry["ranking"] else ["kto_tag"] if stage == "kto" else []
+        if entry["formatting"] != "alpaca":
+            needed.append("messages")
+        elif entry["declared_columns"] != ["prompt"]:  # else a text corpus: the stage is what may not fit
+            needed += ["prompt"] if entry["ranking"] or stage not in ("sft", "kto") else ["prompt", "response"]
+        lacking = [key for key in needed if not entry["columns"].get(key)]
+        if not lacking:
+            continue
+        columns = {k: c for k, c in entry["columns"].items() if c}
+        columns |= {key: defaults.get(key) or key for key in lacking}
+        missing = ", ".join(f'"{key}"' for key in lacking)
+        details = {"entry": name, "info_file": path, "missing": lacking, "columns": columns}
+        yield Finding(
+            "data-info-columns-incomplete",
+            (Evidence(f'columns of "{name}" lack {missing}', _at(path, entry, "columns")),),
+            source=SOURCE,
+            details=details,
+        )
 
 
 def stage_fits(facts: Facts) -> Iterator[Finding]:
@@ -334,13 +335,13 @@ def stage_fits(facts: Facts) -> Iterator[Finding]:
                 f'"{name}" {says} a ranking data set, which stage {stage} {"needs" if loaded_as == "rm" else "refuses"}'
             )
             details |= {"ranking": entry["ranking"]}
-            if entry["ranking"]:
-                details["suggested_stage"] = "dpo"
+            has_pairs = bool(entry["columns"].get("chosen") and entry["columns"].get("rejected"))
+            details |= {"has_pairs": has_pairs, "fitting_stage": "dpo" if entry["ranking"] else "sft"}
         elif stage == "kto" and not entry["columns"].get("kto_tag") and entry["declared_columns"]:
             continue  # data-info-columns-incomplete says it
         elif stage == "sft" and entry["declared_columns"] == ["prompt"] and entry["formatting"] == "alpaca":
             what = f'"{name}" has text without answers (columns: prompt only), of which stage sft drops every record'
-            details |= {"suggested_stage": "pt", "text_only": True}
+            details |= {"fitting_stage": "pt", "text_only": True}
         else:
             continue
         evidence = (Evidence(what, _at(path, entry, "ranking" if entry["ranking"] else "")), ours)
@@ -353,17 +354,18 @@ def files_exist(facts: Facts) -> Iterator[Finding]:
             continue
         source = entry["source"]
         placeholder = dataset_info.is_placeholder(source)
+        details: dict[str, Any] = {"entry": name, "info_file": path, "file_name": source, "placeholder": placeholder}
+        where = _at(path, entry, "script_url" if entry["load_from"] == "script" else "file_name")
         if not source:
-            what = f'the entry "{name}" has no file_name'
-        elif placeholder:
+            yield _finding("data-info-no-source", f'the entry "{name}" has no file_name', where, **details)
+            continue
+        if placeholder:
             what = f'file_name "{source}" of "{name}" is the placeholder that upstream ships'
         else:
             what = f'file_name "{source}" of "{name}": {entry["missing"]} does not exist'
-        details: dict[str, Any] = {"entry": name, "info_file": path, "file_name": source, "placeholder": placeholder}
         if entry["near_files"]:
-            details["nearest"] = entry["near_files"][0]
+            details["nearest_file"] = entry["near_files"][0]
             what += f"; {entry['near_files'][0]} does"
-        where = _at(path, entry, "script_url" if entry["load_from"] == "script" else "file_name")
         yield _finding("data-file-missing", what, where, **details)
 
 
@@ -378,7 +380,10 @@ def file_types_known(facts: Facts) -> Iterator[Finding]:
         elif None in loaders:
             odd = next(f["shown"] for f in entry["files"] if f["loader"] is None)
             what = f'{odd} of "{name}" is of none of the types that are read: {", ".join(known)}'
-            yield _finding("data-file-type", what, where, **details | {"file": odd})
+            details |= {"file": odd, "stem": str(Path(odd).with_suffix(""))}
+            if len(loaders) > 1:
+                details["stray_file"] = odd
+            yield _finding("data-file-type", what, where, **details)
         elif len(loaders) > 1:
             what = f'the folder of "{name}" mixes types of files: {", ".join(sorted(map(str, loaders)))}'
             yield _finding("data-file-type", what, where, **details)

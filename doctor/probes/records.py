@@ -88,13 +88,14 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
             yield _finding("data-encoding", [Evidence(what, where)], details)
         elif broken["kind"] == json_records.LFS_POINTER:
             what = "a git-lfs pointer stands in place of the data"
-            yield _finding("data-invalid-json", [Evidence(what, where)], details | {"lfs_pointer": True})
+            yield _finding("data-invalid-json", [Evidence(what, where)], details | {"truncated": True})
         else:
+            details["truncated"] = broken["kind"] in (json_records.TRUNCATED, json_records.EMPTY, json_records.HTML)
             repairable = broken["kind"] in (json_records.TRAILING_COMMA, json_records.BYTE_ORDER_MARK)
             what = f"record {broken['record']}, column {broken['column']}: {broken['kind']}: {broken['text']}".rstrip(
                 ": "
             )
-            yield _finding("data-invalid-json", [Evidence(what, where)], details | {"repairable": repairable})
+            yield _finding("data-invalid-json", [Evidence(what, where)], details | {"ambiguous": not repairable})
 
 
 def objects_only(facts: Facts) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
     unknown_keys: dict[str, str | None]  # key of the entry, of columns or of tags -> the known key most like it
     declared_columns: list[str]
     declared_tags: list[str]
+    unread_values: dict[str, str]  # values of the unknown keys that are text
     lines: dict[str, int]
     num_samples: int | None = None
     split: str = "train"
@@ -68,6 +69,7 @@ def entry(name: str, document: Document, rules: DatasetRules, modelscope: bool =
         unknown_keys=_unknown_keys(given, rules),
         declared_columns=list(columns) if isinstance(columns, dict) else [],
         declared_tags=list(tags) if isinstance(tags, dict) else [],
+        unread_values={k: v[:80] for k, v in given.items() if isinstance(v, str) and k not in rules.keys},
         lines=lines,
         num_samples=given.get("num_samples") if isinstance(given.get("num_samples"), int) else None,
         split=str(given.get("split", "train")),

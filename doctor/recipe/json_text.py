@@ -30,6 +30,8 @@ TRUNCATED = "truncated"
 EXTRA_DATA = "text after the end"
 SYNTAX = "syntax"
 DUPLICATE_KEY = "duplicate key"
+# Kinds of which only one repair is possible.
+CLEAR = (BOM, COMMENT, TRAILING_COMMA, SINGLE_QUOTES, PYTHON_LITERAL, FULL_WIDTH)
 
 _BLANK = re.compile(r"[ \t\r\n]+")
 _COMMENT = re.compile(r"//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)", re.S)

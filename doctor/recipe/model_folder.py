@@ -17,6 +17,7 @@ SAFE_INDEX = "model.safetensors.index.json"
 SAFE_SINGLE = "model.safetensors"
 BIN_INDEX = "pytorch_model.bin.index.json"
 BIN_SINGLE = "pytorch_model.bin"
+MOST_ADDED = 300  # added tokens kept as facts
 LARGEST_JSON = 64 << 20  # bytes of an index or configuration
 
 # Kinds of fault of a weight file, beside those of safetensors_header
@@ -242,7 +243,7 @@ def _tokenizer(folder: Path, names: list[str]) -> dict[str, Any]:
         missing = [n for n in pair if n not in present] if set(pair) & set(present) else ["tokenizer.json"]
     pointers = [n for n in present if _starts_with_pointer(folder / n)]
     special = {k: _content(v) for k, v in (config or {}).items() if k.endswith("_token")}
-    highest, error = _highest_id(folder / "tokenizer.json") if "tokenizer.json" in names else (None, None)
+    highest, added, error = _ids(folder / "tokenizer.json") if "tokenizer.json" in names else (None, [], None)
     return {
         "files": present,
         "missing": missing,
@@ -253,6 +254,7 @@ def _tokenizer(folder: Path, names: list[str]) -> dict[str, Any]:
         "chat_template": bool((config or {}).get("chat_template")) or "chat_template.jinja" in names,
         "special": {k: v for k, v in special.items() if isinstance(v, str)},
         "highest_id": highest,
+        "added": added[:MOST_ADDED],
         "error": error,
     }
 
@@ -269,20 +271,20 @@ def _starts_with_pointer(path: Path) -> bool:
         return False
 
 
-def _highest_id(path: Path) -> tuple[int | None, str | None]:
-    """The highest token id of a tokenizer.json, or None and why it cannot be read."""
+def _ids(path: Path) -> tuple[int | None, list[str], str | None]:
+    """The highest token id and the added tokens of a tokenizer.json, or None, [] and why it cannot be read."""
     try:
         raw = path.read_bytes()
         if raw.startswith(LFS_MARK):
-            return None, None
+            return None, [], None
         content = msgspec.json.decode(raw, type=_TokenizerFile)
         ids = [token.id for token in content.added_tokens]
         model = msgspec.json.decode(content.model, type=dict[str, msgspec.Raw])
         if "vocab" in model:
             vocab = msgspec.json.decode(model["vocab"])
             ids.append(max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1)
-        return max(ids, default=None), None
+        return max(ids, default=None), [token.content for token in content.added_tokens], None
     except OSError as error:
-        return None, f"{UNREADABLE} ({error.strerror})"
+        return None, [], f"{UNREADABLE} ({error.strerror})"
     except (msgspec.DecodeError, msgspec.ValidationError, TypeError, RecursionError) as error:
-        return None, f"not a tokenizer file ({error})"
+        return None, [], f"not a tokenizer file ({error})"

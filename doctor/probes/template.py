@@ -1,0 +1,141 @@
+"""The chat template that the recipe names: known to the installed LLaMA-Factory, and right for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor.facts import Facts, Unknown
+from doctor.findings import Evidence, Finding
+from doctor.probes import Judgement
+from doctor.recipe import source_cache, templates
+from doctor.target import Target
+from knowledge_base.schema import Severity
+
+ID = "template"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory", "model")
+SOURCE = f"probe:{ID}"
+
+_FACTS = ("known", "end", "multimodal", "expected", "expected_end", "needs_processor", "nearest", "relative")
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    name = facts["recipe.values"].get("template")
+    name = name if isinstance(name, str) and name else None
+    root = facts.get("llamafactory.root")
+    if root is None:
+        lacking = Unknown(facts.why_unknown("llamafactory.templates") or "LLaMA-Factory is not installed in the target")
+        return {"template.name": name} | {f"template.{fact}": lacking for fact in _FACTS}
+    package = Path(root)
+    try:
+        files = [package / "data" / "template.py", package / "extras" / "constants.py"]
+        source = source_cache.cached("templates", files, lambda: templates.read(package), templates.Source)
+    except (OSError, SyntaxError) as error:
+        lacking = Unknown(f"the source of LLaMA-Factory cannot be read ({error})")
+        return {"template.name": name} | {f"template.{fact}": lacking for fact in _FACTS}
+    own = source.templates.get(name or "")
+    relative = templates.SAME_TURNS.get((name or "").lower())
+    expected = source.models.get(str(facts.get("model.name") or ""))
+    return {
+        "template.name": name,
+        "template.known": own is not None,
+        "template.end": own.end if own else None,
+        "template.multimodal": bool(own and own.multimodal),
+        "template.expected": expected,
+        "template.expected_end": source.templates[expected].end if expected in source.templates else None,
+        "template.needs_processor": source.needs_processor,
+        "template.nearest": templates.nearest(name, list(source.templates)) if name else None,
+        "template.relative": msgspec.to_builtins(relative)
+        if relative and relative.template in source.templates
+        else None,
+    }
+
+
+def _line(facts: Facts) -> str:
+    return f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('template', 1)}"
+
+
+def exists(facts: Facts) -> Iterator[Finding]:
+    name = facts["template.name"]
+    if name is None or facts["template.known"]:
+        return
+    release = facts.get("llamafactory.version", "of the target")
+    evidence = [Evidence(f'template "{name}" does not exist in LLaMA-Factory {release}', _line(facts))]
+    details: dict[str, Any] = {"template_name": name}
+    relative, expected, near = facts["template.relative"], facts["template.expected"], facts["template.nearest"]
+    if relative is not None:
+        details |= {"equal_template": relative["template"], "differences": list(relative["differences"])}
+        evidence.append(Evidence(f'"{relative["template"]}" builds the same turns', f"llamafactory {release}"))
+        evidence += [Evidence(text, f"llamafactory {release}") for text in relative["differences"]]
+    if name in templates.FIRST_RELEASE:
+        details["needs_newer"] = templates.FIRST_RELEASE[name]
+        evidence.append(Evidence(f"it came with LLaMA-Factory {details['needs_newer']}", f"llamafactory {release}"))
+    if expected is not None:
+        details["model_template"] = expected
+        evidence.append(Evidence(f'for {facts["model.name"]} this release has "{expected}"', f"llamafactory {release}"))
+    suggested = (relative or {}).get("template") or expected or near
+    if near:
+        details["nearest"] = near
+    if suggested:
+        details["template"] = suggested
+    yield Finding("tmpl-unknown", tuple(evidence), source=SOURCE, details=details)
+
+
+def fits_model(facts: Facts) -> Iterator[Finding]:
+    """The release's own table gives the model another template, whose answers end with another token."""
+    expected, name = facts["template.expected"], facts["template.name"]
+    if name is None or expected is None or not facts["template.known"] or name == expected:
+        return
+    end, wanted = facts["template.end"], facts["template.expected_end"]
+    if not end or not wanted or end == wanted:
+        return
+    what = (
+        f'{facts["model.name"]} is a model of template "{expected}" (answers end with {wanted}), not "{name}" ({end})'
+    )
+    details = {"template_name": name, "template": expected, "fitting_template": expected, "model_template": expected}
+    evidence = (Evidence(what, _line(facts)),)
+    yield Finding("tmpl-wrong-for-model", evidence, Severity.WARNING, 0.8, SOURCE, details=details)
+
+
+def model_has_processor(facts: Facts) -> Iterator[Finding]:
+    if not facts["template.known"] or not facts["template.multimodal"] or not facts["model.local"]:
+        return
+    files = set(facts["model.files"])
+    if files & {"preprocessor_config.json", "processor_config.json"}:
+        return
+    name = facts["template.name"]
+    what = f'template "{name}" is for images, and the model folder has no preprocessor_config.json'
+    details: dict[str, Any] = {"template_name": name, "multimodal": True, "model_path": facts["model.path"]}
+    vision = "vision_config" in facts["model.config"]
+    cause = "model-processor-missing" if vision else "tmpl-wrong-for-model"
+    severity = None if facts["template.needs_processor"] else Severity.WARNING
+    yield Finding(cause, (Evidence(what, _line(facts)),), severity, source=SOURCE, details=details)
+
+
+def end_token_known(facts: Facts) -> Iterator[Finding]:
+    """An end token that the tokenizer lacks is added by LLaMA-Factory; without a free row its id is out of range."""
+    end = facts["template.end"]
+    if (
+        not end
+        or facts["recipe.values"].get("resize_vocab")
+        or not (facts["model.local"] or facts["model.cached_path"])
+    ):
+        return
+    tokenizer, rows = facts["model.tokenizer"], facts["model.weights"]["rows"]
+    highest, added = tokenizer["highest_id"], tokenizer["added"]
+    if highest is None or end in added or end in tokenizer["special"].values():
+        return
+    room = rows is None or highest + 1 < rows
+    name = facts["template.name"]
+    what = f'answers end with {end} in template "{name}", which the tokenizer of the model does not have'
+    if not room:
+        what += f"; it would get the id {highest + 1}, the embedding has {rows} rows"
+    details = {"template_name": name, "end_token": end, "resize_vocab_missing": not room}
+    severity = Severity.WARNING if room else Severity.ERROR
+    yield Finding("tmpl-wrong-for-model", (Evidence(what, _line(facts)),), severity, 0.8, SOURCE, details=details)
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (exists, fits_model, model_has_processor, end_token_known)
