@@ -76,10 +76,19 @@ class Index(msgspec.Struct, frozen=True, dict=True):
             frozenset(word for p in patterns if p.any_case for word in p.words),
         )
 
+    @cached_property
+    def conditions(self) -> frozenset[str]:
+        """Words that only conditions (`with`, `without`) need: they make no signature fit by themselves."""
+        own = {word for sign in self.signs for word in sign.pattern.words}
+        asked = {word for sign in self.signs for p in (*sign.with_, *sign.without) for word in p.words}
+        return frozenset(asked - own)
+
 
 def build(causes: Iterable[tuple[str, Cause]], key: list[tuple[str, int, int]] | None = None) -> Index:
     """An index of (area, cause) pairs."""
-    summaries, signs, packed = {}, [], {}
+    summaries: dict[str, Summary] = {}
+    signs: list[Sign] = []
+    packed: dict[str, bytes] = {}
     for area, cause in causes:
         summaries[cause.id] = Summary(
             cause.id, area, cause.severity, cause.title, cause.role, cause.yields_to, dict(cause.affected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 
 from doctor import redact
 from doctor.diagnose import events, read
+from doctor.diagnose.corpus import Corpus
 from doctor.diagnose.failures import Failure, failures
 from doctor.diagnose.lines import Level, Line, lines
 from doctor.diagnose.match import matches
@@ -25,7 +27,9 @@ from knowledge_base.index import index as shipped
 EXCERPT_LINES, EXCERPT_WIDTH = 30, 300
 EVIDENCE = 3  # places told for one finding
 STEPS_THAT_PROVE_LIFE = 3
-SAMPLE_BEGINS = re.compile(r"^(?:training example|eval example|inputs|labels|label_ids|input_ids|chosen_inputs|rejected_inputs|prompt):?\s*")
+SAMPLE_BEGINS = re.compile(
+    r"^(?:(?:training|eval) example|inputs|labels|label_ids|input_ids|(?:chosen|rejected)_inputs|prompt):?\s*"
+)
 SAMPLE_LINES = 400
 
 
@@ -57,20 +61,15 @@ def diagnose(sources: Sequence[str | Path], facts: Facts | None = None, index: I
     be read.
     """
     index = index or shipped()
-    scans, notes = _scans(sources, index)
-    run = _Run([line for number, one in enumerate(scans) for line in lines(one, number)], scans, index, facts)
+    exact, any_case = index.all_words
+    words = Words(exact.union(events.WORDS), any_case, index.conditions)
+    scans, notes = _scans(sources, words)
+    run = _Run([line for number, one in enumerate(scans) for line in lines(one, number)], scans, index, words, facts)
     findings, unrecognised = run.judge()
-    if (findings or unrecognised) and not all(one.located for one in scans):
-        for one in scans:
-            one.locate()
-        run = _Run([line for number, one in enumerate(scans) for line in lines(one, number)], scans, index, facts)
-        findings, unrecognised = run.judge()
     return Diagnosis(tuple(findings), unrecognised, tuple([*notes, *run.notes]), run.ended_well)
 
 
-def _scans(sources: Sequence[str | Path], index: Index) -> tuple[list[Scan], list[str]]:
-    exact, any_case = index.all_words
-    words = Words(exact.union(events.WORDS), any_case)
+def _scans(sources: Sequence[str | Path], words: Words) -> tuple[list[Scan], list[str]]:
     scans: list[Scan] = []
     problems: list[str] = []
     notes: list[str] = []
@@ -94,59 +93,59 @@ def _scans(sources: Sequence[str | Path], index: Index) -> tuple[list[Scan], lis
 class _Run:
     """The last run that the logs hold."""
 
-    def __init__(self, every: list[Line], scans: list[Scan], index: Index, facts: Facts | None) -> None:
-        self.index, self.facts, self.scans = index, facts, scans
+    def __init__(self, every: list[Line], scans: list[Scan], index: Index, words: Words, facts: Facts | None) -> None:
+        self.index, self.words, self.facts, self.scans = index, words, facts, scans
         self.notes: list[str] = []
         self.lines = self._last_run(every)
+        corpus = Corpus([line.text for line in self.lines])
+        self.steps = list(corpus.lines_matching(events.STEP))
+        self.good_end = max(corpus.lines_matching(events.ENDS_WELL), default=-1)
         self.failures = self._alive(failures(self.lines))
-        ends = [i for i, line in enumerate(self.lines) if events.ENDS_WELL.search(line.text, 0, 400)]
-        self.good_end = ends[-1] if ends else -1
-        self.ended_well = bool(ends) and not any(f.at > self.good_end and (f.hard or f.code) for f in self.failures)
+        self.ended_well = self.good_end >= 0 and not any(
+            f.at > self.good_end and (f.hard or f.code) for f in self.failures
+        )
 
     def _last_run(self, every: list[Line]) -> list[Line]:
         """Of several launches in one log the last one counts; a launch begins anew only after the one before ended."""
-        starts: list[int] = []
-        over = True
-        for position, line in enumerate(every):
-            text = line.text[:400]
-            if events.BEGINS.search(text):
-                if over:
-                    starts.append(position)
-                over = False
-            elif not over and ("Traceback (" in text or "exitcode" in text or events.ENDS_WELL.search(text)):
-                over = True
-        if len(starts) < 2 or len({every[start].log for start in starts}) > 1:
+        corpus = Corpus([line.text for line in every])
+        begins = list(corpus.lines_matching(events.BEGINS))
+        if len(begins) < 2 or len({every[position].log for position in begins}) > 1:
             return every
-        self.notes.append(f"The log holds {len(starts)} runs; the last one, from line {every[starts[-1]].number} on, is judged.")
+        ends = list(corpus.lines_matching(f"Traceback \\(|exitcode|{events.ENDS_WELL}"))
+        starts = begins[:1]
+        for position in begins[1:]:
+            if any(starts[-1] < end < position for end in ends):
+                starts.append(position)
+        if len(starts) < 2:
+            return every
+        first = self._number(every[starts[-1]])
+        self.notes.append(f"The log holds {len(starts)} runs; the last one, from line {first} on, is judged.")
         return every[starts[-1] :]
 
     def _alive(self, found: list[Failure]) -> list[Failure]:
         """Without the failures after which training went on: somebody caught them."""
-        steps = [i for i, line in enumerate(self.lines) if events.STEP.search(line.text, 0, 400)]
-        if not steps:
-            return found
-        exits = [failure.at for failure in found if failure.code]
-        last_exit = exits[-1] if exits else -1
+        last_exit = max((failure.at for failure in found if failure.code), default=-1)
         return [
             failure
             for failure in found
-            if failure.at < last_exit or sum(step >= failure.end for step in steps) < STEPS_THAT_PROVE_LIFE
+            if failure.at < last_exit or len(self.steps) - bisect_left(self.steps, failure.end) < STEPS_THAT_PROVE_LIFE
         ]
+
+    def _number(self, line: Line) -> int:
+        self.scans[line.log].locate()
+        return line.number
 
     def judge(self) -> tuple[list[Finding], Unrecognised | None]:
         judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
-        fits = matches(self.lines, self.index)
+        fits = matches(self.lines, self.index, self.words)
         if self.good_end >= 0:
             fits = [fit for fit in fits if fit.index > self.good_end and not self.ended_well]
-        if self._went_on() and not any(failure.hard or failure.code for failure in self.failures):
+        if len(self.steps) >= STEPS_THAT_PROVE_LIFE and not any(f.hard or f.code for f in self.failures):
             fits = []
         candidates = judge.candidates(fits, self._samples())
         if candidates:
             return [self._finding(candidate) for candidate in candidates], None
         return [], self._unrecognised(judge)
-
-    def _went_on(self) -> bool:
-        return sum(1 for line in self.lines if events.STEP.search(line.text, 0, 400)) >= STEPS_THAT_PROVE_LIFE
 
     def _samples(self) -> set[int]:
         """Lines in which LLaMA-Factory prints an example of the data: words in them say nothing about the run."""
@@ -163,7 +162,8 @@ class _Run:
 
     def _where(self, line: Line) -> str:
         name = self.scans[line.log].stream.name
-        return f"line {line.number}" if len(self.scans) == 1 else f"{name}:{line.number}"
+        number = self._number(line)
+        return f"line {number}" if len(self.scans) == 1 else f"{name}:{number}"
 
     def _finding(self, candidate: Candidate) -> Finding:
         told: dict[str, Evidence] = {}

@@ -39,57 +39,99 @@ FORMATS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (Kind.EXIT, re.compile(r"(?P<message>Signal \d+ \(SIG\w+\) received by PID \d+)")),
     (Kind.EXIT, re.compile(r"srun: error: \S+: tasks? [\d,-]+: (?P<message>.+)")),
     (Kind.EXIT, re.compile(r"(?P<message>slurmstepd: error: .+)")),
-    (Kind.EXIT, re.compile(r"(?:^|[\s:])(?P<message>(?:Segmentation fault|Bus error|Aborted|Killed|Illegal instruction)(?: +\(core dumped\))?)\s*(?:$|[$\w./]*(?:python|torchrun|llamafactory-cli|deepspeed|accelerate))")),
-    (Kind.EXIT, re.compile(r"(?P<message>(?:段错误|总线错误|已杀死|已终止|已放弃|浮点数例外)(?: ?[(（]核心已转储[)）])?)\s*$")),
-    (Kind.SHELL, re.compile(r"(?:^|: |\$ )(?P<message>[\w./+-]+: (?:command not found|未找到命令|找不到命令|not found))\s*$")),
-    (Kind.SHELL, re.compile(r"^(?:-?(?:ba|z|da|k)?sh|/\S*sh): (?P<message>.+: (?:command not found|not found|No such file or directory|Permission denied|未找到命令|没有那个文件或目录|权限不够))\s*$")),
+    (
+        Kind.EXIT,  # a shell telling how its child died
+        re.compile(
+            r"(?:^|[\s:])(?P<message>(?:Segmentation fault|Bus error|Aborted|Killed|Illegal instruction)"
+            r"(?: +\(core dumped\))?)\s*(?:$|[$\w./]*(?:python|torchrun|llamafactory-cli|deepspeed|accelerate))"
+        ),
+    ),
+    (
+        Kind.EXIT,
+        re.compile(r"(?P<message>(?:段错误|总线错误|已杀死|已终止|已放弃)(?: ?[(（]核心已转储[)）])?)\s*$"),
+    ),
+    (
+        Kind.SHELL,
+        re.compile(r"(?:^|: |\$ )(?P<message>[\w./+-]+: (?:command not found|未找到命令|找不到命令|not found))\s*$"),
+    ),
+    (
+        Kind.SHELL,
+        re.compile(
+            r"^(?:-?(?:ba|z|da|k)?sh|/\S*sh): (?P<message>.+: (?:command not found|not found|Permission denied"
+            r"|No such file or directory|未找到命令|没有那个文件或目录|权限不够))\s*$"
+        ),
+    ),
     (Kind.SHELL, re.compile(r"(?P<message>zsh: command not found: \S+)")),
-    (Kind.SHELL, re.compile(r"(?P<message>不是内部或外部命令|is not recognized as (?:an internal or external command|the name of a cmdlet))")),
-    (Kind.SHELL, re.compile(r"^\S+: error: (?P<message>(?:the following arguments|argument |unrecognized arguments|invalid choice|ambiguous option).+)")),
+    (
+        Kind.SHELL,  # cmd.exe, PowerShell
+        re.compile(
+            r"(?P<message>不是内部或外部命令"
+            r"|is not recognized as (?:an internal or external command|the name of a cmdlet))"
+        ),
+    ),
+    (
+        Kind.SHELL,  # argparse
+        re.compile(
+            r"^\S+: error: (?P<message>(?:the following arguments|argument |unrecognized arguments"
+            r"|invalid choice|ambiguous option).+)"
+        ),
+    ),
     (Kind.BUILD, re.compile(r"^\S+?(?::\d+(?::\d+)?|\(\d+\)): (?:fatal )?error:? (?P<message>.+)")),  # gcc, nvcc
-    (Kind.BUILD, re.compile(r"^(?P<message>(?:nvcc (?:fatal|error)|collect2: error|/\S*ld: (?:cannot find|skipping)).*)")),
+    (
+        Kind.BUILD,
+        re.compile(r"^(?P<message>(?:nvcc (?:fatal|error)|collect2: error|/\S*ld: (?:cannot find|skipping)).*)"),
+    ),
     (Kind.BUILD, re.compile(r"^(?P<message>ninja: build stopped.*|FAILED: .+)$")),
     (Kind.BUILD, re.compile(r"^\s*(?:ERROR|error): (?P<message>\S.+)")),  # pip
 )
 
-NOISE_HEADER = re.compile(r"Exception ignored (?:in|while)|Error in atexit|Error in sys\.excepthook|Exception in thread QueueFeederThread")
-BEGINS = re.compile(
+NOISE_HEADER = re.compile(
+    r"Exception ignored (?:in|while)|Error in atexit|Error in sys\.excepthook|Exception in thread QueueFeederThread"
+)
+# The next four are searched in whole texts, by RE2; ^ and $ are the ends of a line.
+TRIGGERS = (  # what a line must hold to be the beginning or the statement of a failure
+    r"Traceback \(|File \"|Error|Exception|rror: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
+    r"|NotFound|Failed|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode|return code"
+    r"|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
+    r"|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
+    r"|段错误|总线错误|已杀死|已终止|已放弃|找不到|未找到|没有那个|权限不够|不是内部"
+)
+BEGINS = (
     r"Initializing (?:\d+ )?distributed tasks at"  # LLaMA-Factory's launcher, once a launch
     r"|^\+ ?(?:\S+=\S+ )*(?:torchrun|deepspeed|accelerate launch|llamafactory-cli train)\b"  # a shell with set -x
     r"|(?:^|[\])~] ?)[$#] (?:\S+=\S+ )*(?:sudo )?(?:torchrun|deepspeed|accelerate launch|(?:\S*/)?llamafactory-cli train)\b"
     r"|runner\.py:\d+:main\] cmd = "  # DeepSpeed's launcher
 )
-ENDS_WELL = re.compile(
+ENDS_WELL = (
     r"['\"]train_runtime['\"]: |^\s*train_runtime +=|Training completed\. Do not forget to share"  # transformers
     r"|^\s*\*{5} (?:train|eval|predict) metrics \*{5}|^\s*(?:eval|predict)_runtime +="
     r"|Model exported to|merged and saved|Process \d+ exits successfully"
 )
-GOES_ON = re.compile(
-    r"\d+/\d+ \[[\d:]+<[\d:?]+, +[\d.?]+ ?(?:s/it|it/s)\]|^\s*\{'loss': |\*{5} Running (?:training|Evaluation|Prediction) \*{5}"
-)
-STEP = re.compile(r"^\s*\{'loss': '?[\d.]+|\b[1-9]\d*/\d+ \[[\d:]+<[\d:]+, +[\d.]+ ?(?:s/it|it/s)\]")
+STEP = r"^\s*\{'loss': '?[\d.]+|\b[1-9]\d*/\d+ \[[\d:]+<[\d:]+, +[\d.]+ ?(?:s/it|it/s)\]"
 
 # Exceptions that only pass on that something else failed.
 WRAPPERS = re.compile(
-    r"(?:^|\.)(?:ChildFailedError|ProcessExitedException|SignalException|RayTaskError(?:\(\w+\))?|KeyboardInterrupt|SystemExit"
-    r"|BrokenPipeError|CancelledError|RemoteTraceback|_RemoteTraceback)$"
+    r"(?:^|\.)(?:ChildFailedError|ProcessExitedException|SignalException|RayTaskError(?:\(\w+\))?|KeyboardInterrupt"
+    r"|SystemExit|BrokenPipeError|CancelledError|RemoteTraceback|_RemoteTraceback)$"
 )
 WRAPPER_MESSAGES = re.compile(
-    r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)|^process \d+ terminated with (?:signal|exit code)"
-    r"|Process \d+ got signal"
+    r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"
+    r"|^process \d+ terminated with (?:signal|exit code)|Process \d+ got signal"
 )
 # Failures that a dead or late peer causes in the ranks that are well.
 ECHOES = re.compile(
-    r"NCCL communicator was aborted|Connection (?:reset|closed) by (?:remote )?peer|remote process exited or there was a network error"
-    r"|Broken pipe|To avoid data inconsistency, we are taking the entire process down|Some NCCL operations have failed or timed out"
-    r"|received Global Trace Dump|heartbeat|TCPStore.*(?:broken|reset)|recvValue failed|failed to recv"
+    r"NCCL communicator was aborted|Connection (?:reset|closed) by (?:remote )?peer|Broken pipe"
+    r"|remote process exited or there was a network error|Some NCCL operations have failed or timed out"
+    r"|To avoid data inconsistency, we are taking the entire process down|received Global Trace Dump|heartbeat"
+    r"|TCPStore.*(?:broken|reset)|recvValue failed|failed to recv"
 )
 
 WORDS = (
-    "Traceback (most recent", "Error:", "Exception:", "Error(", "error:", "ERROR", "CRITICAL", "NCCL WARN", "terminate called",
-    "what():", "Assertion ", "Fatal Python error", "CUDA error", "CUDA runtime error", "NVRM: Xid", "device handle for GPU",
-    "exitcode", "return code =", "received by PID", "srun: error", "slurmstepd", "Segmentation fault", "Bus error", "Aborted",
-    "Killed", "Illegal instruction", "段错误", "总线错误", "已杀死", "核心已转储", "not found", "未找到命令", "ninja: build stopped", "FAILED",
-    "Exception ignored", "distributed tasks at", "runner.py:", "torchrun ", "train_runtime", "Training completed", "Watchdog caught",
-    "***** Running", " metrics *****", "[E ProcessGroup", "KeyboardInterrupt", "SIGTERM", "llamafactory-cli train",
-)  # fmt: skip
+    *("Traceback (most recent", "Error:", "Exception:", "Error(", "error:", "ERROR", "CRITICAL", "NCCL WARN"),
+    *("terminate called", "what():", "Assertion ", "Fatal Python error", "CUDA error", "CUDA runtime error"),
+    *("NVRM: Xid", "device handle for GPU", "exitcode", "return code =", "received by PID", "srun: error"),
+    *("Segmentation fault", "Bus error", "Aborted", "Killed", "Illegal instruction", "KeyboardInterrupt", "SIGTERM"),
+    *("段错误", "总线错误", "已杀死", "核心已转储", "not found", "未找到命令", "ninja: build stopped", "FAILED"),
+    *("Exception ignored", "distributed tasks at", "runner.py:", "torchrun ", "llamafactory-cli train", "[E Process"),
+    *("train_runtime", "Training completed", "Watchdog caught", "***** Running", " metrics *****", "slurmstepd"),
+)

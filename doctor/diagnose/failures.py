@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from doctor.diagnose.events import ECHOES, FORMATS, NOISE_HEADER, WRAPPER_MESSAGES, WRAPPERS, Kind
+from doctor.diagnose.corpus import Corpus
+from doctor.diagnose.events import ECHOES, FORMATS, NOISE_HEADER, TRIGGERS, WRAPPER_MESSAGES, WRAPPERS, Kind
 from doctor.diagnose.lines import TIME, Level, Line
 
 READ = 4000  # characters of a line that are looked at
@@ -17,11 +18,16 @@ MESSAGE_LINES = 40  # a message is read on over this many lines at most
 HEADER = re.compile(r"Traceback \(most recent call last\)")
 FRAME = re.compile(r'File "(?P<file>[^"\n]{1,300})", line (?P<line>\d+)(?:, in (?P<function>[\w<>.]+))?')
 RICH_FRAME = re.compile(r"│? ?(?P<file>/[^\s:│]{1,300}):(?P<line>\d+) in (?P<function>[\w<>.]+)")
-NAME = r"(?:[A-Za-z_]\w*\.){0,8}(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout|Fault|Invalid|Enabled|NotFound|ExceptionGroup|Failed|error)|Exception|KeyboardInterrupt|StopIteration|error)"
-EXCEPTION = re.compile(rf"^(?P<before>.{{0,160}}?)(?<![\w.'\"`/-])(?P<type>{NAME})(?:: (?P<message>.*)|(?P<bare>:?)\s*)$")
+NAME = (
+    r"(?:[A-Za-z_]\w*\.){0,8}(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout|Fault|Invalid|Enabled|NotFound"
+    r"|ExceptionGroup|Failed|error)|Exception|KeyboardInterrupt|StopIteration|error)"
+)
+EXCEPTION = re.compile(
+    rf"^(?P<before>.{{0,160}}?)(?<![\w.'\"`/-])(?P<type>{NAME})(?:: (?P<message>.*)|(?P<bare>:?)\s*)$"
+)
 CAPITAL = re.compile(r"^[a-z]+(?:error|exception): ")  # a log that was typed in small letters
 PLAIN_NAME = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.){1,8}[A-Z]\w+|[A-Z]\w+)(?:: (?P<message>.*))?$")
-CHAIN = re.compile(r"(?:The above exception was the direct cause of|During handling of the above exception, another exception)")
+CHAIN = re.compile(r"The above exception was the direct cause of|During handling of the above exception, another")
 GROUP_BORDER = re.compile(r"^\s*(?:\| |\+-\+?-*(?: \d+)? -*|\+-+)")
 NOT_BEFORE = re.compile(r"\b(?:except|raise|import|class|isinstance|from|catch|isn't|warn\w*)\b|Warning|[=({\[]\s*$|#")
 PROGRESS = re.compile(r"\d+%\||\d+/\d+ \[")
@@ -38,13 +44,12 @@ class Frame:
 @dataclass
 class Failure:
     """One failure. `start` and `end` (behind the last) index the list of lines; `chain` is shared by the exceptions of
-    one chained traceback, innermost first; `line` is the number of the line with the message in its log."""
+    one chained traceback, innermost first; the message stands at `at`."""
 
     kind: Kind
     start: int
     at: int
     end: int
-    line: int
     log: int
     lane: str
     rank: int | None
@@ -105,24 +110,22 @@ class _Reader:
         self.chained: dict[tuple[int, str], int] = {}  # lane -> chain that its next traceback belongs to
         self.noise_until: dict[tuple[int, str], int] = {}
         self.chains = 0
-        self.time: tuple[int, ...] | None = None
-        self.skip_to = 0
 
     def read(self) -> list[Failure]:
+        worth_reading = set(Corpus([line.text for line in self.lines]).lines_matching(TRIGGERS))
         for index, line in enumerate(self.lines):
             if line.gap:
                 self.open.clear()
-            if not line.text or (index < self.skip_to and not HEADER.search(line.text, 0, READ)):
-                continue
-            if ":" in line.text:
-                self._clock(line)
-            self._line(index, line)
+            if line.text and (index in worth_reading or (line.log, line.lane) in self.open):
+                self._line(index, line)
         return self.found
 
-    def _clock(self, line: Line) -> None:
-        if match := TIME.search(line.text, 0, 160):
-            groups = [int(group) for group in match.groups() if group is not None]
-            self.time = tuple(groups[-5:])
+    def _clock(self, index: int) -> tuple[int, ...] | None:
+        """Month, day, hour, minute, second of the last time printed before."""
+        for line in reversed(self.lines[max(0, index - 60) : index + 1]):
+            if match := TIME.search(line.text, 0, 160):
+                return tuple(int(group) for group in match.groups() if group is not None)[-5:]
+        return None
 
     def _line(self, index: int, line: Line) -> None:
         lane = (line.log, line.lane)
@@ -180,7 +183,8 @@ class _Reader:
         if traceback is None and match["message"] is None and line.text[:1].isspace():
             return False
         end = self._message_end(index, lane)
-        message = "\n".join([(match["message"] or "").strip(), *(ln.text.strip() for ln in self._of_lane(index + 1, end, lane))])
+        more = (line.text.strip() for line in self._of_lane(index + 1, end, lane))
+        message = "\n".join([(match["message"] or "").strip(), *more])
         noise = traceback.noise if traceback else self.noise_until.get(lane, 0) > index
         self.found.append(
             Failure(
@@ -188,7 +192,6 @@ class _Reader:
                 traceback.start if traceback else index,
                 index,
                 end,
-                line.number,
                 line.log,
                 line.lane,
                 line.rank,
@@ -196,7 +199,7 @@ class _Reader:
                 message.strip(),
                 traceback.frames if traceback else [],
                 traceback.chain if traceback else self.chained.pop(lane, 0) or self._new_chain(),
-                self.time,
+                self._clock(index),
                 level=line.level if traceback is None else Level.ERROR,
             )
         )
@@ -240,8 +243,8 @@ class _Reader:
             name = groups.get("type") or (f"exit code {code}" if code is not None else kind.value)
             self.found.append(
                 Failure(
-                    kind, index, index, index + 1, line.number, line.log, line.lane, rank, name,
-                    (groups["message"] or match[0]).strip(), [], self._new_chain(), self.time, code, line.level,
+                    kind, index, index, index + 1, line.log, line.lane, rank, name,
+                    (groups["message"] or match[0]).strip(), [], self._new_chain(), self._clock(index), code, line.level,
                 )
             )  # fmt: skip
             return

@@ -33,7 +33,8 @@ PREFIX = re.compile(
 SLURM = re.compile(r"\s{0,3}(?P<rank>\d{1,4}): ?")
 RANK_INSIDE = re.compile(r"\[Rank (\d{1,5})\]|\[PG [^\]]{0,40}?Rank (\d{1,5})\]|\brank=(\d{1,5})\]|\[RANK:(\d{1,5})\]")
 LEVEL = re.compile(
-    r"^\W{0,3}(?:[\w.]+: )?(?:\d{2,4}[-/]\d\d[-/]\d{2,4}[ T])?[\d:.,\s|-]{0,24}\[?(?P<level>DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b"
+    r"^\W{0,3}(?:[\w.]+: )?(?:\d{2,4}[-/]\d\d[-/]\d{2,4}[ T])?[\d:.,\s|-]{0,24}"
+    r"\[?(?P<level>DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b"
     r"|\[(?P<bracket>DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)[\]|]"
     r"| (?:- |\| )(?P<dashed>DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL) +(?:-|\|)"
     r"|(?:^|\[|: )(?P<glog>[IWEF])(?:\d{3,4} \d\d:\d\d:\d\d| [\w.]+\.cpp:\d+\])"
@@ -52,35 +53,56 @@ class Level(IntEnum):
 
 
 class Line:
-    """One line as it reads. `number` counts from 1 within its log; `lane` tells apart the writers that prefixes show;
-    `gap` is true where text was left out before it."""
+    """One line as it reads. `lane` tells apart the writers that prefixes show; `gap` is true where text was left out
+    before it; `within` counts lines from the beginning of its stretch."""
 
-    __slots__ = ("gap", "lane", "level", "log", "number", "rank", "text")
+    __slots__ = ("gap", "lane", "level", "log", "rank", "stretch", "text", "within")
 
-    def __init__(self, number: int, text: str, log: int, lane: str, rank: int | None, level: Level, gap: bool) -> None:
-        self.number, self.text, self.log, self.lane = number, text, log, lane
-        self.rank, self.level, self.gap = rank, level, gap
+    def __init__(self, stretch: Stretch, within: int, text: str, log: int, rank: int | None, gap: bool) -> None:
+        self.stretch, self.within, self.text, self.log, self.rank, self.gap = stretch, within, text, log, rank, gap
+        self.lane = "" if rank is None else f"rank{rank}"
+        self.level = Level.PLAIN
+
+    @property
+    def number(self) -> int:
+        """From 1, within its log. True once the log's scan is located."""
+        return self.stretch.line + self.within
 
     def __repr__(self) -> str:
         return f"Line({self.number}, {self.text!r}, lane={self.lane!r})"
 
 
 def lines(scan: Scan, log: int) -> list[Line]:
-    """The kept lines of one log, in order. Needs `scan.locate()` first where numbers matter."""
+    """The kept lines of one log, in order."""
     result: list[Line] = []
-    for stretch in scan.stretches:
-        gap = bool(result) and not stretch.joined
-        for number, text in _texts(stretch):
+    for stretch in _whole(scan.stretches):
+        gap = bool(result)
+        for within, text in _texts(stretch):
             for piece in MIDLINE_RANK.split(text) if "[rank" in text or "[default" in text else (text,):
-                result.append(_line(number, piece, log, scan.stream.rank, gap))
+                line = Line(stretch, within, piece, log, scan.stream.rank, gap)
+                _take_prefixes(line)
+                result.append(line)
                 gap = False
     if scan.stream.rank is None:
         _slurm(result)
     return result
 
 
+def _whole(stretches: list[Stretch]) -> Iterator[Stretch]:
+    """The stretches, those that follow each other without a gap made one: a line may begin in one and end in the next."""
+    group: list[Stretch] = []
+    for stretch in [*stretches, None]:
+        if group and (stretch is None or not stretch.joined):
+            first = group[0]
+            first.text = b"".join(part.text for part in group)
+            yield first
+            group = []
+        if stretch is not None:
+            group.append(stretch)
+
+
 def _texts(stretch: Stretch) -> Iterator[tuple[int, str]]:
-    """Line number and text, one for each part between carriage returns that is not blank, blank lines kept."""
+    """Number within the stretch, and text; one for each part between carriage returns that is not blank."""
     for index, raw in enumerate(stretch.text.split(b"\n")):
         text = _decode(raw)
         if "\x1b" in text or "[" in text:
@@ -89,7 +111,7 @@ def _texts(stretch: Stretch) -> Iterator[tuple[int, str]]:
         for part in parts or [""]:
             part = CONTROL.sub("", part)
             for start in range(0, max(len(part), 1), LONGEST):
-                yield stretch.line + index, part[start : start + LONGEST]
+                yield index, part[start : start + LONGEST]
 
 
 def _decode(raw: bytes) -> str:
@@ -102,21 +124,21 @@ def _decode(raw: bytes) -> str:
             return raw.decode("utf-8", "replace")
 
 
-def _line(number: int, text: str, log: int, rank: int | None, gap: bool) -> Line:
-    lane = "" if rank is None else f"rank{rank}"
+def _take_prefixes(line: Line) -> None:
+    """Move what launchers put in front of the text to the line's lane, rank and level."""
+    text = line.text
     for _ in range(3):
         match = PREFIX.match(text, 0, PREFIX_WITHIN)
         if match is None:
             break
-        lane += match[0].strip()
+        line.lane += match[0].strip()
         if found := match["rank"] or match["mpi"]:
-            rank = int(found)
+            line.rank = int(found)
         text = text[match.end() :]
-    if rank is None and "ank" in text[:PREFIX_WITHIN] and (inside := RANK_INSIDE.search(text, 0, PREFIX_WITHIN)):
-        rank = int(next(group for group in inside.groups() if group))
-    elif rank is None and "RANK:" in text[:PREFIX_WITHIN] and (inside := RANK_INSIDE.search(text, 0, PREFIX_WITHIN)):
-        rank = int(next(group for group in inside.groups() if group))
-    return Line(number, text.rstrip(), log, lane, rank, level(text), gap)
+    if line.rank is None and (inside := RANK_INSIDE.search(text, 0, PREFIX_WITHIN)):
+        line.rank = int(next(group for group in inside.groups() if group))
+    line.text = text.rstrip()
+    line.level = level(line.text)
 
 
 def level(text: str) -> Level:

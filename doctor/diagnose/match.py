@@ -7,19 +7,19 @@ many causes are known. The engine is RE2: its time is linear in the text, whatev
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
-from itertools import accumulate
+from itertools import islice
 from typing import Any
 
-import re2
-
+from doctor.diagnose.corpus import Corpus, compiled
 from doctor.diagnose.lines import Line
+from doctor.diagnose.scan import Words
 from knowledge_base.index import Index, Pattern, Sign
 
+FEW = 1 << 17  # bytes; in more text than this the words are searched for all at once first
+LOOSE_WITHIN = 1500  # lines from the end in which the two looser ways are tried
 TRIED = 400  # lines that one pattern is tried on; an error printed ten thousand times says nothing new
 KEPT = 40  # matches of one signature
 WRAPPED_OVER = 4  # lines that one message may be wrapped over
@@ -44,37 +44,36 @@ class Match:
     how: How = How.LINE
 
 
-def matches(lines: list[Line], index: Index) -> list[Match]:
+def matches(lines: list[Line], index: Index, words: Words) -> list[Match]:
     """Every signature that fits, with all the lines it fits (at most KEPT), in the order of the lines."""
     for how in How:
-        corpus = _Corpus(lines, how)
-        found = [match for sign in index.signs for match in corpus.search(sign)]
+        search = _Search(lines, how, words)
+        found = [match for sign in index.signs for match in search.fits(sign)]
         if found:
             return sorted(found, key=lambda match: match.index)
     return []
 
 
-class _Corpus:
-    """The text in one of the three ways, with the means to find words in it and the lines they are in."""
+class _Search:
+    """The lines in one of the three ways, searched for signatures."""
 
-    def __init__(self, lines: list[Line], how: How) -> None:
+    def __init__(self, lines: list[Line], how: How, words: Words) -> None:
         self.how = how
+        self.first = 0 if how is How.LINE else max(0, len(lines) - LOOSE_WITHIN)
         if how is How.WRAPPED:
-            self.texts = [_joined(lines, i) for i in range(len(lines))]
+            self.corpus = Corpus([_joined(lines, i) for i in range(self.first, len(lines))])
         else:
-            self.texts = [line.text for line in lines]
-        self.text = "\n".join(self.texts)
-        self.lower: str | None = None
-        self.starts = [0, *accumulate(len(text) + 1 for text in self.texts)]
+            self.corpus = Corpus([line.text for line in lines[self.first :]])
+        self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
         self.holds: dict[Pattern, bool] = {}
 
-    def search(self, sign: Sign) -> list[Match]:
-        found = []
-        for index, match in self._fits(sign.pattern):
+    def fits(self, sign: Sign) -> list[Match]:
+        found: list[Match] = []
+        for index, match in self._places(sign.pattern):
             if not found and not self._allowed(sign):
                 return []
             groups = {name: value for name, value in match.groupdict().items() if value is not None}
-            found.append(Match(sign, index, groups, self.how))
+            found.append(Match(sign, self.first + index, groups, self.how))
             if len(found) == KEPT:
                 break
         return found
@@ -84,46 +83,21 @@ class _Corpus:
 
     def _somewhere(self, pattern: Pattern) -> bool:
         if pattern not in self.holds:
-            self.holds[pattern] = next(self._fits(pattern), None) is not None
+            self.holds[pattern] = next(self._places(pattern), None) is not None
         return self.holds[pattern]
 
-    def _fits(self, pattern: Pattern) -> Iterator[tuple[int, Any]]:
-        tried = 0
-        regex = None
-        for index in self._candidates(pattern):
-            regex = regex or compiled(pattern.regex, self.how is How.ANY_CASE)
-            match = regex.search(self.texts[index])
+    def _places(self, pattern: Pattern) -> Iterator[tuple[int, Any]]:
+        any_case = pattern.any_case or self.how is How.ANY_CASE
+        places: Iterable[int] = range(len(self.corpus.texts))
+        if pattern.words:
+            words = pattern.words
+            if self.present is not None and self.how is not How.ANY_CASE:
+                words = tuple(word for word in words if word in self.present)
+            places = self.corpus.lines_with(words, any_case)
+        for index in islice(places, TRIED):
+            match = compiled(pattern.regex, self.how is How.ANY_CASE).search(self.corpus.texts[index])
             if match is not None:
                 yield index, match
-            tried += 1
-            if tried == TRIED:
-                return
-
-    def _candidates(self, pattern: Pattern) -> Iterator[int]:
-        """Indexes of the lines that hold a word of the pattern, ascending for each word."""
-        if not pattern.words:
-            yield from range(len(self.texts))
-            return
-        loose = pattern.any_case or self.how is How.ANY_CASE
-        if loose and self.lower is None:
-            self.lower = "\n".join(_lower(text) for text in self.texts)
-        text = self.lower if loose and self.lower is not None else self.text
-        seen: set[int] = set()
-        for word in pattern.words:
-            word = word.lower() if loose else word
-            at = text.find(word)
-            while at >= 0:
-                index = bisect_right(self.starts, at) - 1
-                if index not in seen:
-                    seen.add(index)
-                    yield index
-                at = text.find(word, self.starts[index + 1])
-
-
-def _lower(text: str) -> str:
-    """Small letters, and never another length: positions must stay true."""
-    lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
 def _joined(lines: list[Line], start: int) -> str:
@@ -135,12 +109,3 @@ def _joined(lines: list[Line], start: int) -> str:
             break
         parts.append(BOX.sub("", line.text[:2000]))
     return " ".join(" ".join(parts).split())
-
-
-@lru_cache(maxsize=4096)
-def compiled(pattern: str, any_case: bool = False) -> Any:
-    """The RE2 object. Raises re2.error for what is no RE2 expression."""
-    options = re2.Options()
-    options.case_sensitive = not any_case
-    options.log_errors = False
-    return re2.compile(pattern, options=options)

@@ -1,8 +1,8 @@
 """Logs as they are: opens a path, a directory or standard input and yields blocks of UTF-8-like bytes.
 
-Blocks are cut at line ends wherever a line is shorter than a block, so that a reader never sees half a line by accident.
-Nothing is held: memory is a few blocks whatever the length. Colours and carriage returns stay in (lines.py takes them
-out of the few lines that matter); NUL bytes and UTF-16 are normalised here, because a search for words needs it.
+Nothing is held: memory is a few blocks whatever the length. Blocks end anywhere, also within a line. Colours and
+carriage returns stay in (lines.py takes them out of the few lines that matter); NUL bytes and UTF-16 are normalised
+here, because a search for words needs it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 BLOCK = 1 << 18  # bytes; 256 KiB stays in the second-level cache while it is searched
-OVERLAP = 512  # bytes repeated between the pieces of one endless line; longer than any literal that is searched for
 MAX_FILES = 512  # of one directory; a torchrun log directory of 64 nodes has 8 × 2 files each
 MAX_DEPTH = 5  # torchrun: <log dir>/<run id>/attempt_0/<rank>/stdout.log
-LOG_NAMES = re.compile(r"(?i)\.(?:log|out|err|txt)(?:[.-]?\d+)?(?:\.(?:gz|zst))?$|\.[oe]\d+$|^(?:stdout|stderr|nohup)\b")
-NOT_LOGS = re.compile(r"(?i)^(?:requirements.*|merges|vocab|license|readme.*|added_tokens|top_level|entry_points)\.txt$")
+LOG_NAMES = re.compile(
+    r"(?i)\.(?:log|out|err|txt)(?:[.-]?\d+)?(?:\.(?:gz|zst))?$|\.[oe]\d+$|^(?:stdout|stderr|nohup)\b"
+)
+NOT_LOGS = re.compile(
+    r"(?i)^(?:requirements.*|merges|vocab|license|readme.*|added_tokens|top_level|entry_points)\.txt$"
+)
 MAGIC = {
     b"\x7fELF": "an ELF binary",
     b"PK\x03\x04": "a zip archive (or a torch checkpoint)",
@@ -141,7 +144,7 @@ def _stream(name: str, opener: Callable[[], BinaryIO], rank: int | None = None, 
 
 
 def _blocks(handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
-    """Decompressed, decoded, cut at line ends. Closes the handle."""
+    """Decompressed and decoded. Closes the handle."""
     try:
         head = _read(handle, BLOCK)
         if head.startswith(ZSTD):
@@ -154,7 +157,7 @@ def _blocks(handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
                     raise UnreadableLog(f"{stream.name}: is {what}, not a text log")
             stream.rereadable = stream.path is not None and stream.path.is_file()
             pieces = _plain(head, handle)
-        yield from _cut(_decoded(pieces, stream))
+        yield from _decoded(pieces, stream)
     except OSError as error:
         raise UnreadableLog(f"{stream.name}: {error.strerror or error}") from error
     finally:
@@ -191,12 +194,14 @@ class _Joined:
 
 
 def _gunzip(head: bytes, handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
-    unzipped = gzip.GzipFile(fileobj=_Joined(head, handle), mode="rb")  # type: ignore[arg-type]  # it only reads
+    unzipped = gzip.GzipFile(fileobj=_Joined(head, handle), mode="rb")  # type: ignore[call-overload]
     try:
         while block := unzipped.read1(BLOCK):
             yield block
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        stream.notes.append(f"{stream.name}: the gzip data ends early or is damaged ({error}); what came before was read.")
+        stream.notes.append(
+            f"{stream.name}: the gzip data ends early or is damaged ({error}); what came before was read."
+        )
 
 
 def _zstd(head: bytes, handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
@@ -204,9 +209,10 @@ def _zstd(head: bytes, handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
         import zstandard
     except ImportError as error:
         raise UnreadableLog(
-            f"{stream.name}: is compressed with zstd; install the Python package zstandard, or unpack it with `zstd -d` first"
+            f"{stream.name}: is compressed with zstd; install the Python package zstandard, "
+            "or unpack it with `zstd -d` first"
         ) from error
-    reader = zstandard.ZstdDecompressor().stream_reader(_Joined(head, handle), read_across_frames=True)
+    reader = zstandard.ZstdDecompressor().stream_reader(_Joined(head, handle), read_across_frames=True)  # type: ignore[arg-type]
     try:
         while block := reader.read(BLOCK):
             yield block
@@ -245,21 +251,3 @@ def _utf16(first: bytes) -> str | None:
     if even > 0.7 * half and odd < 0.05 * half:
         return "utf-16-be"
     return None
-
-
-def _cut(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Blocks that end at a line end, except within a line longer than a block, whose pieces overlap by OVERLAP."""
-    carry = b""
-    for piece in pieces:
-        block = carry + piece
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield block[:end]
-            carry = block[end:]
-        elif len(block) > 4 * BLOCK:
-            yield block
-            carry = block[-OVERLAP:]
-        else:
-            carry = block
-    if carry:
-        yield carry

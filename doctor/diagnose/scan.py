@@ -7,17 +7,20 @@ one RE2 automaton where Hyperscan has no wheel, and keeps the text around the hi
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from doctor.diagnose.read import Stream
 
 WHOLE = 1 << 20  # bytes; a log up to this is kept whole
 BEFORE, AFTER = 24_000, 12_000  # bytes kept around a hit: a deep traceback of eight interleaved ranks is about 20 kB
-HEAD, TAIL = 32_000, 96_000  # always kept: the versions and arguments printed at the start, how it ended
-FIRST, LAST = 2 << 20, 3 << 20  # bytes of stretches kept from the start and from the end of a log full of hits
+HEAD, TAIL = 32_000, 192_000  # always kept: the versions and arguments printed at the start, how it ended
+FIRST, LAST = 2 << 20, 2 << 20  # bytes of stretches kept from the start and from the end of a log full of hits
+OFTEN = 24  # blocks
+SEAM = 256  # bytes looked at on both sides of where two blocks meet; longer than any word
 
 
 @dataclass
@@ -59,74 +62,114 @@ class Scan:
 
 
 class Words:
-    """A set of literal words, compiled to search blocks of bytes for all of them at once."""
+    """A set of literal words, compiled to search blocks of bytes for all of them at once.
 
-    def __init__(self, exact: Iterable[str], any_case: Iterable[str] = ()) -> None:
-        self.exact = sorted({form for word in exact for form in _forms(word)})
-        self.any_case = sorted({form for word in any_case for form in _forms(word)})
+    A word that is found in block after block is everyday talk of this log (or its one error, told a million times):
+    after OFTEN blocks it is no reason any more to keep what is around it. The end of a log is kept in any case. `quiet`
+    words are no reason from the start.
+    """
+
+    def __init__(self, exact: Iterable[str], any_case: Iterable[str] = (), quiet: frozenset[str] = frozenset()) -> None:
+        self.quiet = quiet
+        self.of_form: dict[tuple[bytes, bool], str] = {
+            (form, loose): word
+            for words, loose in ((exact, False), (any_case, True))
+            for word in words
+            for form in _forms(word)
+        }
+        self.often: Counter[str] = Counter()
 
     def hits(self, block: bytes) -> list[int]:
-        """Offsets just behind hits, ascending; every word that occurs in the block has at least one among them, or
-        lies within AFTER bytes behind one."""
-        return self._search(block)
+        """Offsets just behind hits, ascending. Every word that occurs in the block, and is not everyday talk, has one
+        of its hits among them or within AFTER bytes behind one."""
+        found = []
+        for word, end in self._search(block):
+            self.often[word] += 1
+            if self.often[word] <= OFTEN:
+                found.append(end)
+        return sorted(found)
+
+    def present(self, text: bytes) -> set[str]:
+        """The words that occur in a text, the quiet ones too."""
+        if self._all is not None:
+            return {word for word, _ in self._all(text)}
+        lower = text.lower()
+        return {word for (form, loose), word in self.of_form.items() if form in (lower if loose else text)}
 
     @cached_property
-    def _search(self) -> Callable[[bytes], list[int]]:
+    def _all(self) -> Search | None:
+        return self._hyperscan(list(self.of_form))
+
+    def _hyperscan(self, forms: list[tuple[bytes, bool]]) -> Search | None:
+        """Finds the first of every form in a text; None where Hyperscan is not installed."""
         try:
-            return _hyperscan(self.exact, self.any_case)
+            import hyperscan
         except ImportError:
-            return _re2(self.exact, self.any_case)
+            return None
+        database = hyperscan.Database()
+        database.compile(
+            expressions=[form for form, _ in forms],
+            ids=list(range(len(forms))),
+            elements=len(forms),
+            flags=[hyperscan.HS_FLAG_SINGLEMATCH | (hyperscan.HS_FLAG_CASELESS if loose else 0) for _, loose in forms],
+            literal=True,
+        )
+        scratch = hyperscan.Scratch(database)
+
+        def search(block: bytes) -> list[tuple[str, int]]:
+            found: list[tuple[str, int]] = []
+
+            def hit(number: int, _from: int, to: int, _flags: int, _context: object) -> None:
+                found.append((self.of_form[forms[number]], to))
+
+            database.scan(block, match_event_handler=hit, scratch=scratch)
+            return found
+
+        return search
+
+    @cached_property
+    def _search(self) -> Search:
+        loud = [form for form, word in self.of_form.items() if word not in self.quiet]
+        return self._hyperscan(loud) or self._re2()
+
+    def _re2(self) -> Search:
+        import re2
+
+        options = re2.Options()
+        options.encoding = re2.Options.Encoding.LATIN1
+        options.max_mem = 256 << 20
+        options.never_capture = True
+        automaton: Any = None
+        everyday = -1
+
+        def search(block: bytes) -> list[tuple[str, int]]:
+            nonlocal automaton, everyday
+            if everyday != (now := sum(count > OFTEN for count in self.often.values())):
+                everyday = now
+                left = [
+                    pair for pair, word in self.of_form.items() if self.often[word] <= OFTEN and word not in self.quiet
+                ]
+                parts = [(b"(?i:%s)" if loose else b"%s") % re2.escape(form) for form, loose in left]
+                automaton = re2.compile(b"|".join(parts) or rb"[^\x00-\xff]", options=options)
+            found, start = [], 0
+            while match := automaton.search(block, start):
+                text = match.group()
+                word = self.of_form.get((text, False)) or self.of_form.get((text.lower(), True), "")
+                found.append((word, match.end()))
+                start = match.end() + AFTER // 2
+            return found
+
+        return search
+
+
+Search = Callable[[bytes], list[tuple[str, int]]]
 
 
 def _forms(word: str) -> Iterator[bytes]:
+    """The word in UTF-8, and in GBK where that differs."""
     yield word.encode()
     if not word.isascii():
         yield word.encode("gb18030")
-
-
-def _hyperscan(exact: list[bytes], any_case: list[bytes]) -> Callable[[bytes], list[int]]:
-    import hyperscan
-
-    words = [*exact, *any_case]
-    single, caseless = hyperscan.HS_FLAG_SINGLEMATCH, hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_CASELESS
-    database = hyperscan.Database()
-    database.compile(
-        expressions=words,
-        ids=list(range(len(words))),
-        elements=len(words),
-        flags=[single] * len(exact) + [caseless] * len(any_case),
-        literal=True,
-    )
-    scratch = hyperscan.Scratch(database)
-
-    def search(block: bytes) -> list[int]:
-        found: list[int] = []
-        database.scan(block, match_event_handler=lambda _id, _from, to, _flags, _context: found.append(to), scratch=scratch)
-        return sorted(found)
-
-    return search
-
-
-def _re2(exact: list[bytes], any_case: list[bytes]) -> Callable[[bytes], list[int]]:
-    import re2
-
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.max_mem = 256 << 20
-    options.never_capture = True
-    parts = [re2.escape(word) for word in exact]
-    if any_case:
-        parts.append(b"(?i:" + b"|".join(re2.escape(word) for word in any_case) + b")")
-    automaton = re2.compile(b"|".join(parts), options=options)
-
-    def search(block: bytes) -> list[int]:
-        found, start = [], 0
-        while match := automaton.search(block, start):
-            found.append(match.end())
-            start = match.end() + AFTER // 2
-        return found
-
-    return search
 
 
 class _Kept:
@@ -190,12 +233,12 @@ def _long(stream: Stream, words: Words, blocks: Iterator[bytes]) -> Scan:
     kept = _Kept()
     counting = not stream.rereadable
     line, size = 1, 0
-    recent: deque[_Block] = deque(maxlen=2)  # what may still be wanted because of what comes after it
+    recent: deque[_Block] = deque(maxlen=3)  # what may still be wanted because of what comes after it
     pending = HEAD  # bytes of the coming block that are wanted because of what came before
     for number, text in enumerate(blocks):
         block = _Block(text, number, line)
         wanted = [(0, pending)] if pending else []
-        wanted += [(hit - BEFORE, hit + AFTER) for hit in words.hits(text)]
+        wanted += [(hit - BEFORE, hit + AFTER) for hit in _hits(words, recent, text)]
         pending = 0
         for start, end in wanted:
             if start < 0 and recent:
@@ -206,11 +249,23 @@ def _long(stream: Stream, words: Words, blocks: Iterator[bytes]) -> Scan:
         size += len(text)
         if counting:
             line += text.count(b"\n")
-    last = len(recent[-1].text)
-    if last < TAIL and len(recent) > 1:
-        _keep(kept, recent[0], len(recent[0].text) - (TAIL - last), len(recent[0].text), counting)
-    _keep(kept, recent[-1], last - TAIL, last, counting)
+    left = TAIL
+    starts = []
+    for block in reversed(recent):
+        starts.append((block, len(block.text) - left))
+        left = max(0, left - len(block.text))
+    for block, start in reversed(starts):
+        _keep(kept, block, start, len(block.text), counting)
     return Scan(stream, [*kept.first, *kept.last], size, skipped=kept.skipped, located=counting)
+
+
+def _hits(words: Words, recent: deque[_Block], text: bytes) -> list[int]:
+    """Offsets behind the hits in a block; a word that begins in the block before counts as at the beginning of this."""
+    hits = words.hits(text)
+    if recent:
+        before = recent[-1].text[-SEAM:]
+        hits = [max(0, hit - len(before)) for hit in words.hits(before + text[:SEAM])] + hits
+    return hits
 
 
 def _keep(kept: _Kept, block: _Block, start: int, end: int, counting: bool) -> None:

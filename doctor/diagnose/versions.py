@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 from doctor.diagnose.lines import Line
 from doctor.facts import Facts
 
@@ -16,7 +13,12 @@ STATED: tuple[tuple[str | None, re.Pattern[str]], ...] = (
     (None, re.compile(rf"but found (?P<package>[\w.-]+)=={VERSION}")),  # transformers.utils.versions
     (None, re.compile(rf"but you(?:'ll)? have (?P<package>[\w.-]+) {VERSION}")),  # pip's resolver
     (None, re.compile(rf"^- `?(?P<package>[A-Za-z][\w ]*?)`? version: {VERSION}")),  # llamafactory-cli env
-    (None, re.compile(rf"^(?P<package>torch|transformers|accelerate|deepspeed|peft|trl|datasets|numpy)(?:==| version:? |: ){VERSION}")),
+    (
+        None,
+        re.compile(
+            rf"^(?P<package>torch|transformers|accelerate|deepspeed|peft|trl|datasets|numpy)(?:==| version:? |: ){VERSION}"
+        ),
+    ),
     ("nccl", re.compile(rf"NCCL version {VERSION}")),
 )
 NAMES = {"pytorch": "torch", "deepspeed": "deepspeed", "llamafactory": "llamafactory"}
@@ -44,6 +46,11 @@ def known(lines: list[Line], facts: Facts | None) -> dict[str, str]:
 
 def contradicts(affected: dict[str, str], versions: dict[str, str]) -> bool:
     """Whether a known version lies outside the range in which a cause occurs."""
+    if not affected.keys() & versions.keys():
+        return False
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # 40 ms, and seldom needed
+    from packaging.version import InvalidVersion, Version
+
     for package, specifier in affected.items():
         if package in versions:
             try:

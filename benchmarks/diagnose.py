@@ -1,0 +1,172 @@
+"""Speed and memory of reading a long log.
+
+    python benchmarks/diagnose.py [--gigabytes 1] [--folder DIR]
+
+Writes logs that look like a real run (progress bars, loss lines, checkpoints; one failure at the end, at the start, or
+in one rank of eight), reads each twice and reports the second time: GB/s of one core's time and of the clock, peak
+memory of a process of its own, and the same with ten times as many causes. Beside it ripgrep (`rg -c -F -f`) or, where
+that is not installed, `grep -c -F -f`, with the words that the same signatures are searched by. Goals: 1 GB/s, 200 MB,
+twice ripgrep, ten times the causes in at most 1.3 times the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+FAILURE = """\
+[rank3]: Traceback (most recent call last):
+[rank3]:   File "/opt/env/lib/python3.11/site-packages/llamafactory/launcher.py", line 23, in <module>
+[rank3]:     launch()
+[rank3]:   File "/opt/env/lib/python3.11/site-packages/accelerate/accelerator.py", line 973, in no_sync
+[rank3]:     with context():
+[rank3]: AssertionError: no_sync context manager is incompatible with gradient partitioning logic of ZeRO stage 3
+W1123 19:03:09.000 4032 torch/distributed/elastic/multiprocessing/api.py:897] Sending process 4033 closing signal SIGTERM
+E1123 19:03:09.000 4032 torch/distributed/elastic/multiprocessing/api.py:869] failed (exitcode: 1) local_rank: 3 (pid: 4036)
+"""
+EXPECTED = "ds-no-sync-zero"
+
+
+def progress(size: int, ranks: int) -> Iterator[bytes]:
+    """About `size` bytes of a run that goes well, in pieces of about 1 MB."""
+    dice = random.Random(1)
+    piece: list[str] = []
+    written = length = step = 0
+    while written < size:
+        step += 1
+        bar = "█" * (step % 10)
+        text = (
+            f"\r {step % 100}%|{bar:<10}| {step}/99999 [{step % 60:02}:{step % 60:02}<{step % 60:02}:11, {dice.random() * 9:5.2f}s/it]"
+            f"\r                    {{'loss': {dice.random():.4f}, 'grad_norm': {dice.random():.6f}, 'learning_rate': "
+            f"{dice.random() * 1e-5:.6e}, 'epoch': {step / 1000:.2f}}}\n"
+        )
+        if ranks > 1:
+            text += f"[rank{step % ranks}]: [2026-11-23 19:01:41,903] [INFO] [stage3.py:1234:step] step {step} done\n"
+        if step % 50 == 0:
+            text += f"[INFO|trainer.py:3801] 2026-11-23 19:01:41,966 >> Saving model checkpoint to /out/checkpoint-{step}\n"
+        piece.append(text)
+        length += len(text)
+        if length > 1 << 20:
+            block = "".join(piece).encode()
+            yield block
+            written += len(block)
+            piece, length = [], 0
+
+
+def write(folder: Path, kind: str, size: int) -> Path:
+    place = folder / f"{kind}.log"
+    with place.open("wb") as file:
+        if kind == "start":
+            file.write(FAILURE.encode())
+        for number, block in enumerate(progress(size, 8 if kind == "one-of-eight" else 1)):
+            file.write(block)
+            if kind == "one-of-eight" and number == (size >> 21):
+                file.write(FAILURE.encode())
+        if kind == "end":
+            file.write(FAILURE.encode())
+    return place
+
+
+def child(place: Path, times_causes: int) -> None:
+    """Read the log twice in this process; print the second time and the peak memory as JSON."""
+    from doctor.diagnose import diagnose
+    from knowledge_base import load
+    from knowledge_base.index import build, index
+    from knowledge_base.schema import Signature
+
+    known = index()
+    if times_causes > 1:
+        import msgspec
+
+        causes = [(load.area(cause.id), cause) for cause in load.all_causes()]
+        for copy in range(1, times_causes):
+            for area, cause in causes[: len(known.summaries)]:
+                signs = tuple(
+                    Signature(f"{s.pattern}{copy}", s.strength) for s in cause.signatures if s.pattern[-1] not in "$\\"
+                )
+                causes.append((area, msgspec.structs.replace(cause, id=f"{cause.id}-{copy}", signatures=signs)))
+            causes = causes[: len(known.summaries) * times_causes]
+        known = build(causes)
+    found = []
+    for _ in range(2):
+        clock, cpu = time.perf_counter(), time.process_time()
+        found = [finding.cause for finding in diagnose([place], index=known).findings]
+        clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"clock": clock, "cpu": cpu, "peak": peak, "found": found, "causes": len(known.summaries)}))
+
+
+def measure(place: Path, times_causes: int = 1) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", str(place), "--times-causes", str(times_causes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+def searcher(place: Path, folder: Path) -> None:
+    """The same words with ripgrep, or with grep where it is not installed."""
+    from knowledge_base.index import index
+
+    exact, _ = index().all_words
+    words = folder / "words.txt"
+    words.write_text("\n".join(sorted(exact)) + "\n", encoding="utf-8")
+    program = "rg" if shutil.which("rg") else "grep"
+    if program == "grep":
+        print("ripgrep is not installed; grep -F stands in for it")
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        clock = time.perf_counter()
+        subprocess.run([program, "-c", "-F", "-f", str(words), str(place)], capture_output=True, check=False)
+        clock = time.perf_counter() - clock
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    size = place.stat().st_size
+    print(
+        f"{program + ' -c -F -f':24} {size / cpu / 1e9:6.2f} GB/s of one core  {size / clock / 1e9:6.2f} GB/s by the clock"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--times-causes", type=int, default=1, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, arguments.times_causes)
+        return 0
+    good = True
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        for kind in ("end", "start", "one-of-eight"):
+            place = write(folder, kind, int(arguments.gigabytes * 1e9))
+            size = place.stat().st_size
+            once = measure(place)
+            good &= once["found"][:1] == [EXPECTED]  # type: ignore[index]
+            print(
+                f"failure at {kind:13} {size / once['cpu'] / 1e9:6.2f} GB/s of one core  "
+                f"{size / once['clock'] / 1e9:6.2f} GB/s by the clock  peak {once['peak'] / 1e6:4.0f} MB  found {once['found']}"
+            )
+            if kind == "end":
+                tenfold = measure(place, 10)
+                print(
+                    f"  with {tenfold['causes']} causes instead of {once['causes']}: {tenfold['cpu'] / once['cpu']:.2f} × the time, "
+                    f"peak {tenfold['peak'] / 1e6:.0f} MB, found {tenfold['found']}"
+                )
+                searcher(place, folder)
+            place.unlink()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

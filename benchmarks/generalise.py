@@ -1,0 +1,175 @@
+"""How the diagnosis behaves on what it has not seen.
+
+    python benchmarks/generalise.py [CASES.jsonl]
+
+(a) Leave one cause out: each cause in turn is taken out of the knowledge base; then its logs must be answered "not
+    known". Counted: how many are given another cause instead (goal: at most 4 %).
+(b) Paraphrase: paths, numbers, versions, times and the order of ranks are changed; the answer must stay the same.
+
+CASES.jsonl holds one `{"cause": id, "log": text}` a line; without it, tests/logs/<cause id>/positive*.log are used.
+`accept` may list further right answers of a case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from doctor.diagnose import Diagnosis, diagnose
+from knowledge_base import load
+from knowledge_base.index import Index, build
+
+LOGS = Path(__file__).parent.parent / "tests" / "logs"
+# Causes between which a log alone cannot decide; either is a right answer for the other.
+ALIKE = (
+    {"launch-sigkill-oom", "mem-host-oom"},
+    {"mem-shm", "nccl-shm-too-small"},
+    {"nccl-socket-ifname", "nccl-wrong-interface"},
+    {"cuda-oom", "eval-oom"},
+    {"data-multimodal-placeholder", "data-multimodal-token-mismatch"},
+    {"env-compiler-missing", "ds-cpu-adam-build", "ds-op-build-failed"},
+    {"ckpt-resume-mismatch", "ckpt-world-size-changed"},
+)
+
+
+def cases(path: Path | None) -> list[dict[str, Any]]:
+    if path is not None:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [
+        {"cause": log.parent.name, "log": log.read_text(encoding="utf-8", errors="replace"), "case": log.name}
+        for log in sorted(LOGS.glob("*/positive*.log"))
+    ]
+
+
+def answer(log: str, index: Index, folder: Path) -> Diagnosis:
+    place = folder / "case.log"
+    place.write_text(log, encoding="utf-8", errors="replace")
+    return diagnose([place], index=index)
+
+
+def first(result: Diagnosis) -> str | None:
+    return result.findings[0].cause if result.findings else None
+
+
+def alike(cause: str) -> set[str]:
+    return {cause}.union(*(group for group in ALIKE if cause in group))
+
+
+def left_out(all_cases: list[dict[str, Any]], folder: Path, show: bool) -> float:
+    """Share of cases that get a wrong cause when their own is taken out."""
+    causes = [(load.area(cause.id), cause) for cause in load.all_causes()]
+    by_cause = defaultdict(list)
+    for case in all_cases:
+        by_cause[case["cause"]].append(case)
+    wrong, asked = defaultdict(int), 0
+    for cause_id, its_cases in by_cause.items():
+        if cause_id not in load.paths():
+            continue
+        index = build((area, cause) for area, cause in causes if cause.id != cause_id)
+        for case in its_cases:
+            asked += 1
+            got = first(answer(case["log"], index, folder))
+            right = set(case.get("accept", ())).union(*map(alike, [cause_id, *case.get("accept", ())]))
+            if got is not None and got not in right:
+                wrong[got] += 1
+                if show:
+                    print(f"  without {cause_id}: {got}  ({case.get('case', '')})", file=sys.stderr)
+    share = 100 * sum(wrong.values()) / max(asked, 1)
+    print(f"leave one cause out: {asked} cases, wrong {sum(wrong.values())} ({share:.1f} %)")
+    for cause_id, count in sorted(wrong.items(), key=lambda pair: -pair[1])[:12]:
+        print(f"  {count:3}  {cause_id}")
+    return share
+
+
+def paths(log: str, dice: random.Random) -> str:
+    """Other directories: /opt/env/lib → /mnt/x7/venv/lib; what software prints after them stays."""
+    return re.sub(
+        r"/(?:opt|home|workspace|root|usr/local|data\d*)/",
+        f"/mnt/disk{dice.randint(1, 9)}/u{dice.randint(10, 99)}/",
+        log,
+    )
+
+
+def numbers(log: str, dice: random.Random) -> str:
+    """Other line numbers, process ids, addresses and sizes of files; not exit codes, signals or errno."""
+    log = re.sub(r"(?<=, line )\d+", lambda _: str(dice.randint(10, 4000)), log)
+    log = re.sub(r"(?<=\(pid: )\d+|(?<=pid=)\d+|(?<=process )\d{3,}", lambda _: str(dice.randint(1000, 99999)), log)
+    return re.sub(r"0x[0-9a-f]{8,}", lambda _: f"0x{dice.getrandbits(44):x}", log)
+
+
+def versions(log: str, dice: random.Random) -> str:
+    """Another Python in the paths, another patch release in what is stated about other packages."""
+    minor = dice.choice(["3.9", "3.10", "3.11", "3.12"])
+    return re.sub(r"python3\.(?:8|9|10|11|12)(?=/)", f"python{minor}", log)
+
+
+def times(log: str, dice: random.Random) -> str:
+    log = re.sub(r"\b\d\d:\d\d:\d\d\b", lambda _: f"{dice.randint(0, 23):02}:{dice.randint(0, 59):02}:11", log)
+    return re.sub(r"\b20\d\d-\d\d-\d\d\b", "2025-01-07", log)
+
+
+def ranks(log: str, dice: random.Random) -> str:
+    """The ranks change their names."""
+    other = dice.randint(1, 7)
+    return re.sub(r"\[rank(\d+)\]:", lambda match: f"[rank{(int(match[1]) + other) % 8}]:", log)
+
+
+def noise(log: str, dice: random.Random) -> str:
+    """Harmless lines before, as real logs have them."""
+    before = [
+        "[INFO|tokenization_utils_base.py:2209] 2025-01-07 10:00:11,105 >> loading file tokenizer.json",
+        "01/07/2025 10:00:12 - INFO - llamafactory.hparams.parser - Process rank: 0, device: cuda:0, n_gpu: 1",
+    ]
+    return "\n".join([*before, log])
+
+
+CHANGES: tuple[Callable[[str, random.Random], str], ...] = (paths, numbers, versions, times, ranks, noise)
+
+
+def changed(log: str, seed: int) -> Iterator[tuple[str, str]]:
+    for change in CHANGES:
+        yield change.__name__, change(log, random.Random(seed))
+
+
+def paraphrased(all_cases: list[dict[str, Any]], folder: Path, show: bool) -> float:
+    """Share of changed logs whose answer differs from that of the log as it was."""
+    index = build((load.area(cause.id), cause) for cause in load.all_causes())
+    asked, other = 0, defaultdict(int)
+    for seed, case in enumerate(all_cases):
+        before = first(answer(case["log"], index, folder))
+        for name, log in changed(case["log"], seed):
+            if log == case["log"]:
+                continue
+            asked += 1
+            after = first(answer(log, index, folder))
+            if after != before:
+                other[name] += 1
+                if show:
+                    print(f"  {name}: {before} became {after}  ({case.get('case', '')})", file=sys.stderr)
+    share = 100 * sum(other.values()) / max(asked, 1)
+    print(f"paraphrase: {asked} changed logs, other answer {sum(other.values())} ({share:.1f} %) {dict(other)}")
+    return share
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="?", type=Path)
+    parser.add_argument("--show", action="store_true", help="list the cases on standard error")
+    arguments = parser.parse_args()
+    all_cases = cases(arguments.cases)
+    with tempfile.TemporaryDirectory() as folder:
+        out = left_out(all_cases, Path(folder), arguments.show)
+        same = paraphrased(all_cases, Path(folder), arguments.show)
+    return 0 if out <= 4 and same == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
