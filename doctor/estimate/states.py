@@ -52,40 +52,58 @@ class HostNeed(msgspec.Struct, frozen=True):
 def host_need(parameters: float, zero: Offload, nproc: int, nnodes: int, on_cpu: bool = False) -> HostNeed:
     """What the states of full fine-tuning take of one node's memory.
 
-    `on_cpu`: training runs on the CPU, so that all states of all ranks lie in host memory, whatever is offloaded:
-    2 + 2 + 12 bytes of each parameter under ZeRO-3 once over all ranks, under ZeRO-2 with the weights on every rank.
+    `on_cpu`: training runs on the CPU. What is not offloaded lies in host memory all the same: 2 + 2 + 12 bytes for each
+    parameter, under ZeRO-3 once over all ranks, else for every rank (under ZeRO-1 and 2 with one set of optimizer states).
     """
     nproc, nnodes = max(1, nproc), max(1, nnodes)
-    if on_cpu:
-        share = 16 if zero.stage == 3 else 14 + 2 * nproc if zero.stage in (1, 2) else 16 * nproc
-        least = parameters * share / nnodes if zero.stage == 3 else parameters * share
-        return HostNeed(int(least), int(least * BUFFERS), f"{_billions(parameters)} × {share} bytes on the CPU")
-    if zero.stage == 3 and zero.optimizer != "none":
-        if zero.optimizer == "nvme":
-            return HostNeed(0, 0, "optimizer states on NVMe")
+    nodes = f" / {nnodes} nodes" if nnodes > 1 else ""
+    if zero.stage == 3 and zero.optimizer == "cpu":
         share = 18 if zero.parameters == "cpu" else 16
         least = parameters * share / nnodes
-        terms = f"{_billions(parameters)} × {share} bytes{f' / {nnodes} nodes' if nnodes > 1 else ''}"
-        return HostNeed(int(least), int(least * BUFFERS), f"{terms} (× {BUFFERS} with buffers)")
+        return HostNeed(int(least), int(least * BUFFERS), f"{_count(parameters)} × {share} bytes{nodes}")
     if zero.stage in (1, 2) and zero.optimizer == "cpu":
-        share = max(4 * nproc * nnodes, 16)
         least = parameters * 16 / nnodes
-        usual = parameters * share * BUFFERS
-        return HostNeed(int(least), int(usual), f"{_billions(parameters)} × {share} bytes × {BUFFERS}")
-    return HostNeed(0, 0, "no offload to the host")
+        usual = parameters * max(4 * nproc * nnodes, 16) * BUFFERS
+        return HostNeed(int(least), int(usual), f"{_count(parameters)} × 16 bytes{nodes}")
+    if on_cpu:
+        if zero.stage == 3:
+            each, copies = 16.0 / nnodes, 1
+        elif zero.stage in (1, 2):
+            each, copies = 4.0 * nproc + 12.0 / nnodes, nproc
+        else:
+            each, copies = 16.0 * nproc, nproc
+        least = parameters * each
+        ranks = f", {copies} ranks" if copies > 1 else ""
+        return HostNeed(int(least), int(least * BUFFERS), f"{_count(parameters)} × {each:g} bytes on the CPU{ranks}")
+    return HostNeed(0, 0, "nothing is offloaded to the host")
 
 
-def checkpoint_bytes(parameters: float, deepspeed: bool, finetuning: str = "full", only_model: bool = False) -> int:
-    """One `checkpoint-N` folder. Full tuning in 16 bits: the weights, and unless `save_only_model` the optimizer states.
+def gpu_share(parameters: float, world_size: int) -> int:
+    """Bytes of states on each GPU under ZeRO-3 without offload: 18 for each parameter, divided (same source)."""
+    return int(parameters * 18 / max(1, world_size))
 
-    DeepSpeed writes 12 bytes of optimizer state and master weight; measured 14 bytes per parameter in all. Without
-    DeepSpeed the weights are held in 32 bits under mixed precision and saved with two 32-bit moments. Adapters are
-    small: 1 % of the parameters stands for them.
+
+def checkpoint_bytes(
+    parameters: float,
+    deepspeed: bool,
+    finetuning: str = "full",
+    only_model: bool = False,
+    pure_bf16: bool = False,
+) -> int:
+    """One `checkpoint-N` folder: the weights, and unless `only_model` the optimizer states.
+
+    DeepSpeed: 2 bytes of weight and 12 of master weight and moments, 14 in all as measured. Without it LLaMA-Factory
+    trains weights in 32 bits (model/adapter.py, `cast_trainable_params_to_fp32`) and saves 4 and 8 bytes; with pure_bf16
+    2 and 4. Adapters are small: 1 % of the parameters stands for them.
     """
     trained = parameters if finetuning == "full" else parameters * 0.01
-    weights = trained * BF16
-    states = 0.0 if only_model else trained * (ADAM_FP32 if deepspeed else 2 * FP32)
-    return int(weights + states)
+    if deepspeed:
+        weights, moments = BF16, ADAM_FP32
+    elif pure_bf16:
+        weights, moments = BF16, 2 * BF16
+    else:
+        weights, moments = FP32, 2 * FP32
+    return int(trained * (weights if only_model else weights + moments))
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -105,9 +123,9 @@ def disk_need(
     steps: int | None,
 ) -> Disk:
     """Disk for the checkpoints of a recipe, by its save_strategy, save_steps, save_total_limit and save_only_model."""
-    finetuning = str(values.get("finetuning_type", "lora"))
-    one = checkpoint_bytes(parameters, deepspeed, finetuning, values.get("save_only_model") is True)
-    final = checkpoint_bytes(parameters, deepspeed, finetuning, only_model=True)
+    finetuning, pure = str(values.get("finetuning_type", "lora")), values.get("pure_bf16") is True
+    one = checkpoint_bytes(parameters, deepspeed, finetuning, values.get("save_only_model") is True, pure)
+    final = checkpoint_bytes(parameters, deepspeed, finetuning, True, pure)
     saves = _saves(values, steps)
     if saves == 0:
         return Disk(final, final, one, 0)
@@ -151,5 +169,5 @@ def steps_of(values: Mapping[str, Any], records: int | None, world_size: int) ->
     return max(1, int(per_epoch * epochs))
 
 
-def _billions(parameters: float) -> str:
+def _count(parameters: float) -> str:
     return f"{parameters / 1e9:.2f}e9 parameters" if parameters >= 1e8 else f"{parameters:.0f} parameters"

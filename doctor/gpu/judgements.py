@@ -60,24 +60,33 @@ def _size(count: float) -> str:
 
 
 def count_mismatch(facts: Facts) -> Iterator[Finding]:
-    """No GPU for what the recipe wants, GPUs that CUDA_VISIBLE_DEVICES hides by mistake, or GPUs left idle."""
-    count, fault = facts["gpu.count"], facts["gpu.visible_fault"]
-    value, nproc = facts["gpu.visible_devices"], facts.get("launch.nproc")
-    if fault:
-        what = f"CUDA_VISIBLE_DEVICES={value}: {fault}; {count} of {len(facts['gpu.devices'])} GPUs are seen"
-        yield _found("gpu-count-mismatch", what, "CUDA_VISIBLE_DEVICES", gpus=count, visible_devices=value)
-    elif count == 0:
+    """No GPU for what the recipe wants, or GPUs left idle."""
+    count, nproc = facts["gpu.count"], facts.get("launch.nproc")
+    if count == 0 and not facts["gpu.devices"]:
         size = _parameters(facts)
-        why = (
-            f"CUDA_VISIBLE_DEVICES={value!r} hides all"
-            if facts["gpu.devices"]
-            else "this machine has none that NVML sees"
-        )
         model = f"the model has {_size(size)}" if size else "the size of the model is not known"
-        yield _found("gpu-count-mismatch", f"no GPU: {why}; {model}", "NVML", _without_gpu(facts), gpus=0)
+        what = f"this machine has no GPU that NVML sees; {model}"
+        yield _found("gpu-count-mismatch", what, "NVML", _without_gpu(facts), gpus=0)
     elif facts.get("launch.nproc_given") and isinstance(nproc, int) and nproc < count:
         what = f"NPROC_PER_NODE={nproc}, {count} GPUs are seen: {count - nproc} stay idle"
-        yield _found("gpu-count-mismatch", what, "NPROC_PER_NODE", Severity.INFO, gpus=count, nproc=nproc)
+        details: dict[str, Any] = {"gpus": count, "nproc": nproc}
+        steps = facts["recipe.values"].get("gradient_accumulation_steps", 1)
+        if isinstance(steps, int) and steps * nproc % count == 0:
+            details["gradient_accumulation_steps"] = steps * nproc // count
+        yield _found("gpu-count-mismatch", what, "NPROC_PER_NODE", Severity.INFO, **details)
+
+
+def visible_devices(facts: Facts) -> Iterator[Finding]:
+    """CUDA_VISIBLE_DEVICES that hides GPUs: by a name that does not exist, or all of them on purpose."""
+    count, fault, value = facts["gpu.count"], facts["gpu.visible_fault"], facts["gpu.visible_devices"]
+    if not facts["gpu.devices"] or (not fault and count > 0):
+        return
+    there = len(facts["gpu.devices"])
+    reason = fault or f"{value!r} hides all"
+    severity = Severity.WARNING if count else None if fault else _without_gpu(facts)
+    shared = "SLURM_JOB_ID" in facts.get("launch.environ", {})
+    what = f"CUDA_VISIBLE_DEVICES={value}: {reason}; {count} of {there} GPUs are seen"
+    yield _found("gpu-visible-devices", what, "CUDA_VISIBLE_DEVICES", severity, visible=value, shared_machine=shared)
 
 
 def busy(facts: Facts) -> Iterator[Finding]:
@@ -94,6 +103,7 @@ def busy(facts: Facts) -> Iterator[Finding]:
         what = f"GPU {device['index']} ({device['name']}): {held} are held by {by}"
         free_ones = [d["index"] for d in facts["gpu.devices"] if _is_free(d)]
         details: dict[str, Any] = {"free_gpus": ",".join(map(str, free_ones))} if free_ones else {}
+        details["exclusive_mode"] = device.get("compute_mode") == "exclusive process"
         yield _found("gpu-busy", what, f"GPU {device['index']}", gpu=device["index"], **details)
 
 
@@ -110,7 +120,14 @@ def bf16(facts: Facts) -> Iterator[Finding]:
     key = next(k for k in ("bf16", "pure_bf16", "bf16_full_eval") if _true(values.get(k)))
     line = facts["recipe.lines"].get(key)
     where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
-    details: dict[str, Any] = {"key": key, "has_use_cpu_field": bool(facts["gpu.has_use_cpu"])}
+    json_bf16 = (facts.get("deepspeed.config") or {}).get("bf16")
+    details: dict[str, Any] = {
+        "key": key,
+        "has_use_cpu_field": bool(facts["gpu.has_use_cpu"]),
+        "has_tf32": _true(values.get("tf32")),
+        "deepspeed_json_has_bf16": isinstance(json_bf16, dict) and json_bf16.get("enabled") is True,
+        "deepspeed_config": facts.get("deepspeed.config_path"),
+    }
     if facts["gpu.count"] == 0:
         if key == "pure_bf16" or facts["gpu.bf16_needs_gpu"]:
             refuses = "LLaMA-Factory" if key == "pure_bf16" else "transformers"
@@ -133,7 +150,8 @@ def driver(facts: Facts) -> Iterator[Finding]:
     error = facts["gpu.nvml_error"]
     if error:
         what = f"device nodes are there ({', '.join(facts['gpu.nodes'])}), but {facts.why_unknown('gpu.count')}"
-        yield _found("cuda-driver-missing", what, "NVML", nvml_error=error)
+        cause = "gpu-driver-library-mismatch" if "version mismatch" in error else "cuda-driver-missing"
+        yield _found(cause, what, "NVML", nvml_error=error)
         return
     if facts["gpu.count"] == 0 and not facts["gpu.devices"]:
         if functions := facts.get("gpu.pci"):
@@ -193,6 +211,12 @@ def p2p(facts: Facts) -> Iterator[Finding]:
     yield _found("gpu-p2p-disabled", what, "NVML", driver=facts["gpu.driver"])
 
 
+def _healthy_without(facts: Facts, index: int) -> dict[str, Any]:
+    """The other cards that the launch sees, as CUDA_VISIBLE_DEVICES takes them; empty when there is none."""
+    others = [str(d["index"]) for d in _seen(facts) if d["index"] != index and not d.get("error")]
+    return {"healthy_gpus": ",".join(others)} if others else {}
+
+
 def faults(facts: Facts) -> Iterator[Finding]:
     """Uncorrected memory errors, rows waiting to be remapped, and what the kernel log says of them."""
     for device in facts["gpu.devices"]:
@@ -226,7 +250,8 @@ def lost(facts: Facts) -> Iterator[Finding]:
     for device in facts["gpu.devices"]:
         if device.get("error"):
             what = f"GPU {device['index']} does not answer: {device['error']}"
-            yield _found("gpu-fell-off-bus", what, f"GPU {device['index']}", gpu=device["index"])
+            details = {"gpu": device["index"], **_healthy_without(facts, device["index"])}
+            yield _found("gpu-fell-off-bus", what, f"GPU {device['index']}", **details)
             return
     for report in facts.get("gpu.xids", ()):
         if report["xid"] == FELL_OFF_BUS:
@@ -269,5 +294,6 @@ def slowed(facts: Facts) -> Iterator[Finding]:
 
 
 ALL = (
-    count_mismatch, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
+    count_mismatch,
+    visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
 )  # fmt: skip

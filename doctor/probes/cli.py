@@ -28,6 +28,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "cli.target_chosen_by_user": "given with" in target.chosen_because,
         "cli.target_prefix": str(target.prefix),
         "cli.target_scripts": str(target.scripts),
+        "cli.path": target.environ.get("PATH", ""),
         "cli.target_has_cli": (target.scripts / "llamafactory-cli").exists(),
         "cli.target_has_torchrun": (target.scripts / "torchrun").exists(),
         "cli.user_script": _user_script(target),
@@ -142,11 +143,17 @@ def _by_hand(facts: Facts) -> Severity | None:
 
 
 def _scripts(facts: Facts) -> dict[str, Any]:
+    """Details: where the command is, and a PATH that begins there; or that it is nowhere."""
     if facts["cli.target_has_cli"]:
-        return {"scripts": facts["cli.target_scripts"], "installed": True}
+        return {"installed": True, **_bin(facts, facts["cli.target_scripts"])}
     if facts["cli.user_script"]:
-        return {"scripts": os.path.dirname(facts["cli.user_script"]), "installed": True}
+        return {"installed": True, **_bin(facts, os.path.dirname(facts["cli.user_script"]))}
     return {"not_installed": True, "python": f"{facts['cli.target_prefix']}/bin/python"}
+
+
+def _bin(facts: Facts, folder: str) -> dict[str, Any]:
+    path = f"{folder}{os.pathsep}{facts['cli.path']}"
+    return {"environment_bin": folder, "env_bin": folder, "path_with_environment": path}
 
 
 def mixed_environments(facts: Facts) -> Iterator[Finding]:
@@ -157,7 +164,7 @@ def mixed_environments(facts: Facts) -> Iterator[Finding]:
         return
     home = cli["prefix"]
     several = facts["launch.force_torchrun"] or facts["launch.nproc"] > 1
-    details = {"cli_prefix": home, "scripts": os.path.dirname(cli["path"])}
+    details = {"cli_prefix": home, **_bin(facts, os.path.dirname(cli["path"]))}
     if torchrun is None:
         if several:
             what = f"llamafactory-cli ({cli['path']}) starts torchrun, which is not on PATH"
@@ -183,7 +190,7 @@ def torchrun_of_target(facts: Facts) -> Iterator[Finding]:
     """A target that the user named: its own scripts are started, so its own torchrun must be there."""
     if facts["cli.target_chosen_by_user"] and facts["cli.target_has_cli"] and not facts["cli.target_has_torchrun"]:
         what = f"there is llamafactory-cli but no torchrun in {facts['cli.target_scripts']}"
-        yield _found("launch-torchrun-missing", what, facts["cli.target_scripts"], scripts=facts["cli.target_scripts"])
+        yield _found("launch-torchrun-missing", what, facts["cli.target_scripts"])
 
 
 def source_tree(facts: Facts) -> Iterator[Finding]:

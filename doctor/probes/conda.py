@@ -27,6 +27,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "conda.venv": environ.get("VIRTUAL_ENV"),
         "conda.recommended": RECOMMENDED,
         "conda.recommended_prefix": str(recommended) if recommended else None,
+        "conda.recommended_path": f"{recommended / 'bin'}:{environ.get('PATH', '')}" if recommended else None,
         "conda.recommended_has_cli": bool(recommended and (recommended / "bin" / "llamafactory-cli").exists()),
         "conda.target_is_conda": (target.prefix / "conda-meta").is_dir(),
         "conda.target_is_recommended": bool(recommended and _same(recommended, target.prefix)),
@@ -76,7 +77,12 @@ def not_active(facts: Facts) -> Iterator[Finding]:
         (Evidence(what, "CONDA_DEFAULT_ENV"),),
         severity=Severity.WARNING,
         source=f"probe:{ID}",
-        details={"environment": name, "prefix": recommended, "active": used},
+        details={
+            "environment": name,
+            "environment_bin": f"{recommended}/bin",
+            "path_with_environment": facts["conda.recommended_path"],
+            "active": used,
+        },
     )
 
 

@@ -106,33 +106,23 @@ def _token(environ: dict[str, str]) -> tuple[str | None, Any]:
 def _needs(target: Target, facts: Facts) -> list[Need]:
     values = facts["recipe.values"]
     needs = []
-    name = facts.get("model.name", values.get("model_name_or_path"))
-    local = facts.get("model.local")
-    if isinstance(name, str) and not (_exists(target, name) if local is None else local) and settings.is_repo_id(name):
+    name = facts["model.name"]
+    if name and facts["model.kind"] == "hub" and settings.is_repo_id(name):
         needs.append(Need("model", name, "model_name_or_path", str(values.get("model_revision") or "main")))
     for key in _MODEL_KEYS:
         for part in str(values.get(key) or "").split(","):
             part = part.strip()
             if part and settings.is_repo_id(part) and "/" in part and not _exists(target, part):
                 needs.append(Need("model", part, key))
-    for entry in _used_entries(facts):
-        repo = (
-            entry.get("ms_hub_url") if settings.other_hub(target.environ) == "modelscope" else entry.get("hf_hub_url")
-        )
-        if isinstance(repo, str) and settings.is_repo_id(repo):
-            needs.append(Need("dataset", repo, "dataset"))
+    wanted = "ms_hub" if settings.other_hub(target.environ) == "modelscope" else "hf_hub"
+    for entry in facts.get("dataset.entries", {}).values():  # none where the dataset probe could not read them
+        if entry["load_from"] == wanted and settings.is_repo_id(entry["source"]):
+            needs.append(Need("dataset", entry["source"], "dataset"))
     return needs
 
 
 def _exists(target: Target, name: str) -> bool:
     return (target.workdir / Path(name).expanduser()).exists()
-
-
-def _used_entries(facts: Facts) -> list[dict[str, Any]]:
-    """The entries of dataset_info.json that the recipe uses; empty where the dataset probe could not read them."""
-    entries = facts.get("dataset.entries") or {}
-    listed = entries.values() if isinstance(entries, dict) else entries
-    return [entry for entry in listed if isinstance(entry, dict)]
 
 
 def _clock(target: Target) -> dict[str, float]:
@@ -312,7 +302,7 @@ def modelscope_missing(facts: Facts) -> Iterator[Finding]:
         and "modelscope" not in facts["packages.versions"]
     ):
         what = "USE_MODELSCOPE_HUB is set and modelscope is not installed"
-        yield _found("pkg-missing", what, "USE_MODELSCOPE_HUB", package="modelscope", requirement="modelscope>=1.14.0")
+        yield _found("pkg-missing", what, "USE_MODELSCOPE_HUB", package="modelscope", distribution="modelscope>=1.14.0")
 
 
 JUDGEMENTS = (

@@ -142,7 +142,7 @@ def others(facts: Facts) -> Iterator[Finding]:
         package = PACKAGES.get(name)
         if package and name not in ("wandb", "tensorboard") and package not in facts["packages.versions"]:
             what = f"report_to names {name}, and {package} is not installed"
-            yield _found(facts, "pkg-missing", what, package=package, requirement=package)
+            yield _found(facts, "pkg-missing", what, package=package, distribution=package)
 
 
 JUDGEMENTS = (wandb, tensorboard, others)

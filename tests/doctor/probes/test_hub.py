@@ -15,7 +15,7 @@ MODEL = "Qwen/Qwen2.5-32B-Instruct"
 CONFIG = f"/{MODEL}/resolve/main/config.json"
 TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"
 RECIPE = {"recipe.path": "r.yaml", "recipe.values": {"model_name_or_path": MODEL}, "recipe.lines": {"model_name_or_path": 2}}
-HUB_MODEL = {**RECIPE, "model.name": MODEL, "model.local": False, "model.cached_path": None, "packages.versions": {}}
+HUB_MODEL = {**RECIPE, "model.name": MODEL, "model.kind": "hub", "model.cached_path": None, "packages.versions": {}}
 
 
 def collected(tmp_path, facts=HUB_MODEL, offline=False, **environ):
@@ -40,14 +40,14 @@ def no_network(monkeypatch):
 
 def test_nothing_is_asked_for_a_local_model(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "questions", lambda *_: pytest.fail("the hub was asked"))
-    facts = collected(tmp_path, {**HUB_MODEL, "model.name": "/models/qwen", "model.local": True})
+    facts = collected(tmp_path, {**HUB_MODEL, "model.name": "/models/qwen", "model.kind": "local"})
     assert facts["hub.asked"] is False
     assert facts["hub.not_asked_because"] == "nothing is needed from a hub"
     assert judged(facts) == {}
 
 
 def test_a_local_model_with_a_broken_token_is_worth_knowing_only(tmp_path):
-    facts = collected(tmp_path, {**HUB_MODEL, "model.local": True}, HF_TOKEN=f"{TOKEN[:9]} {TOKEN[9:]}")
+    facts = collected(tmp_path, {**HUB_MODEL, "model.kind": "local"}, HF_TOKEN=f"{TOKEN[:9]} {TOKEN[9:]}")
     finding = judged(facts)["hub-token-invalid"]
     assert finding.severity is Severity.INFO
     assert TOKEN[:9] not in json.dumps(facts.to_json())
@@ -162,14 +162,14 @@ def test_modelscope_is_asked_instead_and_its_package_is_needed(tmp_path):
 
 
 def test_a_hub_dataset_is_needed_too(tmp_path, no_network):
-    facts = {**HUB_MODEL, "model.local": True, "dataset.entries": {"alpaca": {"hf_hub_url": "llamafactory/alpaca_en"}}}
+    facts = {**HUB_MODEL, "model.kind": "local", "dataset.entries": {"alpaca": {"load_from": "hf_hub", "source": "llamafactory/alpaca_en"}}}
     finding = judged(collected(tmp_path, facts))["hub-unreachable"]
     assert finding.details["repo"] == "llamafactory/alpaca_en"
 
 
 def test_push_to_hub_needs_a_token(tmp_path):
     values = {"model_name_or_path": "/m", "push_to_hub": True}
-    local = {**HUB_MODEL, "model.local": True, "recipe.values": values}
+    local = {**HUB_MODEL, "model.kind": "local", "recipe.values": values}
     assert set(judged(collected(tmp_path, local))) == {"hub-token-missing"}
     assert judged(collected(tmp_path, local, HF_TOKEN=TOKEN)) == {}
 
@@ -177,5 +177,5 @@ def test_push_to_hub_needs_a_token(tmp_path):
 def test_an_unreadable_token_file_is_unknown(tmp_path):
     folder = tmp_path / "home" / ".cache" / "huggingface" / "token"
     folder.mkdir(parents=True)
-    facts = collected(tmp_path, {**HUB_MODEL, "model.local": True})
+    facts = collected(tmp_path, {**HUB_MODEL, "model.kind": "local"})
     assert "cannot be read" in facts.why_unknown("hub.token")

@@ -1,0 +1,200 @@
+"""What memory, limits and disks mean for a recipe of this size. Pure functions of facts."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from doctor.estimate import states
+from doctor.estimate.names import parameters_in_name
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding, Severity
+
+SHM_SMALL = 128 << 20  # bytes; Docker gives 64 MiB unless told otherwise
+GPU_SHARE = 0.6  # of a card that states may take, so that activations find room
+CACHE_SMALL = 1 << 30  # bytes free below which a cache is called full
+
+_WRITTEN = {
+    "output_dir": "output_dir of the recipe",
+    "hf_cache": "the model cache",
+    "datasets_cache": "the dataset cache",
+    "tmp": "the folder for temporary files",
+}
+
+
+def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
+    confidence = details.pop("confidence", 1.0)
+    return Finding(
+        cause,
+        (Evidence(what, where),),
+        severity=severity,
+        confidence=confidence,
+        source="probe:machine",
+        details=details,
+    )
+
+
+def _where(facts: Facts, key: str) -> str:
+    line = facts["recipe.lines"].get(key)
+    return f"{facts['recipe.path']}:{line}" if line else str(facts["recipe.path"])
+
+
+def _size(count: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.95 * size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def _records(facts: Facts) -> int | None:
+    """Records of all data sets together, None where one was not counted to its end."""
+    total = 0
+    scans = facts.get("records.scans", {}).values()
+    for scan in scans:
+        count = scan["rows"] if scan.get("rows") is not None else scan["read"] if scan["complete"] else None
+        if count is None:
+            return None
+        total += count
+    return total if scans else None
+
+
+def _parameters(facts: Facts) -> tuple[float, str] | None:
+    """(parameters, how they are known), None when neither the model nor its name says."""
+    known = facts.get("model.parameters")
+    if known:
+        return float(known), str(facts.get("model.parameters_from", "its configuration"))
+    named = parameters_in_name(str(facts["recipe.values"].get("model_name_or_path") or ""))
+    return (named, "its name") if named else None
+
+
+def _memory(facts: Facts) -> tuple[int, int, str]:
+    """Bytes that this process may use in all, bytes of them free now, and what limits them."""
+    total, available = facts["machine.memory_total"], facts["machine.memory_available"]
+    limit, used = facts["machine.cgroup_memory"], facts["machine.cgroup_memory_used"]
+    if limit is not None and limit < total:
+        return limit, min(available, limit - (used or 0)), "cgroup limit"
+    return total, available, "memory of this machine"
+
+
+def host_memory(facts: Facts) -> Iterator[Finding]:
+    """Host memory that the states need under the recipe's offload, against what there is."""
+    size = _parameters(facts)
+    if size is None or facts["recipe.values"].get("finetuning_type", "lora") != "full":
+        return
+    zero = states.offload(facts["deepspeed.config"])
+    need = states.host_need(
+        size[0], zero, facts["launch.nproc"], facts["launch.nnodes"], on_cpu=facts["gpu.count"] == 0
+    )
+    total, available, of = _memory(facts)
+    if need.usual <= total and need.least <= available:
+        return
+    surely = need.least > total
+    what = (
+        f"{need.terms} = {_size(need.least)}, {_size(need.usual)} by DeepSpeed's estimate with buffers "
+        f"(size by {size[1]}); {of}: {_size(total)}"
+    )
+    if not surely and need.least > available:
+        what += f", of which {_size(available)} are free now"
+    details = {"needed": _size(need.least), "available": _size(total), **_offload_details(facts, size[0], zero)}
+    severity, confidence = (None, 0.95) if surely else (Severity.WARNING, 0.6)
+    where = _where(facts, "deepspeed" if zero.stage else "model_name_or_path")
+    yield _found("mem-host-oom", what, where, severity, confidence=confidence, **details)
+
+
+def _offload_details(facts: Facts, parameters: float, zero: states.Offload) -> dict[str, Any]:
+    """Which of the fixes make sense: what is offloaded, and whether the cards could hold it."""
+    memory = [device.get("memory_total") or 0 for device in facts.get("gpu.devices", ())]
+    share = states.gpu_share(parameters, facts["launch.nproc"] * facts["launch.nnodes"])
+    return {
+        "deepspeed_config": facts["deepspeed.config_path"],
+        "optimizer_offloaded": zero.optimizer == "cpu",
+        "params_offloaded": zero.parameters == "cpu",
+        "gpu_has_room": bool(memory) and share <= GPU_SHARE * min(memory),
+        "low_cpu_mem_off": facts["recipe.values"].get("low_cpu_mem_usage") is False,
+    }
+
+
+def checkpoints(facts: Facts) -> Iterator[Finding]:
+    """Free space of output_dir against the checkpoints that the recipe will write."""
+    disk, size = facts["machine.disks"].get("output_dir"), _parameters(facts)
+    if not disk or "unknown" in disk or size is None:
+        return
+    values, free = facts["recipe.values"], disk["free"]
+    steps = states.steps_of(values, _records(facts), facts.get("launch.world_size") or 1)
+    need = states.disk_need(size[0], values, bool(values.get("deepspeed")), steps)
+    short = need.at_least > free
+    if not short and (need.planned is None or need.planned <= free):
+        return
+    if need.planned is None:
+        whole = "how many there will be is not known"
+    else:
+        whole = f"{need.saves} of them and the model {_size(need.planned)}"
+    what = f"{_size(free)} free at {disk['at']}; one checkpoint takes {_size(need.checkpoint)}, {whole} (size by {size[1]})"
+    details: dict[str, Any] = {"free": _size(free), "needed": _size(need.planned or need.at_least)}
+    fitting = int((free - (need.at_least - need.checkpoint)) // need.checkpoint) - 1 if need.checkpoint else 0
+    if fitting >= 1:  # one more is written before the oldest goes
+        details["save_total_limit"] = fitting
+    only_model = need.checkpoint and not values.get("save_only_model")
+    details["optimizer_states_dominate"] = bool(only_model and need.at_least - need.checkpoint <= free / 2)
+    place = _roomier(facts, disk, need.planned or need.at_least)
+    if place:
+        details["output_dir"] = f"{place}/{os.path.basename(disk['path'].rstrip('/')) or 'saves'}"
+    severity, confidence = (None, 0.95) if short else (Severity.WARNING, 0.8)
+    yield _found("disk-full", what, _where(facts, "output_dir"), severity, confidence=confidence, **details)
+
+
+def _roomier(facts: Facts, disk: dict[str, Any], needed: int) -> str | None:
+    """A folder on another device that has `needed` bytes free."""
+    for place in facts.get("machine.roomy", ()):
+        if place["device"] != disk.get("device") and place["free"] > max(needed, disk.get("free", 0)):
+            return str(place["path"])
+    return None
+
+
+def write_tests(facts: Facts) -> Iterator[Finding]:
+    """Folders that the run must write to and cannot, or in which nothing is left."""
+    for name, disk in facts["machine.disks"].items():
+        problem = disk.get("write_error")
+        if name not in _WRITTEN or "unknown" in disk:
+            continue
+        if name == "hf_cache" and facts.get("hub.needed") == []:
+            continue  # nothing is downloaded
+        details: dict[str, Any] = {"folder": disk["path"]}
+        if place := _roomier(facts, disk, CACHE_SMALL):
+            details["roomy_dir"] = place
+        if name != "output_dir" and (disk["free"] < CACHE_SMALL or disk.get("inodes_free") == 0 or problem == "ENOSPC"):
+            left = "no inodes are" if disk.get("inodes_free") == 0 else f"{_size(disk['free'])} are"
+            what = f"{left} left for {_WRITTEN[name]} ({disk['path']}) at {disk['at']}"
+            severity = None if problem == "ENOSPC" or disk.get("inodes_free") == 0 else Severity.WARNING
+            details |= {"cache_disk_full": name.endswith("cache"), "tmp_disk_full": name == "tmp"}
+            yield _found("disk-full", what, disk["at"], severity, **details)
+        elif problem:
+            yield _unwritable(name, disk, problem, details)
+
+
+def _unwritable(name: str, disk: dict[str, Any], problem: str, details: dict[str, Any]) -> Finding:
+    why = os.strerror(getattr(errno, problem, 0))
+    what = f"{_WRITTEN[name]} ({disk['path']}) cannot be written: {why} at {disk['at']}"
+    denied = problem in ("EACCES", "EPERM")
+    cause = {"EDQUOT": "disk-quota", "ENOSPC": "disk-full"}.get(problem, "disk-readonly")
+    return _found("hub-cache-permission" if denied and name.endswith("cache") else cause, what, disk["at"], **details)
+
+
+def shared_memory(facts: Facts) -> Iterator[Finding]:
+    """/dev/shm of a container's default size: NCCL between GPUs and data loader workers put their buffers there."""
+    shm = facts["machine.shm"]
+    if shm["total"] > SHM_SMALL:
+        return
+    size = f"/dev/shm is {shm['total'] >> 20} MiB"
+    workers = facts["recipe.values"].get("dataloader_num_workers", 0)
+    if facts["gpu.count"] > 1 and facts["launch.nproc"] > 1:
+        yield _found(
+            "nccl-shm-too-small", f"{size}; NCCL shares buffers between {facts['launch.nproc']} ranks", "/dev/shm"
+        )
+    if isinstance(workers, int) and workers > 0:
+        yield _found("mem-shm", f"{size}; dataloader_num_workers is {workers}", "/dev/shm", workers=workers)
+
+
+ALL = (host_memory, checkpoints, write_tests, shared_memory)
