@@ -98,6 +98,12 @@ def near_folder(name: str, workdir: Path, environ: Mapping[str, str]) -> str | N
     return next((str(c) for c in candidates if (c / "config.json").is_file()), None)
 
 
+def inner_model(folder: Path) -> str | None:
+    """The one folder below with a config.json: a snapshot in a cache folder, the only checkpoint, an unpacked archive."""
+    found = [p.parent for pattern in ("*/config.json", "snapshots/*/config.json") for p in folder.glob(pattern)]
+    return str(found[0]) if len(found) == 1 else None
+
+
 def _copies(name: str, values: Mapping[str, Any], target: Target) -> list[dict[str, Any]]:
     """Copies of a hub model on this machine: path, whether complete, and from which hub."""
     cache = values.get("cache_dir")
@@ -139,6 +145,8 @@ def _folder_facts(path: Path, name: str) -> dict[str, Any]:
         "model.files": folder.names[:200],
         "model.leftovers": folder.leftovers,
         "model.is_adapter": folder.adapter,
+        "model.adapter_base": folder.adapter_base,
+        "model.inner": None if config is not None else inner_model(path),
     }
 
 
@@ -157,6 +165,8 @@ def _absent_facts(name: str, why: str) -> dict[str, Any]:
         "model.files": lacking,
         "model.leftovers": [],
         "model.is_adapter": False,
+        "model.adapter_base": None,
+        "model.inner": None,
     }
 
 
@@ -180,16 +190,20 @@ def path_exists(facts: Facts) -> Iterator[Finding]:
     if name is None or facts["model.kind"] != "path":
         return
     near = facts["model.near"]
-    details = {"path": name, "model": near} if near else {"path": name}
+    details: dict[str, Any] = {"path": name}
     if facts["model.exists"]:
         what = f"{name} is a file; a model is a folder with config.json, weights and tokenizer"
-    elif name.startswith("~"):
+        folder = str(Path(name).parent)
+        details = {"file": name, "weights_file": True, "model_folder": folder, "model_path": folder}
+        yield _finding("model-config-invalid-json", what, _line(facts), **details)
+        return
+    if name.startswith("~"):
         what = f'"~" is not expanded in a recipe: {name} is taken for a hub id'
     else:
         what = f"{name} does not exist" + ("; it would be taken for a hub id" if not name.startswith("/") else "")
     if near:
         what += f"; {near} does"
-    details |= {"nearest": near} if near else {}
+        details |= {"nearest_path": near} | ({"absolute_path": near} if near.endswith(name.lstrip("./~")) else {})
     yield _finding("model-path-not-found", what, _line(facts), **details)
 
 
@@ -208,26 +222,32 @@ def is_a_model(facts: Facts) -> Iterator[Finding]:
     if folder is None or not facts["model.local"]:
         return
     error, weights, files = facts["model.config_error"], facts["model.weights"], facts["model.files"]
-    details: dict[str, Any] = {"path": folder, "model_path": folder, "weights_format": weights["format"]}
+    details: dict[str, Any] = {"path": folder, "model_path": folder, "weights_format": weights["format"]} | _origin(
+        facts
+    )
     where = f"{folder}/config.json"
+    other_format = weights["format"] in ("gguf", "consolidated")
     if not files:
         yield _finding("model-path-not-found", f"the folder {folder} is empty", _line(facts), **details)
+    elif other_format:
+        what = f"the weights are in the {weights['format']} format: {', '.join(weights['files'][:3])}"
+        yield _finding("model-not-hf-format", what, folder, **details)
     elif error == model_folder.MISSING and facts["model.is_adapter"]:
         what = "it holds a LoRA adapter (adapter_config.json), not a model"
-        yield _finding("model-not-hf-format", what, _line(facts), **details, adapter=True)
+        base = facts["model.adapter_base"]
+        details |= {"base_model": base} if base else {}
+        yield _finding("model-incomplete-download", what, _line(facts), **details)
     elif error == model_folder.MISSING:
-        kind = weights["format"]
-        what = f"no config.json in {folder}" + (f"; it holds {kind} weights" if kind != "none" else "")
-        yield _finding("model-not-hf-format", what, where, **details, gguf=kind == "gguf")
+        inner = facts["model.inner"]
+        what = f"no config.json in {folder}" + (f"; {inner} has one" if inner else "")
+        details |= {"snapshot_path": inner} if inner else {}
+        yield _finding("model-incomplete-download", what, where, **details)
     elif error == safetensors_header.POINTER:
         yield _finding(
             "model-lfs-pointer", "config.json is git-lfs pointer text", where, **details, files=["config.json"]
         )
     elif error:
-        yield _finding("model-not-hf-format", f"config.json is {error}", where, **details)
-    elif weights["format"] in ("gguf", "consolidated"):
-        what = f"the weights are in the {weights['format']} format: {', '.join(weights['files'][:3])}"
-        yield _finding("model-not-hf-format", what, folder, **details, gguf=weights["format"] == "gguf")
+        yield _finding("model-config-invalid-json", f"config.json is {error}", where, **details, file=where)
     elif weights["format"] == "none" and not facts["recipe.values"].get("train_from_scratch"):
         what = f"no weights in {folder}: neither safetensors nor pytorch_model.bin"
         yield _finding("model-shards-missing", what, folder, **details, files=[], missing=[])
@@ -253,8 +273,8 @@ def weights_whole(facts: Facts) -> Iterator[Finding]:
     for cause, faults in grouped.items():
         evidence = tuple(Evidence(f"{f['kind']}: {f['text']}", f"{folder}/{f['file']}") for f in faults[:8])
         files = [f["file"] for f in faults]
-        details = {"path": folder, "model_path": folder, "files": files, "file": files[0], "missing": files}
-        details |= _origin(facts)
+        details = {"path": folder, "model_path": folder, "files": files, "file": files[0]}
+        details |= {"missing": files, "bad_file": f"{folder}/{files[0]}"} | _origin(facts)
         yield Finding(cause, evidence, source=SOURCE, details=details)
 
 
@@ -295,7 +315,10 @@ def token_ids_fit(facts: Facts) -> Iterator[Finding]:
     rows = facts["model.weights"]["rows"] or facts["model.config"].get("vocab_size")
     if isinstance(highest, int) and isinstance(rows, int) and highest >= rows:
         what = f"the highest token id is {highest}, the embedding has {rows} rows (ids 0 to {rows - 1})"
-        details = {"highest_id": highest, "rows": rows, "path": folder, "model_path": folder}
+        details: dict[str, Any] = {"highest_id": highest, "rows": rows, "path": folder, "model_path": folder}
+        details["quantized"] = bool(facts["model.config"].get("quantization_config"))
+        details["lora"] = facts["recipe.values"].get("finetuning_type", "lora") == "lora"
+        details["embedding_names"] = "embed_tokens,lm_head"
         yield _finding("tok-ids-out-of-range", what, f"{folder}/tokenizer.json", **details)
 
 
@@ -308,7 +331,8 @@ def special_tokens(facts: Facts) -> Iterator[Finding]:
     if empty:
         what = f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} the empty string"
         where = f"{folder}/tokenizer_config.json"
-        yield _finding("tok-special-tokens-empty", what, where, path=folder, model_path=folder, tokens=empty)
+        details = {"model_path": folder, "tokenizer_config": where, "tokens": empty}
+        yield _finding("tok-special-tokens-empty", what, where, **details)
 
 
 def embedding_fits_config(facts: Facts) -> Iterator[Finding]:
@@ -320,14 +344,8 @@ def embedding_fits_config(facts: Facts) -> Iterator[Finding]:
     declared = text.get("vocab_size", config.get("vocab_size"))
     if isinstance(rows, int) and isinstance(declared, int) and rows != declared:
         what = f"config.json says vocab_size {declared}, the embedding in the weights has {rows} rows"
-        details = {
-            "rows": rows,
-            "vocab_size": declared,
-            "path": folder,
-            "model_path": folder,
-            "file": f"{folder}/config.json",
-        }
-        yield _finding("tok-vocab-mismatch", what, f"{folder}/config.json", **details)
+        details = {"rows": rows, "vocab_size": declared, "model_path": folder, "file": f"{folder}/config.json"}
+        yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details | _origin(facts))
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (

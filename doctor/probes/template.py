@@ -19,7 +19,7 @@ ID = "template"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "model")
 SOURCE = f"probe:{ID}"
 
-_FACTS = ("known", "end", "multimodal", "expected", "expected_end", "needs_processor", "nearest", "relative")
+_FACTS = ("known", "end", "multimodal", "expected", "expected_end", "of_type", "needs_processor", "nearest", "relative")
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -47,11 +47,19 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "template.expected": expected,
         "template.expected_end": source.templates[expected].end if expected in source.templates else None,
         "template.needs_processor": source.needs_processor,
+        "template.of_type": _of_type(facts, source),
         "template.nearest": templates.nearest(name, list(source.templates)) if name else None,
         "template.relative": msgspec.to_builtins(relative)
         if relative and relative.template in source.templates
         else None,
     }
+
+
+def _of_type(facts: Facts, source: templates.Source) -> str | None:
+    """The template of the model's type, for a local folder that no table can name."""
+    kind = (facts.get("model.config") or {}).get("model_type")
+    found = templates.OF_TYPE.get(str(kind))
+    return found if found in source.templates else None
 
 
 def _line(facts: Facts) -> str:
@@ -71,16 +79,13 @@ def exists(facts: Facts) -> Iterator[Finding]:
         evidence.append(Evidence(f'"{relative["template"]}" builds the same turns', f"llamafactory {release}"))
         evidence += [Evidence(text, f"llamafactory {release}") for text in relative["differences"]]
     if name in templates.FIRST_RELEASE:
-        details["needs_newer"] = templates.FIRST_RELEASE[name]
-        evidence.append(Evidence(f"it came with LLaMA-Factory {details['needs_newer']}", f"llamafactory {release}"))
+        details["newer_release"] = templates.FIRST_RELEASE[name]
+        evidence.append(Evidence(f"it came with LLaMA-Factory {details['newer_release']}", f"llamafactory {release}"))
     if expected is not None:
         details["model_template"] = expected
         evidence.append(Evidence(f'for {facts["model.name"]} this release has "{expected}"', f"llamafactory {release}"))
-    suggested = (relative or {}).get("template") or expected or near
-    if near:
-        details["nearest"] = near
-    if suggested:
-        details["template"] = suggested
+    if expected or near:
+        details["nearest_template"] = expected or near
     yield Finding("tmpl-unknown", tuple(evidence), source=SOURCE, details=details)
 
 
@@ -95,7 +100,7 @@ def fits_model(facts: Facts) -> Iterator[Finding]:
     what = (
         f'{facts["model.name"]} is a model of template "{expected}" (answers end with {wanted}), not "{name}" ({end})'
     )
-    details = {"template_name": name, "template": expected, "fitting_template": expected, "model_template": expected}
+    details = {"template_name": name, "fitting_template": expected}
     evidence = (Evidence(what, _line(facts)),)
     yield Finding("tmpl-wrong-for-model", evidence, Severity.WARNING, 0.8, SOURCE, details=details)
 
@@ -109,6 +114,8 @@ def model_has_processor(facts: Facts) -> Iterator[Finding]:
     name = facts["template.name"]
     what = f'template "{name}" is for images, and the model folder has no preprocessor_config.json'
     details: dict[str, Any] = {"template_name": name, "multimodal": True, "model_path": facts["model.path"]}
+    if facts["template.of_type"]:
+        details["fitting_template"] = facts["template.of_type"]
     vision = "vision_config" in facts["model.config"]
     cause = "model-processor-missing" if vision else "tmpl-wrong-for-model"
     severity = None if facts["template.needs_processor"] else Severity.WARNING

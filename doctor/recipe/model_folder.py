@@ -61,6 +61,7 @@ class Folder(msgspec.Struct, frozen=True):
     tokenizer: dict[str, Any]
     leftovers: list[str]  # of interrupted downloads
     adapter: bool  # it holds adapter_config.json
+    adapter_base: str | None  # the model that the adapter was trained on, as adapter_config.json names it
 
     @property
     def complete(self) -> bool:
@@ -80,7 +81,12 @@ def inspect(folder: Path) -> Folder:
         tokenizer=_tokenizer(folder, names),
         leftovers=[n for n in names if n.endswith((".incomplete", ".aria2", ".part", ".downloading", ".tmp"))][:20],
         adapter="adapter_config.json" in names,
+        adapter_base=_text((_json(folder / "adapter_config.json")[0] or {}).get("base_model_name_or_path")),
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _json(path: Path) -> tuple[dict[str, Any] | None, str | None]:

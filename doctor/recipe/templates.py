@@ -63,6 +63,13 @@ SAME_TURNS = {
     "vanilla": Relative("empty"),
 }
 
+# Template of the instruction-tuned models of a model_type, where all of them share one.
+OF_TYPE = {
+    "qwen2": "qwen", "qwen2_moe": "qwen", "qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_vl", "qwen3": "qwen3",
+    "qwen3_moe": "qwen3", "gemma": "gemma", "gemma2": "gemma", "gemma3_text": "gemma", "gemma3": "gemma3",
+    "glm4": "glm4", "phi3": "phi", "mllama": "mllama", "llama4": "llama4", "gpt_oss": "gpt_oss",
+}  # fmt: skip
+
 # First release of LLaMA-Factory that has the template (compared from 0.8.3 to 0.9.5).
 FIRST_RELEASE = {
     name: release
