@@ -15,8 +15,8 @@ from fixes.context import Context
 from fixes.door import Door, Why
 from fixes.errors import FixError, Refused
 from fixes.journal import STATE, Journal
-from fixes.plan import Outcome, Plan, PlannedAction, Step, check_world, package_wishes
 from fixes.resolve import Packages, resolve
+from fixes.steps import Outcome, Plan, PlannedAction, Step, by_hand, check_world, package_wishes
 from fixes.verify import Verify, VerifyResult
 
 Say = Callable[[str], None]
@@ -97,8 +97,7 @@ class _Run:
                 self._cause(cause, steps, groups)
         for step in self.plan.steps:
             if step.manual:
-                by_hand = "; ".join(a.diff.splitlines()[0] for a in step.actions if a.diff) or "see explain"
-                self._settle(Outcome(step.cause, step.fix, "refused", f"to be done by hand: {by_hand}", "manual"))
+                self._settle(by_hand(step))
             elif not step.agreed:
                 self._settle(Outcome(step.cause, step.fix, "refused", step.consent, "consent"))
         self.outcomes += self.plan.refused

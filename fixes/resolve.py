@@ -1,8 +1,8 @@
 """One resolution for all package changes of a plan, against what is installed.
 
-First every other installed package is pinned to its version. Only when that has no solution may the packages that
-depend on the changed ones move too; torch and its CUDA packages stay pinned unless a fix names them. What the
-installed LLaMA-Factory and the other packages require, and have today, must still be met.
+First every other installed package is pinned to its version. Only when that has no solution may others move: what the
+new versions need, and packages whose own requirements would break. LLaMA-Factory, torch and its CUDA packages stay
+pinned unless a fix names them. What LLaMA-Factory and the packages that stay require, and have today, must still be met.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from doctor.target import Target
 from fixes import diff, installer
 from fixes.errors import Refused
 from fixes.packages import Dist, conda_owned, installed, is_torch
+
+ROUNDS = 4  # how often more packages may be set free before the attempt is given up
 
 
 @dataclass(frozen=True)
@@ -109,22 +111,51 @@ def _solve(
         return installer.would_change(target, wanted, [*pins, *kept, *factory], again, target.offline), []
     except installer.Unsatisfiable:
         pass
-    dependents = _dependents(dists, named)
-    torch_pins = (
-        [] if torch_named else [f"{n}=={d[0].version}" for n, d in dists.items() if is_torch(n) and n not in named]
-    )
-    promised = _kept_promises({n: d for n, d in dists.items() if n not in dependents}, named)
-    try:
-        changes = installer.would_change(
-            target, [*wanted, *sorted(dependents)], [*torch_pins, *promised, *factory], again, target.offline
-        )
-    except installer.Unsatisfiable as error:
-        raise installer.Unsatisfiable(
-            f"The packages cannot be changed as this fix wants: {error}"
-            + ("" if torch_named else " (torch was to stay as it is.)")
-        ) from None
-    others = sorted(changes.keys() - named)
-    return changes, [f"other packages must change with it: {', '.join(others)}"] if others else []
+    return _with_others_moving(target, dists, wanted, named, factory, again)
+
+
+def _with_others_moving(
+    target: Target,
+    dists: dict[str, list[Dist]],
+    wanted: list[str],
+    named: set[str],
+    factory: list[str],
+    again: list[str],
+) -> tuple[dict[str, tuple[str | None, str | None]], list[str]]:
+    """The second try: packages whose requirements would break may move, LLaMA-Factory and torch only if named."""
+    torch_named = any(is_torch(name) for name in named)
+    fixed = [n for n in dists if n not in named and (n == "llamafactory" or (is_torch(n) and not torch_named))]
+    constraints = [f"{name}=={dists[name][0].version}" for name in fixed] + factory
+    constraints += _kept_promises({n: dists[n] for n in fixed}, set(dists) | named)
+    moving: set[str] = set()
+    for _ in range(ROUNDS):
+        try:
+            asked = [*wanted, *sorted(moving)]
+            changes = installer.would_change(target, asked, constraints, again, target.offline)
+        except installer.Unsatisfiable as error:
+            kept = "" if torch_named else " (LLaMA-Factory and torch were to stay as they are.)"
+            raise installer.Unsatisfiable(f"The packages cannot be changed as this fix wants: {error}{kept}") from None
+        broken = _broken(dists, changes) - moving
+        if not broken:
+            others = sorted(changes.keys() - named)
+            return changes, [f"other packages must change with it: {', '.join(others)}"] if others else []
+        moving |= broken
+    raise installer.Unsatisfiable(f"The packages cannot be changed without breaking {', '.join(sorted(moving))}.")
+
+
+def _broken(dists: dict[str, list[Dist]], changes: dict[str, tuple[str | None, str | None]]) -> set[str]:
+    """Packages that stay, and one of whose requirements is met today and would not be after the changes."""
+    found = set()
+    for name, (dist, *_) in dists.items():
+        if name in changes or dist.source != "index":
+            continue
+        for requirement in dist.requires:
+            needed = canonicalize_name(requirement.name)
+            after = changes.get(needed, (None, None))[1]
+            promised = needed in dists and _applies(requirement) and _met(requirement, dists[needed])
+            if after and promised and not requirement.specifier.contains(Version(after), prereleases=True):
+                found.add(name)
+    return found
 
 
 def _factory_requirements(facts: Facts) -> list[str]:
@@ -144,9 +175,7 @@ def _kept_promises(dists: dict[str, list[Dist]], named: set[str]) -> list[str]:
     """Requirements of installed packages on the named ones that are met today and must stay met."""
     found = []
     for name, (dist, *_) in dists.items():
-        if name in named:
-            continue
-        for requirement in dist.requires:
+        for requirement in dist.requires if name not in named else ():
             needed = canonicalize_name(requirement.name)
             if (
                 needed in named
@@ -170,18 +199,6 @@ def _met(requirement: Requirement, found: list[Dist] | None) -> bool:
         return requirement.specifier.contains(Version(found[0].version), prereleases=True)
     except InvalidVersion:
         return False
-
-
-def _dependents(dists: dict[str, list[Dist]], named: set[str]) -> set[str]:
-    """Installed packages that require a named one, directly; editable and conda ones stay as they are."""
-    return {
-        name
-        for name, (dist, *_) in dists.items()
-        if name not in named
-        and not is_torch(name)
-        and dist.source == "index"
-        and any(canonicalize_name(r.name) in named and _applies(r) for r in dist.requires)
-    }
 
 
 def _guard(
