@@ -219,26 +219,20 @@ def _healthy_without(facts: Facts, index: int) -> dict[str, Any]:
 
 def faults(facts: Facts) -> Iterator[Finding]:
     """Uncorrected memory errors, rows waiting to be remapped, and what the kernel log says of them."""
+    used = {device["index"] for device in _seen(facts)}
     for device in facts["gpu.devices"]:
-        seen = [
-            text
-            for text in (
-                f"{device['ecc_uncorrected']} uncorrected ECC errors since boot"
-                if device.get("ecc_uncorrected")
-                else "",
-                "row remapping failed" if device.get("remap_failed") else "",
-                "rows wait to be remapped (a reset is needed)" if device.get("remap_pending") else "",
-                "pages wait to be retired (a reset is needed)" if device.get("retired_pending") else "",
-            )
-            if text
-        ]
-        if seen:
-            yield _found(
-                "gpu-ecc-xid",
-                f"GPU {device['index']}: {'; '.join(seen)}",
-                f"GPU {device['index']}",
-                gpu=device["index"],
-            )
+        errors = device.get("ecc_uncorrected")
+        signs = {
+            f"{errors} uncorrected ECC errors since the driver was loaded": errors,
+            "row remapping failed": device.get("remap_failed"),
+            "rows wait to be remapped (a reset is needed)": device.get("remap_pending"),
+            "pages wait to be retired (a reset is needed)": device.get("retired_pending"),
+        }
+        if seen := [text for text, there in signs.items() if there]:
+            card = f"GPU {device['index']}"
+            details = {"gpu": device["index"], **_healthy_without(facts, device["index"])}
+            severity = None if device["index"] in used else Severity.WARNING
+            yield _found("gpu-ecc-xid", f"{card}: {'; '.join(seen)}", card, severity, **details)
     for report in facts.get("gpu.xids", ()):
         if report["xid"] in HARDWARE_XIDS:
             what = f"kernel log: Xid {report['xid']} on {report['where']}: {report['text']}"
@@ -294,6 +288,5 @@ def slowed(facts: Facts) -> Iterator[Finding]:
 
 
 ALL = (
-    count_mismatch,
-    visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
+    count_mismatch, visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
 )  # fmt: skip

@@ -39,7 +39,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         count: Any = Unknown(f"there is {other}, which is not read here") if other else 0
         return {**found, "gpu.count": count, "gpu.devices": [], "gpu.driver": None, "gpu.cuda": None,
                 "gpu.visible": [], "gpu.visible_fault": None, "gpu.xids": []}  # fmt: skip
-    documents, late = machine.ask_nvml()
+    documents, late = machine.ask_nvml(seconds=machine.NVML_SECONDS)
     head = documents[0] if documents else {}
     devices = [_described(device) for device in documents[1:]]
     if "error" in head:
