@@ -38,9 +38,11 @@ def filled(value: Any, known: Mapping[str, Any]) -> Any:
 
 
 def title(text: Text, known: Mapping[str, Any], lang: str = "en") -> str:
-    """A text in one language; a placeholder that is not known is shown as `…`."""
+    """A text in one language; an argument that was not given is shown as it is written on the
+    command line, any other unknown value as `…`."""
     words = text.in_language(lang)
-    return str(filled(words, {name: known.get(name, "…") for name in placeholders(words)}))
+    unsaid = {name: f"--{name} PATH" for name in ARGUMENTS}
+    return str(filled(words, {name: known.get(name, unsaid.get(name, "…")) for name in placeholders(words)}))
 
 
 def lacking(fix: Fix, details: Mapping[str, Any]) -> set[str]:

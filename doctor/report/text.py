@@ -11,12 +11,14 @@ from rich.text import Text
 
 from doctor.report.words import say
 
+_FILE_WIDTH = 160  # columns where nobody says how wide the reader is
 _MARK = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 
 
 def console(stderr: bool = False) -> Console:
     """A console that never wraps inside words of a path and adds no colour where nobody sees it."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    out = Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    return out if out.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, width=_FILE_WIDTH)
 
 
 def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: bool = False) -> None:
@@ -41,13 +43,12 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
             if proven:
                 line.append(f"  ✓ {say('verified_on', lang)} {proven}", style="green")
             _indented(out, line)
-        for advice in finding["does_not_help"]:
-            _indented(
-                out,
-                Text.assemble(
-                    (say("does_not_help", lang) + ": ", "dim"), (f"{advice['what']} — {advice['why']}", "dim")
-                ),
-            )
+        if why:
+            for advice in finding["does_not_help"]:
+                _indented(out, Text(f"{say('does_not_help', lang)}: {advice['what']} — {advice['why']}", style="dim"))
+        elif finding["does_not_help"]:
+            named = "; ".join(advice["what"] for advice in finding["does_not_help"])
+            _indented(out, Text(f"{say('does_not_help', lang)}: {named}", style="dim"))
 
 
 def _indented(out: Console, line: Text) -> None:

@@ -45,6 +45,10 @@ _WORDS = {
     "other_fixes": ("or", "或"),
     "apply_ask": ("Apply this plan?", "应用此计划？"),
     "refused_consent": ("Nothing was changed: no consent was given.", "未做任何改动：未获同意。"),
+    "not_planned": ("not planned", "未列入计划"),
+    "left": ("still in the way", "仍未解决"),
+    "undone": ("taken back", "已撤销"),
+    "would_undo": ("would be taken back", "将被撤销"),
     "journal": ("journal", "变更日志"),
     "undo_with": ("Take it back with: {command}", "撤销：{command}"),
     "gate": (

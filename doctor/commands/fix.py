@@ -1,0 +1,212 @@
+"""`fix`: plan what heals the findings, show it, apply it through the journalled door, verify, take back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from doctor import target as targets
+from doctor.commands.check import examine_target
+from doctor.commands.output import print_json
+from doctor.errors import BadInput, Refused
+from doctor.examine import Examination
+from doctor.exit_codes import ExitCode
+from doctor.findings import Finding
+from doctor.report import document
+from doctor.report.words import language, say
+from doctor.target import Target
+from fixes import errors as fix_errors
+from fixes.choose import Choice
+from fixes.plan import Plan, load_plan, make_plan
+
+Find = Callable[[], Target]
+
+
+def run(
+    *,
+    recipe: str | None,
+    workdir: str | None,
+    python: str | None,
+    env: str | None,
+    offline: bool,
+    budget: float,
+    apply_: bool,
+    yes: bool,
+    only: tuple[str, ...],
+    model: str | None,
+    dataset: str | None,
+    from_log: str | None,
+    undo: str | None,
+    dry_run: bool,
+    history: bool,
+    plan_file: str | None,
+    save_plan: str | None,
+    force: bool,
+    form: str,
+    lang: str | None,
+) -> int:
+    from doctor.commands import history as past
+
+    lang = language(lang)
+    place = Path(workdir).absolute() if workdir else Path.cwd()
+    try:
+        if history:
+            return past.show(place, form, lang)
+        if undo:
+            return past.undo(place, undo, dry_run, force, form, lang)
+        _known(only)
+        fixing = _Fixing(
+            find=lambda: targets.find(recipe, workdir, python, env, offline),
+            budget=budget,
+            choice=Choice(frozenset(only), yes, model, dataset),
+            from_log=from_log,
+            form=form,
+            lang=lang,
+        )
+        return fixing.run(apply_ or plan_file is not None, plan_file, save_plan)
+    except fix_errors.Refused as refused:
+        raise Refused(str(refused)) from None
+    except fix_errors.FixError as failed:
+        raise BadInput(str(failed)) from None
+
+
+def _known(only: Iterable[str]) -> None:
+    """Raises BadInput for an id that is neither a cause nor a fix."""
+    from knowledge_base import load
+
+    fixes = {fix.id for cause in load.all_causes() for fix in cause.fixes} if only else set()
+    for name in only:
+        if name not in load.paths() and name not in fixes:
+            import difflib
+
+            near = difflib.get_close_matches(name, [*load.paths(), *fixes], n=1)
+            hint = f"did you mean {near[0]}?" if near else "`skyt1-doctor check` shows both."
+            raise BadInput(f"There is no cause or fix called {name}; {hint}")
+
+
+class _Fixing:
+    """One run of `fix`: what was found before, the plan, and the verification on fresh facts."""
+
+    def __init__(
+        self, *, find: Find, budget: float, choice: Choice, from_log: str | None, form: str, lang: str
+    ) -> None:
+        self.find, self.budget, self.choice = find, budget, choice
+        self.from_log, self.form, self.lang = from_log, form, lang
+        self.target = find()
+        self.before = self._examine()
+
+    def _examine(self) -> Examination:
+        return examine_target(self.target, self.budget)
+
+    def run(self, apply: bool, plan_file: str | None, save_plan: str | None) -> int:
+        findings = self._findings()
+        choice = self.choice
+        plan = load_plan(Path(plan_file)) if plan_file else make_plan(findings, self.before.facts, self.target, choice)
+        if save_plan:
+            plan.save(Path(save_plan))
+        if not apply:
+            return self._report(plan, [outcome.document() for outcome in plan.outcomes], None, findings)
+        if not choice.yes:
+            if self.form == "json" or not sys.stdin.isatty():
+                raise Refused("nothing was changed: say --yes, or run it in a terminal to be asked.")
+            plan = self._asked(plan)
+        return self._apply(plan)
+
+    def _findings(self) -> list[Finding]:
+        """What is to be healed: the examination's findings, or of a log those that the examination can judge better."""
+        if self.from_log is None:
+            return self.before.findings
+        from doctor.diagnose import diagnose
+
+        seen = diagnose([self.from_log], self.before.facts).findings
+        judged = {finding.cause: finding for finding in self.before.findings}
+        return [judged.get(finding.cause, finding) for finding in seen]
+
+    def _asked(self, plan: Plan) -> Plan:
+        """The plan with what the user agreed to in the terminal, one fix at a time."""
+        from doctor.report import plan_text, text
+
+        plan_text.plan(text.console(stderr=True), plan, self.lang)
+        steps = []
+        for step in plan.steps:
+            if not step.manual:
+                question = f"{step.cause}: {step.title[self.lang]}?"
+                step = replace(step, agreed=click.confirm(question, default=step.class_ == "safe", err=True))
+            steps.append(step)
+        if not any(step.agreed for step in steps):
+            raise Refused(say("refused_consent", self.lang))
+        return replace(plan, steps=tuple(steps))
+
+    def _apply(self, plan: Plan) -> int:
+        from fixes.apply import apply_plan
+
+        notes: Callable[[str], None] = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
+        applied = apply_plan(plan, self.target, self.before.facts, self._verify, say=notes)
+        for note in applied.notes:
+            notes(note)
+        outcomes = [outcome.document() for outcome in applied.outcomes]
+        self.target = self.find()
+        after = self._examine()
+        code = self._report(plan, outcomes, applied.journal, after.findings)
+        if applied.rolled_back:
+            return ExitCode.ROLLED_BACK
+        if any(outcome.code == "consent" for outcome in applied.outcomes):
+            return ExitCode.REFUSED
+        return code
+
+    def _verify(self, cause: str) -> Any:
+        """Fresh facts, every judgement again. A cause that only a log showed cannot be looked at before the next run."""
+        from fixes.verify import VerifyResult, newly_broken
+
+        self.target = self.find()
+        after = self._examine()
+        still = [finding for finding in after.findings if finding.cause == cause]
+        if still:
+            return VerifyResult(False, still[0].evidence[0].what if still[0].evidence else None)
+        broken = newly_broken(self.before.findings, after.findings, self._hidden_before(after))
+        if cause not in {finding.cause for finding in self.before.findings}:
+            return VerifyResult(None, "only the next run can show it", broken)
+        lost = self._lost_sight(cause, after)
+        return VerifyResult(None, lost, broken) if lost else VerifyResult(True, None, broken)
+
+    def _lost_sight(self, cause: str, after: Examination) -> str | None:
+        """Why the probe that found the cause could not look again, if so."""
+        found = next(finding for finding in self.before.findings if finding.cause == cause)
+        probe = found.source.removeprefix("probe:")
+        return next(
+            (report.reason for report in after.probes if report.id == probe and report.status in ("unknown", "error")),
+            None,
+        )
+
+    def _hidden_before(self, after: Examination) -> set[str]:
+        """Causes that the fixes revealed rather than made: of another model or data file than before, or of a probe
+        that could not look before."""
+        blind = {report.id for report in self.before.probes if report.status in ("unknown", "error")}
+        looked_at = ("model.name", "model.path", "dataset.entries")
+        if any(self.before.facts.get(name) != after.facts.get(name) for name in looked_at):
+            blind |= {"model", "dataset", "template", "hub", "gpu", "machine", "arguments"}
+        return {finding.cause for finding in after.findings if finding.source.removeprefix("probe:") in blind}
+
+    def _report(self, plan: Plan, outcomes: list[dict[str, Any]], journal: str | None, findings: list[Finding]) -> int:
+        more = {"plan": plan.contract(), "outcomes": outcomes, "journal": journal, "notes": list(plan.notes)}
+        content = document.envelope("fix", findings, self.lang, **more)
+        if self.form == "json":
+            print_json(content)
+        else:
+            from doctor.report import plan_text, text
+
+            out = text.console()
+            if journal is None and all(
+                outcome["outcome"] in ("planned", "refused", "nothing to do") for outcome in outcomes
+            ):
+                plan_text.plan(out, plan, self.lang)
+                if plan.steps:
+                    out.print(say("dry_run", self.lang, command="skyt1-doctor fix --apply"))
+            else:
+                plan_text.outcomes(out, content, self.lang)
+        return ExitCode.OK if content["healthy"] else ExitCode.FINDINGS
