@@ -89,23 +89,29 @@ def _set(text: str, key: str, value: Any, source: Text, name: str) -> str:
         return text
     layout = _layout(text, name)
     written = [entry for entry in layout.entries if entry.key == key]
-    edit = _replacement(text, written[-1], value) if written else _addition(text, layout, key, value, source)
-    return _proven(apply(text, [edit]), {**before, key: value}, key, name)
+    edits = _replacement(text, written[-1], value) if written else [_addition(text, layout, key, value, source)]
+    return _proven(apply(text, edits), {**before, key: value}, key, name)
 
 
 def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def _replacement(text: str, entry: Entry, value: Any) -> Edit:
+def _replacement(text: str, entry: Entry, value: Any) -> list[Edit]:
     new = _scalar(value)
     if isinstance(value, str) and entry.style == '"' and new[:1] not in "'\"":
         new = yaml.safe_dump(value, default_style='"', width=10**9, allow_unicode=True).rstrip("\n")
     elif isinstance(value, str) and entry.style == "'" and new[:1] not in "'\"":
         new = "'" + value.replace("'", "''") + "'"
     if entry.empty:
-        return Edit(entry.start, entry.start, " " + new)
-    return Edit(entry.start, entry.end, new)
+        return [Edit(entry.start, entry.start, " " + new)]
+    colon = text.index(":", entry.key_end) + 1
+    if "\n" not in text[colon : entry.start]:
+        return [Edit(entry.start, entry.end, new)]
+    # A block on the following lines: the new value goes behind the colon, before a comment there.
+    comment_end = text.index("\n", colon)
+    comment_end -= text[comment_end - 1] == "\r"
+    return [Edit(colon, colon, " " + new), Edit(comment_end, entry.end, "")]
 
 
 def _addition(text: str, layout: Layout, key: str, value: Any, source: Text) -> Edit:
@@ -164,7 +170,11 @@ def _proven(text: str, intended: dict[Any, Any], key: str, name: str) -> str:
         got = yaml.safe_load(text)
     except yaml.YAMLError:
         got = None
-    if (got if got is not None else {}) != intended and repr(got) != repr(intended):
+    got = {} if got is None else got
+    # By repr: 1, 1.0 and True are equal in Python and three different things in a recipe.
+    if not isinstance(got, dict) or {repr(k): repr(v) for k, v in got.items()} != {
+        repr(k): repr(v) for k, v in intended.items()
+    }:
         raise CannotEdit(f"{name} writes {key} in a way that cannot be edited safely; change it by hand.")
     return text
 
