@@ -92,15 +92,15 @@ def _in_place(prefix: Path, relative: Path) -> Path:
 
 def _check_layout(target: Target, packages: Packages, staged: Path) -> None:
     """The staging prefix must have the environment's own layout, and hold what was planned."""
-    sites = {
-        _in_place(target.prefix.resolve(), info.relative_to(staged)).parent for info in staged.rglob("*.dist-info")
-    }
+    # setuptools carries records of what it vendors; only those beside the packages are installations.
+    records = [info for info in staged.rglob("*.dist-info") if info.parent.name.endswith("-packages")]
+    sites = {_in_place(target.prefix.resolve(), info.relative_to(staged)).parent for info in records}
     if strange := sites - set(site_of(target)):
         raise Refused(
             f"The interpreter {target.python} keeps packages elsewhere ({next(iter(strange))} is not one of its "
             "directories); make a virtual environment for training."
         )
-    found = {d.name: d.version for info in staged.rglob("*.dist-info") for d in read_site(info.parent)}
+    found = {d.name: d.version for site in {info.parent for info in records} for d in read_site(site)}
     for change in packages.changes:
         if change.after and found.get(change.name) is None:
             raise Failed(f"The installer did not provide {change.name} {change.after}; nothing was changed.")
