@@ -92,9 +92,14 @@ class _Run:
             if step.agreed:
                 groups.setdefault(step.cause, []).append(step)
         self._packages([c for c, steps in groups.items() if any(_has_packages(s) for s in steps)], groups)
-        for cause, steps in groups.items():
-            if not any(o.cause == cause for o in self.outcomes):
-                self._cause(cause, steps, groups)
+        # Fixes that share the package step are whole before the first is judged: deepspeed 0.15.4 on a CPU is healthy
+        # only with the variable that the same fix sets.
+        shared = {cause: self._do(cause, groups) for cause in groups if cause in self.package_causes}
+        for cause in groups:
+            if not self._settled(cause):
+                numbers = shared[cause] if cause in shared else self._do(cause, groups)
+                if not self._settled(cause):
+                    self._judge_done(cause, numbers, groups)
         for step in self.plan.steps:
             if step.manual:
                 self._settle(by_hand(step))
@@ -143,25 +148,28 @@ class _Run:
 
     # -- one cause -----------------------------------------------------------------------------------------------
 
-    def _cause(self, cause: str, steps: list[Step], groups: dict[str, list[Step]]) -> None:
-        self.say(f"{cause}: {', '.join(s.fix for s in steps)}")
-        numbers: list[int] = []
-        fix = ", ".join(dict.fromkeys(step.fix for step in steps))
+    def _settled(self, cause: str) -> bool:
+        return any(outcome.cause == cause for outcome in self.outcomes)
+
+    def _do(self, cause: str, groups: dict[str, list[Step]]) -> list[int]:
+        """Carry out the actions of a cause; the numbers of what went through the door. A failure settles the cause."""
+        steps = groups[cause]
+        self.say(f"{cause}: {_fixes_of(steps)}")
         try:
-            for step in steps:
-                for action in step.actions:
-                    numbers += self._act(step, action)
+            return [number for step in steps for action in step.actions for number in self._act(step, action)]
         except FixError as error:
             self._take_back(self._numbers_of(cause))
             self._without(cause, groups)
             outcome = "refused" if isinstance(error, Refused) else "rolled back"
-            self._settle(Outcome(cause, fix, outcome, str(error), "failed"))
-            return
+            self._settle(Outcome(cause, _fixes_of(steps), outcome, str(error), "failed"))
+            return []
+
+    def _judge_done(self, cause: str, numbers: list[int], groups: dict[str, list[Step]]) -> None:
         packages_changed = cause in self.package_causes and self.package_action is not None
         if not numbers and not packages_changed:
-            self._settle(Outcome(cause, fix, "nothing to do", "it is so already"))
-            return
-        self._judge(cause, fix, numbers, groups)
+            self._settle(Outcome(cause, _fixes_of(groups[cause]), "nothing to do", "it is so already"))
+        else:
+            self._judge(cause, _fixes_of(groups[cause]), numbers, groups)
 
     def _act(self, step: Step, action: PlannedAction) -> list[int]:
         """Do one action on the world as it is now; the numbers of what went through the door."""
@@ -236,6 +244,10 @@ class _Run:
         history.drop_staging(self.journal)
         if all(a.state == "back" for a in self.journal.actions()):
             self.journal.append("undone", by="rollback")
+
+
+def _fixes_of(steps: list[Step]) -> str:
+    return ", ".join(dict.fromkeys(step.fix for step in steps))
 
 
 def _has_packages(step: Step) -> bool:
