@@ -49,6 +49,7 @@ class Weights(msgspec.Struct, frozen=True):
     parameters: int | None = None
     rows: int | None = None
     dtypes: list[str] = []
+    modules: list[str] = []  # last names of the modules that hold a matrix: q_proj, down_proj, lm_head …
 
 
 class Folder(msgspec.Struct, frozen=True):
@@ -158,6 +159,13 @@ def _checked(folder: Path, files: list[str], kind: str, index: str | None, wante
         parameters=sum(t.elements for t in tensors.values()) if counted else None,
         rows=_embedding_rows(tensors),
         dtypes=sorted({t.dtype for t in tensors.values()}),
+        modules=sorted(
+            {
+                n.split(".")[-2]
+                for n, t in tensors.items()
+                if n.endswith(".weight") and len(t.shape) == 2 and "." in n[:-7]
+            }
+        ),
     )
 
 

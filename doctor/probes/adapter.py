@@ -1,0 +1,80 @@
+"""The LoRA adapters that the recipe names: there, whole, and of the right rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding
+from doctor.probes import Judgement
+from doctor.probes.model import looks_like_path
+from doctor.recipe import adapter_folder
+from doctor.target import Target
+
+ID = "adapter"
+AFTER: tuple[str, ...] = ("recipe",)
+SOURCE = f"probe:{ID}"
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """`adapter.adapters`: one adapter_folder.Adapter for each name, with `kind` local, path or hub."""
+    given = facts["recipe.values"].get("adapter_name_or_path")
+    names = [n.strip() for n in given.split(",") if n.strip()] if isinstance(given, str) else []
+    subfolder = facts["recipe.values"].get("adapter_folder")
+    found = []
+    for name in names:
+        folder = target.workdir / name / str(subfolder) if isinstance(subfolder, str) else target.workdir / name
+        adapter = adapter_folder.inspect(name, folder)
+        path_like = looks_like_path(name, target.workdir)
+        kind = "local" if adapter.path else "path" if path_like else "hub"
+        found.append(msgspec.to_builtins(adapter) | {"kind": kind})
+    return {"adapter.adapters": found}
+
+
+def adapters_whole(facts: Facts) -> Iterator[Finding]:
+    where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('adapter_name_or_path', 1)}"
+    for adapter in facts["adapter.adapters"]:
+        name = adapter["name"]
+        details: dict[str, Any] = {"adapter_path": adapter["path"] or name}
+        what = None
+        if adapter["kind"] == "path":
+            what = f"the adapter folder {name} does not exist"
+        elif adapter["kind"] == "local" and not adapter["has_config"]:
+            what = f"{name} has no adapter_config.json"
+            if adapter["full_model"]:
+                what += "; it is a full model"
+                details["path_is_full_model"] = True
+            elif adapter["found_at"]:
+                what += f"; {adapter['found_at']} has one"
+                details["adapter_found_at"] = adapter["found_at"]
+        elif adapter["kind"] == "local" and not adapter["has_weights"]:
+            what = f"{name} has no adapter_model.safetensors"
+        if what:
+            yield Finding("peft-adapter-path-wrong", (Evidence(what, where),), source=SOURCE, details=details)
+
+
+def ranks_agree(facts: Facts) -> Iterator[Finding]:
+    for adapter in facts["adapter.adapters"]:
+        path, rank, seen = adapter["path"], adapter["rank"], adapter["weights_rank"]
+        details: dict[str, Any] = {"adapter_path": path, "adapter_config": f"{path}/adapter_config.json"}
+        where = f"{path}/adapter_config.json"
+        if adapter["config_error"]:
+            what = f"adapter_config.json cannot be read: {adapter['config_error']}"
+            yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+        elif adapter["weights_error"]:
+            what = f"adapter_model.safetensors: {adapter['weights_error']}"
+            details |= {"bad_file": f"{path}/adapter_model.safetensors", "file": "adapter_model.safetensors"}
+            yield Finding("model-corrupt-safetensors", (Evidence(what, str(path)),), source=SOURCE, details=details)
+        elif seen == 0:
+            what = "its tensors are empty: it was saved from parameters that ZeRO-3 had partitioned"
+            yield Finding("ckpt-zero3-empty-adapter", (Evidence(what, str(path)),), source=SOURCE, details=details)
+        elif rank is not None and seen is not None and rank != seen:
+            what = f"adapter_config.json says r={rank}, the weights have r={seen}"
+            details |= {"weights_rank": seen}
+            yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (adapters_whole, ranks_agree)

@@ -1,0 +1,223 @@
+"""What the model's configuration asks of the installed transformers, of LLaMA-Factory and of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from doctor.facts import Facts, Unknown
+from doctor.findings import Evidence, Finding
+from doctor.probes import Judgement
+from doctor.recipe import source_cache, source_tree, transformers_models
+from doctor.target import Target
+from knowledge_base.schema import Severity
+
+ID = "architecture"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory", "packages", "model", "arguments")
+SOURCE = f"probe:{ID}"
+
+# LLaMA-Factory release -> newest transformers that its version check accepts (extras/misc.py of each release).
+NEWEST_TRANSFORMERS = {"0.9.1": "4.46.1", "0.9.2": "4.49.0", "0.9.3": "4.52.4", "0.9.4": "4.57.1", "0.9.5": "5.6.0"}
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """Model types and tokenizer classes of the installed transformers, cut down to what this model asks for."""
+    root = source_tree.package_root("transformers", target.site)
+    if root is None:
+        lacking = Unknown("transformers is not installed in the target")
+        return {"architecture.type_known": lacking, "architecture.tokenizer_known": lacking}
+    try:
+        files = transformers_models.sources(root)
+        known = source_cache.cached(
+            "transformers_models", files, lambda: transformers_models.read(root), transformers_models.Known
+        )
+    except OSError as error:
+        lacking = Unknown(f"the source of transformers cannot be read ({error.strerror})")
+        return {"architecture.type_known": lacking, "architecture.tokenizer_known": lacking}
+    kind = (facts.get("model.config") or {}).get("model_type")
+    wanted = (facts.get("model.tokenizer") or {}).get("class")
+    plain = str(wanted).removesuffix("Fast")
+    return {
+        "architecture.type_known": kind in known.model_types
+        if kind
+        else Unknown("the configuration names no model_type"),
+        "architecture.tokenizer_known": wanted is None
+        or {str(wanted), plain, f"{plain}Fast"} & set(known.tokenizers) != set(),
+    }
+
+
+def _folder(facts: Facts) -> str | None:
+    return facts["model.path"] if facts["model.local"] else facts.get("model.cached_path")
+
+
+def _finding(
+    cause: str, what: str, where: str, severity: Severity | None = None, confidence: float = 1.0, **details: Any
+) -> Finding:
+    return Finding(cause, (Evidence(what, where),), severity, confidence, SOURCE, details=details)
+
+
+def _recipe_line(facts: Facts, key: str) -> str:
+    return f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get(key, 1)}"
+
+
+def model_type_known(facts: Facts) -> Iterator[Finding]:
+    config = facts["model.config"]
+    if facts["model.name"] is None or facts["architecture.type_known"]:
+        return
+    kind = str(config["model_type"])
+    installed = facts["packages.versions"].get("transformers", "?")
+    where = f"{_folder(facts) or facts['model.name']}/config.json"
+    auto_map = config.get("auto_map")
+    details: dict[str, Any] = {"model_type": kind, "has_auto_map": bool(auto_map)}
+    if isinstance(auto_map, Mapping) and "AutoConfig" in auto_map:
+        return  # its own code brings the type: trusts_own_code judges it
+    written_by = str(config.get("transformers_version", ""))
+    first = transformers_models.FIRST_RELEASE.get(kind)
+    if first and _newer(first, installed):
+        what = f"model_type {kind} came with transformers {first}; {installed} is installed"
+        details |= _upgrade(facts, first)
+        yield _finding("pkg-transformers-too-old-for-model", what, where, **details)
+    elif not first and _newer(written_by, installed):
+        what = f"model_type {kind} is unknown to transformers {installed}; the model was written by {written_by}"
+        details |= _upgrade(facts, written_by)
+        yield _finding("pkg-transformers-too-old-for-model", what, where, None, 0.8, **details)
+    else:
+        what = f"model_type {kind} is unknown to transformers {installed}, and the model brings no code of its own"
+        yield _finding("model-arch-unsupported", what, where, **details)
+
+
+def _upgrade(facts: Facts, first: str) -> dict[str, Any]:
+    """The transformers to install where the installed LLaMA-Factory accepts it, else the LLaMA-Factory that does."""
+    own = str(facts.get("llamafactory.version", "")).split(".dev")[0]
+    newest = NEWEST_TRANSFORMERS.get(own)
+    if newest and not _newer(first, newest):
+        return {"transformers_for_model": f"transformers>={first},<={newest}"}
+    fitting = next((release for release, limit in NEWEST_TRANSFORMERS.items() if not _newer(first, limit)), None)
+    return {"llamafactory_requirement": f"llamafactory=={fitting}"} if fitting else {}
+
+
+def _newer(one: str, other: str) -> bool:
+    try:
+        return Version(one) > Version(other)
+    except InvalidVersion:
+        return False
+
+
+def trusts_own_code(facts: Facts) -> Iterator[Finding]:
+    """Up to 0.9.1 LLaMA-Factory trusts a model's code always; later releases ask for the key `trust_remote_code`."""
+    folder = _folder(facts)
+    known = "trust_remote_code" in facts["arguments.fields"]
+    if folder is None or not known or facts["recipe.values"].get("trust_remote_code") is True:
+        return
+    config, tokenizer = facts["model.config"], facts["model.tokenizer"]
+    own_model = bool(config.get("auto_map")) and not facts["architecture.type_known"]
+    own_tokenizer = tokenizer["auto_map"] and not facts["architecture.tokenizer_known"]
+    if own_model or own_tokenizer:
+        file = "config.json" if own_model else "tokenizer_config.json"
+        what = f"{file} names code of the model's own (auto_map), and the recipe does not set trust_remote_code"
+        details = {"recipe_key_known": known, "model_path": folder}
+        yield _finding("model-needs-trust-remote-code", what, f"{folder}/{file}", **details)
+
+
+def tokenizer_class_known(facts: Facts) -> Iterator[Finding]:
+    folder = _folder(facts)
+    if folder is None or facts["architecture.tokenizer_known"] or facts["model.tokenizer"]["auto_map"]:
+        return
+    name = facts["model.tokenizer"]["class"]
+    where = f"{folder}/tokenizer_config.json"
+    details: dict[str, Any] = {"class_name": name, "tokenizer_config": where, "model_path": folder}
+    installed = facts["packages.versions"].get("transformers", "?")
+    what = f"tokenizer_class {name} is unknown to transformers {installed}"
+    if name in ("TokenizersBackend", "SentencePieceBackend", "PythonBackend"):
+        if name == "TokenizersBackend" and "tokenizer.json" in facts["model.tokenizer"]["files"]:
+            details["fitting_class"] = "PreTrainedTokenizerFast"
+        yield _finding("tok-saved-by-newer-transformers", what, where, **details)
+    else:
+        yield _finding("tok-wrong-class", what, where, None, 0.8, **details)
+
+
+def reader_of_tokenizer(facts: Facts) -> Iterator[Finding]:
+    """Only a SentencePiece model and no tokenizer.json: the package sentencepiece has to read it."""
+    folder = _folder(facts)
+    if folder is None:
+        return
+    files = set(facts["model.tokenizer"]["files"])
+    if (
+        "tokenizer.model" in files
+        and "tokenizer.json" not in files
+        and "sentencepiece" not in facts["packages.versions"]
+    ):
+        what = "the tokenizer is a SentencePiece model and the package sentencepiece is not installed"
+        yield _finding("tok-sentencepiece-missing", what, f"{folder}/tokenizer.model", model_path=folder)
+
+
+def rope_scaling_known(facts: Facts) -> Iterator[Finding]:
+    scaling = facts["model.config"].get("rope_scaling")
+    installed = facts["packages.versions"].get("transformers", "0")
+    if isinstance(scaling, Mapping) and scaling.get("rope_type") == "llama3" and _newer("4.43.0", installed):
+        what = f"rope_scaling of type llama3 came with transformers 4.43.0; {installed} is installed"
+        where = f"{_folder(facts) or facts['model.name']}/config.json"
+        yield _finding("pkg-rope-scaling-too-old", what, where, requirement="transformers>=4.43.1")
+
+
+def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
+    """A model that is quantised already trains with LoRA only, and not under ZeRO-3."""
+    config = facts["model.config"].get("quantization_config")
+    values = facts["recipe.values"]
+    if not isinstance(config, Mapping) or not values.get("do_train"):
+        return
+    method = str(config.get("quant_method", "quantised"))
+    where = f"{_folder(facts) or facts['model.name']}/config.json"
+    how = values.get("finetuning_type", "lora")
+    if how not in ("lora", "oft"):
+        what = f"the model is quantised ({method}) and finetuning_type is {how}"
+        details = {"quant_method": method, "ptq_quantised": True, "quantization_bit": "quantization_bit" in values}
+        yield Finding(
+            "quant-no-adapter",
+            (Evidence(what, where), Evidence(f"finetuning_type: {how}", _recipe_line(facts, "finetuning_type"))),
+            source=SOURCE,
+            details=details,
+        )
+    zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
+    if isinstance(zero, Mapping) and zero.get("stage") == 3:
+        what = f"the model is quantised ({method}), which LLaMA-Factory refuses under ZeRO-3"
+        yield _finding("ds-zero3-quantized", what, where, quant_method=method, ptq_quantised=True)
+
+
+def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
+    values = facts["recipe.values"]
+    if facts.get("model.path") is None or values.get("finetuning_type", "lora") != "lora":
+        return
+    given = values.get("lora_target", "all")
+    targets = [t.strip() for t in given.split(",")] if isinstance(given, str) else [str(t) for t in given or ()]
+    modules = facts["model.weights"]["modules"]
+    plain = [t for t in targets if t.isidentifier()]  # a pattern or a dotted path is left to PEFT
+    if not modules or not plain or plain != targets or "all" in targets or set(targets) & set(modules):
+        return
+    what = f"none of lora_target ({', '.join(targets)}) is a module of the model; it has {', '.join(modules[:15])}"
+    attention = [m for m in modules if m in _ATTENTION]
+    details: dict[str, Any] = {"lora_target": targets, "modules": modules[:50]}
+    if attention:
+        details["attention_modules"] = ",".join(attention)
+    yield _finding("peft-target-modules-missing", what, _recipe_line(facts, "lora_target"), **details)
+
+
+_ATTENTION = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "qkv_proj",
+    "W_pack",
+    "query_key_value",
+    "c_attn",
+    "wqkv",
+    "dense",
+)
+
+JUDGEMENTS: tuple[Judgement, ...] = (
+    model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
+    quantised_model_fits, lora_targets_exist,
+)  # fmt: skip

@@ -1,0 +1,173 @@
+"""The recipe's keys and values against the argument dataclasses and checks of the installed release."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor.facts import Facts, Unknown
+from doctor.probes import Judgement
+from doctor.recipe import argument_source, key_history, recipe_kind, refusals, source_cache, source_tree, value_types
+from doctor.recipe.arguments_judged import JUDGEMENTS as _JUDGED
+from doctor.target import Target
+
+ID = "arguments"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory", "deepspeed")
+
+_FACTS = ("subcommand", "fields", "unknown", "misfits", "refusals", "requirements", "missing", "loader")
+_ENABLED = ("true", "y", "1")  # LLaMA-Factory's is_env_enabled
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
+            "model.safetensors.index.json", "pytorch_model.bin.index.json")  # fmt: skip
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    values = facts["recipe.values"]
+    root = facts.get("llamafactory.root")
+    transformers = source_tree.package_root("transformers", target.site)
+    if root is None or transformers is None:
+        lacking = Unknown(f"{'LLaMA-Factory' if root is None else 'transformers'} is not installed in the target")
+        return {f"arguments.{name}": lacking for name in _FACTS} | _output_dir(target, values)
+    package = Path(root)
+    try:
+        files = argument_source.files(package, transformers)
+        source = source_cache.cached(
+            "arguments", files, lambda: argument_source.read(package, transformers), argument_source.Source
+        )
+    except (OSError, SyntaxError) as error:
+        lacking = Unknown(f"the argument classes cannot be read ({error})")
+        return {f"arguments.{name}": lacking for name in _FACTS} | _output_dir(target, values)
+    command = recipe_kind.subcommand(values)
+    group = {"train": "train", "eval": "eval"}.get(command, "infer")
+    fields = {name: f for cls in source.groups.get(group, []) for name, f in source.classes[cls].fields.items()}
+    judged = command != recipe_kind.OTHER and not recipe_kind.other_program(target.environ) and fields
+    if not judged:
+        why = recipe_kind.other_program(target.environ) or "the file is not a LLaMA-Factory recipe"
+        lacking = Unknown(f"not judged: {why}")
+        found: dict[str, Any] = {f"arguments.{name}": lacking for name in _FACTS} | {"arguments.subcommand": command}
+        return found | _output_dir(target, values)
+    every = {name for cls in source.classes.values() for name in cls.fields}
+    return {
+        "arguments.subcommand": command,
+        "arguments.fields": sorted(fields),
+        "arguments.loader": "OmegaConf" if source.converts_floats else "PyYAML",
+        "arguments.unknown": [] if _enabled(target, "ALLOW_EXTRA_ARGS") else _unknown(values, fields, every),
+        "arguments.misfits": _misfits(values, fields, source.converts_floats),
+        "arguments.missing": _missing(values, source, group),
+        **_followed(target, facts, source, values, group),
+        **_output_dir(target, values),
+    }
+
+
+def _enabled(target: Target, name: str) -> bool:
+    return target.environ.get(name, "0").lower() in _ENABLED
+
+
+def _unknown(
+    values: Mapping[str, Any], fields: Mapping[str, Any], every: set[str]
+) -> list[dict[str, str | bool | None]]:
+    """Keys that no dataclass of the subcommand has. `elsewhere`: another subcommand's dataclass has it."""
+    found: list[dict[str, str | bool | None]] = []
+    for key in values:
+        if key in fields:
+            continue
+        renamed = key_history.renamed_to(key, fields)
+        found.append(
+            {
+                "key": key,
+                "renamed_to": renamed,
+                "nearest": None if renamed else key_history.nearest(key, fields),
+                "needs_newer": key_history.FIRST_RELEASE.get(key),
+                "elsewhere": key in every,
+            }
+        )
+    return found
+
+
+def _misfits(
+    values: Mapping[str, Any], fields: Mapping[str, argument_source.Field], omega: bool
+) -> list[dict[str, Any]]:
+    found = []
+    for key, value in values.items():
+        if key not in fields:
+            continue
+        misfit = value_types.check(fields[key], value, omega)
+        if misfit is not None:
+            more = {"key": key, "annotation": fields[key].annotation[:120], "enum": fields[key].enum}
+            found.append(msgspec.to_builtins(misfit) | more)
+    return found
+
+
+def _missing(values: Mapping[str, Any], source: argument_source.Source, group: str) -> list[str]:
+    """Arguments without a default that the recipe does not give."""
+    classes = [source.classes[name] for name in source.groups[group]]
+    return [f.name for cls in classes for f in cls.fields.values() if f.required and f.name not in values]
+
+
+def _followed(
+    target: Target, facts: Facts, source: argument_source.Source, values: Mapping[str, Any], group: str
+) -> dict[str, Any]:
+    """Refusals and needed packages, once as one process would see them and once under torchrun."""
+    deepspeed = facts.get("deepspeed.config")
+    zero = deepspeed.get("zero_optimization") if isinstance(deepspeed, Mapping) else None
+    stage = zero.get("stage") if isinstance(zero, Mapping) else None
+    zero3: Any = refusals.UNKNOWN if values.get("deepspeed") and deepspeed is None else stage == 3
+    functions = {
+        "is_env_enabled": lambda name, *default: _enabled(target, name) if isinstance(name, str) else refusals.UNKNOWN,
+        "is_deepspeed_zero3_enabled": zero3,
+        "is_mcore_adapter_available": False,
+    }
+    verdicts = {}
+    for name, mode in (("distributed", "distributed"), ("single", "not_parallel")):
+        environment = {"parallel_mode": mode, "ParallelMode.DISTRIBUTED": "distributed",
+                       "ParallelMode.NOT_DISTRIBUTED": "not_distributed"}  # fmt: skip
+        verdicts[name] = refusals.follow(source, values, group, environment, functions)
+    shorten = {str(Path(f)): _shown(f) for f in source.files}
+    return {
+        "arguments.refusals": {
+            name: [msgspec.to_builtins(r) | {"file": shorten.get(r.file, r.file)} for r in verdict.refusals]
+            for name, verdict in verdicts.items()
+        },
+        "arguments.requirements": msgspec.to_builtins(verdicts["distributed"].requirements),
+    }
+
+
+def _shown(file: str) -> str:
+    """A source file from its package on: llamafactory/hparams/parser.py."""
+    parts = Path(file).parts
+    start = max((i for i, part in enumerate(parts) if part in ("llamafactory", "transformers")), default=0)
+    return "/".join(parts[start:])
+
+
+def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the output directory: weights at its top, the newest checkpoint, anything."""
+    given = values.get("output_dir")
+    if not isinstance(given, str) or not given:
+        return {"arguments.output_dir": None}
+    folder = target.workdir / os.path.expanduser(given)
+    try:
+        names = [item.name for item in os.scandir(folder)]
+    except FileNotFoundError:
+        return {
+            "arguments.output_dir": {"path": given, "exists": False, "weights": [], "checkpoint": None, "free": None}
+        }
+    except OSError as error:
+        return {"arguments.output_dir": Unknown(f"{given} cannot be listed ({error.strerror})")}
+    numbers = [int(n.partition("-")[2]) for n in names if n.startswith("checkpoint-") and n.partition("-")[2].isdigit()]
+    free = next(
+        f"{given.rstrip('/')}-{n}" for n in range(2, 1000) if not (target.workdir / f"{given.rstrip('/')}-{n}").exists()
+    )
+    state = {
+        "path": given,
+        "exists": True,
+        "weights": [name for name in _WEIGHTS if name in names],
+        "checkpoint": f"{given.rstrip('/')}/checkpoint-{max(numbers)}" if numbers else None,
+        "free": free,
+    }
+    return {"arguments.output_dir": state}
+
+
+JUDGEMENTS: tuple[Judgement, ...] = _JUDGED

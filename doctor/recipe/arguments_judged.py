@@ -1,0 +1,247 @@
+"""Judgements of a recipe's keys, values and combinations: pure functions of the facts of probes/arguments.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from doctor.facts import Facts
+from doctor.findings import Evidence, Finding
+from knowledge_base.schema import Severity
+
+SOURCE = "probe:arguments"
+Rule = Callable[[Facts], Iterator[Finding]]
+
+
+def _line(facts: Facts, key: str) -> str:
+    return f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get(key, 1)}"
+
+
+def _finding(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
+    return Finding(cause, (Evidence(what, where),), severity, source=SOURCE, details=details)
+
+
+def keys_known(facts: Facts) -> Iterator[Finding]:
+    release = facts.get("llamafactory.version", "in the target")
+    for unknown in facts["arguments.unknown"]:
+        key, renamed, near, newer = (unknown[n] for n in ("key", "renamed_to", "nearest", "needs_newer"))
+        what = f'"{key}" is no argument of LLaMA-Factory {release}'
+        details: dict[str, Any] = {"key": key}
+        if renamed:
+            what += f'; it is called "{renamed}" there'
+            details["renamed_to"] = renamed
+        elif newer:
+            what += f"; it came with {newer}"
+            details["needs_newer"] = newer
+        elif near:
+            what += f'; the nearest is "{near}"'
+            details["nearest"] = near
+        if near and "nearest" not in details:
+            details["nearest"] = near
+        if unknown["elsewhere"] and facts["arguments.subcommand"] != "train":
+            details |= {"recipe": facts["recipe.path"]}
+            yield _finding(
+                "cfg-wrong-subcommand", f'"{key}" is an argument of `train` only', _line(facts, key), **details
+            )
+        else:
+            yield _finding("cfg-unknown-key", what, _line(facts, key), **details)
+
+
+def values_fit(facts: Facts) -> Iterator[Finding]:
+    for misfit in facts["arguments.misfits"]:
+        key, kind, meant = misfit["key"], misfit["kind"], misfit["meant"]
+        where, what = _line(facts, key), f"{key}: {misfit['text']}"
+        details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
+        details["recipe"] = facts["recipe.path"]
+        if kind == "choice":
+            details |= {"nearest": meant} if meant is not None else {}
+            yield _finding("cfg-invalid-choice", what, where, **details)
+            continue
+        details |= {"value_as_type": meant} if meant is not None else {}
+        learning_rate = kind == "exponent" and key == "learning_rate"
+        yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, **details)
+
+
+def arguments_given(facts: Facts) -> Iterator[Finding]:
+    for key in facts["arguments.missing"]:
+        details = {"key": key, f"{key}_missing": True}
+        if key == "output_dir":
+            model = str(facts["recipe.values"].get("model_name_or_path", "model")).rstrip("/").rpartition("/")[2]
+            details["output_dir_suggestion"] = f"saves/{model}/{facts['recipe.values'].get('finetuning_type', 'lora')}"
+        yield _finding(
+            "cfg-missing-argument", f'"{key}" has no default and is not given', facts["recipe.path"], **details
+        )
+
+
+def combinations_allowed(facts: Facts) -> Iterator[Finding]:
+    """What the release's own checks refuse: each with the file and line of the check."""
+    given = facts["recipe.values"]
+    misfit = {m["key"] for m in facts["arguments.misfits"]}
+    for refusal in _refusals(facts):
+        keys = [key for key in refusal["keys"] if key in given]
+        if set(refusal["keys"]) & misfit or refusal["error"] == "TypeError":
+            continue  # the value itself is at fault, and values_fit says so
+        cause, details = _cause_of(refusal["message"], facts, keys)
+        evidence = [Evidence(refusal["message"], f"{refusal['file']}:{refusal['line']}")]
+        evidence += [Evidence(f"{key}: {given[key]}", _line(facts, key)) for key in keys[:4]]
+        details |= {"key": keys[-1]} if keys and "key" not in details else {}
+        yield Finding(cause, tuple(evidence), source=SOURCE, details=details)
+
+
+def _refusals(facts: Facts) -> list[Mapping[str, Any]]:
+    """Of the two ways to launch, the one that will be used; what both refuse when that is not known."""
+    both = facts["arguments.refusals"]
+    if facts.get("launch.force_torchrun") or (facts.get("gpu.count") or 0) > 1:
+        return list(both["distributed"])
+    if facts.known("launch.force_torchrun") and facts.known("gpu.count"):
+        return list(both["single"])
+    return [refusal for refusal in both["distributed"] if refusal in both["single"]]
+
+
+# What a refusal says -> the cause it belongs to. The first match counts; anything else is a conflict of arguments.
+_CAUSES = (
+    (r"`val_size` if `eval_dataset`", "cfg-conflicting-args"),
+    (r"dataset for evaluation|eval_dataset be provided|requires an eval strategy", "cfg-eval-without-val"),
+    (r"`max_steps` in streaming|integer val size|incompatible with `streaming`", "cfg-streaming-args"),
+    (r"load_best_model_at_end requires", "cfg-best-model-strategy"),
+    (r"At most one of fp16 and bf16", "cfg-bf16-fp16-conflict"),
+    (r"which `template` to use", "tmpl-missing"),
+    (r"Please specify dataset|Please provide `model_name_or_path`|is necessary for", "cfg-missing-argument"),
+    (r"FORCE_TORCHRUN|launch distributed training", "launch-torchrun-missing"),
+    (r"[Uu]nsloth", "attn-unsloth"),
+    (r"Quantization is only compatible", "quant-no-adapter"),
+    (r"Quantization dataset is necessary", "cfg-missing-argument"),
+    (r"quantized model|[Qq]uantiz", "quant-unsupported-combo"),
+    (r"predict_with_generate` is incompatible with DeepSpeed ZeRO-3", "eval-generate-zero3"),
+    (r"ZeRO-3|DeepSpeed", "ds-zero3-unsupported"),
+    (r"Adapter is only valid", "peft-adapter-path-wrong"),
+    (r"is not a valid \w+", "cfg-invalid-choice"),
+    (r"must be an integer|must be of type int|must lie in range|must be an integer or a float", "cfg-bad-value-type"),
+)
+
+
+def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[str, Any]]:
+    cause = next((c for pattern, c in _CAUSES if re.search(pattern, message)), "cfg-conflicting-args")
+    given = facts["recipe.values"]
+    details: dict[str, Any] = {}
+    if cause == "cfg-conflicting-args" and {"val_size", "eval_dataset"} <= set(keys):
+        details = {"key": "val_size", "eval_dataset": given.get("eval_dataset")}
+    elif cause == "cfg-eval-without-val":
+        details = {
+            "load_best_model": bool(given.get("load_best_model_at_end")),
+            "streaming": bool(given.get("streaming")),
+        }
+    elif cause == "cfg-streaming-args":
+        details = {"max_steps_missing": "max_steps" in message, "val_size_fraction": "val size" in message}
+        details |= {"val_rows": 1000} if details["val_size_fraction"] else {}
+        details |= {"max_steps_suggestion": 1000} if details["max_steps_missing"] else {}
+    elif cause == "cfg-best-model-strategy":
+        details = _best_model(message, given)
+    elif cause == "tmpl-missing" and (fitting := facts.get("template.expected") or facts.get("template.of_type")):
+        details = {"fitting_template": fitting}
+    elif cause == "cfg-missing-argument":
+        name = next((n for n in ("model_name_or_path", "dataset", "reward_model") if n in message), "")
+        details = {"model_missing": name == "model_name_or_path", "dataset_missing": name == "dataset"}
+    elif cause == "launch-torchrun-missing":
+        details = {"force_torchrun": "FORCE_TORCHRUN=1"}
+    elif cause == "attn-unsloth":
+        details = {"zero3": "ZeRO-3" in message}
+    elif cause in ("quant-no-adapter", "quant-unsupported-combo"):
+        named = ("quantization_bit", "resize_vocab", "use_dora")
+        details = {key: True for key in named if given.get(key)}
+    elif cause == "peft-adapter-path-wrong":
+        details = {"adapter_path": given.get("adapter_name_or_path")}
+    return cause, details
+
+
+def _best_model(message: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    steps = "multiple" in message
+    details: dict[str, Any] = {"steps_not_multiple": steps, "save_strategy": given.get("save_strategy", "steps")}
+    details["has_validation"] = bool(given.get("eval_dataset")) or bool(given.get("val_size"))
+    return details | ({"save_steps": given.get("save_steps", 500)} if steps else {})
+
+
+_CAUSE_OF_PACKAGE = {"unsloth": "attn-unsloth", "swanlab": "log-swanlab-not-installed", "deepspeed": "ds-not-installed"}
+
+
+def packages_present(facts: Facts) -> Iterator[Finding]:
+    """Packages that the release asks for because of a key: liger-kernel, galore_torch, jieba …"""
+    installed = facts["packages.versions"]
+    for need in facts["arguments.requirements"]:
+        try:
+            wanted = Requirement(need["requirement"])
+        except InvalidRequirement:
+            continue  # a message, not a requirement
+        name = canonicalize_name(wanted.name)
+        version = installed.get(name)
+        if version is not None and wanted.specifier.contains(version, prereleases=True):
+            continue
+        keys = [key for key in need["keys"] if key in facts["recipe.values"]]
+        if not keys:
+            continue
+        what = f"{need['requirement']} is needed for {', '.join(keys)}; " + (
+            f"{version} is installed" if version else "it is not installed"
+        )
+        details = {"distribution": str(wanted), "key": keys[0], "use_unsloth": name == "unsloth"}
+        yield _finding(_CAUSE_OF_PACKAGE.get(name, "pkg-missing"), what, _line(facts, keys[0]), **details)
+
+
+def flash_attention_there(facts: Facts) -> Iterator[Finding]:
+    if facts["recipe.values"].get("flash_attn") == "fa2" and "flash-attn" not in facts["packages.versions"]:
+        yield _finding(
+            "attn-flash-missing", "flash_attn: fa2, and flash-attn is not installed", _line(facts, "flash_attn")
+        )
+
+
+def unsloth_with_one_gpu(facts: Facts) -> Iterator[Finding]:
+    if facts["recipe.values"].get("use_unsloth") is True and (facts.get("launch.world_size") or 1) > 1:
+        what = f"use_unsloth with {facts['launch.world_size']} processes; unsloth trains on one GPU"
+        zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
+        zero3 = isinstance(zero, Mapping) and zero.get("stage") == 3
+        yield _finding("attn-unsloth", what, _line(facts, "use_unsloth"), zero3=zero3)
+
+
+def output_dir_free(facts: Facts) -> Iterator[Finding]:
+    """Weights without a checkpoint in output_dir are refused; a checkpoint there is resumed from without a word."""
+    state, given = facts["arguments.output_dir"], facts["recipe.values"]
+    if not state or not state["exists"] or not given.get("do_train"):
+        return
+    resumes = given.get("resume_from_checkpoint") not in (None, False)
+    cannot = given.get("stage") in ("rm", "ppo") and given.get("finetuning_type", "lora") in ("full", "freeze")
+    if given.get("overwrite_output_dir") or resumes or cannot:
+        return
+    details = {"output_dir": state["path"], "output_dir_suggestion": state["free"], "key": "output_dir"}
+    if state["checkpoint"]:
+        details["last_checkpoint"] = state["checkpoint"]
+        what = f"training would go on from {state['checkpoint']}; choose another output_dir to start anew"
+        yield _finding("cfg-output-dir-not-empty", what, _line(facts, "output_dir"), Severity.INFO, **details)
+    elif state["weights"]:
+        what = f"{state['path']} already holds {', '.join(state['weights'])}"
+        yield _finding("cfg-output-dir-not-empty", what, _line(facts, "output_dir"), **details)
+
+
+def repeated_keys(facts: Facts) -> Iterator[Finding]:
+    strict = facts["arguments.loader"] == "OmegaConf"
+    for key, line in facts["recipe.repeated"].items():
+        outcome = "the recipe is refused" if strict else "the last one counts"
+        what = f'"{key}" is given twice; {outcome}'
+        details = {"key": key, "line": line, "recipe": facts["recipe.path"]}
+        severity = None if strict else Severity.WARNING
+        yield _finding("cfg-duplicate-key", what, f"{facts['recipe.path']}:{line}", severity, **details)
+
+
+def file_suffix(facts: Facts) -> Iterator[Finding]:
+    path = facts["recipe.path"]
+    if not path.endswith((".yaml", ".yml", ".json")):
+        what = f"{path} is read as a recipe only when its name ends in .yaml, .yml or .json"
+        yield _finding("cfg-file-suffix", what, path, recipe=path, stem=path.rpartition(".")[0] or path)
+
+
+JUDGEMENTS: tuple[Rule, ...] = (
+    keys_known, values_fit, arguments_given, combinations_allowed, packages_present, flash_attention_there,
+    unsloth_with_one_gpu, output_dir_free, repeated_keys, file_suffix,
+)  # fmt: skip

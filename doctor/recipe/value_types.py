@@ -1,0 +1,131 @@
+"""Whether a YAML value has the type that an argument needs: nothing on the way to the dataclasses converts it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from doctor.recipe.argument_source import Field
+
+_EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+_NUMBER = re.compile(r"[-+]?(\d[\d,_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_BOOL = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+# What transformers calls its trackers (integrations/integration_utils.py, INTEGRATION_TO_CALLBACK), with all and none.
+TRACKERS = ("all", "none", "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "mlflow",
+            "neptune", "swanlab", "tensorboard", "trackio", "wandb", "kubeflow")  # fmt: skip
+
+
+class Misfit(msgspec.Struct, frozen=True):
+    """A value that does not fit: `kind` type, choice, or exponent; `meant`: the value that was probably meant."""
+
+    kind: str
+    text: str
+    meant: Any = None
+
+
+def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | None:
+    """None when the value fits, or when the field's type is not understood."""
+    if field.name == "report_to":
+        return _trackers(value)
+    types = field.types
+    if not types:
+        return None
+    if value is None:
+        return _none(field)
+    if field.choices and "bool" not in types:
+        return _choice(field, value)
+    if isinstance(value, bool):
+        fits = bool({"bool", "int", "float"} & set(types)) or types == ["str"]
+        return None if fits or "str" in types else Misfit("type", f"{_yaml(value)} where {_named(types)} is needed")
+    if isinstance(value, str):
+        return _text(field, value, exponents_are_numbers)
+    if isinstance(value, int):
+        return None if {"int", "float", "bool", "str"} & set(types) else _misfit(value, types)
+    if isinstance(value, float):
+        if "float" in types or "str" in types:
+            return None
+        whole = int(value) if value == int(value) else None
+        return _misfit(value, types, whole)
+    if isinstance(value, list):
+        return None if {"list", "str"} & set(types) else _misfit(value, types)
+    return None if {"dict", "str"} & set(types) or "list" in types else _misfit(value, types)
+
+
+def _none(field: Field) -> Misfit | None:
+    """An empty value is None: harmless where None is allowed or where it only counts as false."""
+    if "None" in field.types or field.required or not {"int", "float"} >= set(field.types) or not field.types:
+        return None
+    return Misfit("type", f"an empty value where {_named(field.types)} is needed")
+
+
+def _text(field: Field, value: str, exponents_are_numbers: bool) -> Misfit | None:
+    types = set(field.types)
+    if types & {"str", "list", "dict"}:
+        return None
+    if value.strip().lower() in _BOOL and "bool" in types:
+        return Misfit("type", f'the text "{value}" where true or false is needed', _BOOL[value.strip().lower()])
+    if types & {"int", "float"}:
+        if _EXPONENT.fullmatch(value.strip()):
+            if exponents_are_numbers and "float" in types:
+                return None
+            number = float(value)
+            whole = number == int(number) and "float" not in types
+            return Misfit("exponent", f"{value} is text in YAML 1.1, not a number", int(number) if whole else number)
+        if _NUMBER.fullmatch(value.strip()):
+            number = float(value.replace(",", "").replace("_", ""))
+            fits = "float" in types or number == int(number)
+            meant = (int(number) if "int" in types and number == int(number) else number) if fits else None
+            return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed', meant)
+    return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed')
+
+
+def _choice(field: Field, value: Any) -> Misfit | None:
+    if value in field.choices or (
+        isinstance(value, bool) and value in (c for c in field.choices if isinstance(c, bool))
+    ):
+        return None
+    if isinstance(value, bool):  # YAML reads no, off, yes, on as booleans
+        meant = next(
+            (c for c in field.choices if str(c).lower() in (("no", "off") if not value else ("yes", "on"))), None
+        )
+        return Misfit("type", f"YAML reads {'no' if not value else 'yes'} as {_yaml(value)}; write it in quotes", meant)
+    known = ", ".join(str(c) for c in field.choices[:30])
+    near = nearest_choice(str(value), [str(c) for c in field.choices])
+    return Misfit("choice", f'"{value}" is none of {known}', near)
+
+
+def _trackers(value: Any) -> Misfit | None:
+    names = value if isinstance(value, list) else [value]
+    for name in names:
+        if name is not None and str(name) not in TRACKERS:
+            near = nearest_choice(str(name), TRACKERS)
+            return Misfit("choice", f'"{name}" is none of {", ".join(TRACKERS)}', near)
+    return None
+
+
+def nearest_choice(value: str, choices: Collection[str]) -> str | None:
+    import difflib
+
+    lowered = {choice.lower(): choice for choice in choices}
+    if value.lower() in lowered:
+        return lowered[value.lower()]
+    found = difflib.get_close_matches(value.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
+
+
+def _misfit(value: Any, types: list[str], meant: Any = None) -> Misfit:
+    return Misfit("type", f"{str(value)[:60]} where {_named(types)} is needed", meant)
+
+
+def _named(types: list[str]) -> str:
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list",
+             "dict": "a mapping"}  # fmt: skip
+    return " or ".join(words[t] for t in types if t in words)
+
+
+def _yaml(value: bool) -> str:
+    return "true" if value else "false"
