@@ -16,6 +16,8 @@ BUSY_SHARE = 0.10  # of a card's memory, held by others
 # Xid numbers that mean a fault of the hardware or the bus (NVIDIA, "XID Errors", r555): ECC and row remapping, GSP, NVLink.
 HARDWARE_XIDS = (48, 61, 62, 63, 64, 74, 92, 94, 95, 119, 120, 140)
 FELL_OFF_BUS = 79
+# Wheel indexes of PyTorch that every driver of that CUDA major runs (minor version compatibility of CUDA).
+_CUDA_TAGS = {"11": "cu118", "12": "cu126"}
 P2P_DRIVER = Version(
     "550.40.07"
 )  # from this driver on accelerate lets an RTX 40 use P2P (accelerate/utils/environment.py)
@@ -151,7 +153,7 @@ def driver(facts: Facts) -> Iterator[Finding]:
     if error:
         what = f"device nodes are there ({', '.join(facts['gpu.nodes'])}), but {facts.why_unknown('gpu.count')}"
         cause = "gpu-driver-library-mismatch" if "version mismatch" in error else "cuda-driver-missing"
-        yield _found(cause, what, "NVML", nvml_error=error)
+        yield _found(cause, what, "NVML", in_container=facts["gpu.in_container"])
         return
     if facts["gpu.count"] == 0 and not facts["gpu.devices"]:
         if functions := facts.get("gpu.pci"):
@@ -159,21 +161,21 @@ def driver(facts: Facts) -> Iterator[Finding]:
             what = (
                 f"NVIDIA GPUs on the PCI bus ({where}), no device node in /dev: no driver, or a container without GPUs"
             )
-            yield _found("cuda-driver-missing", what, "/dev", _without_gpu(facts))
+            yield _found(
+                "cuda-driver-missing", what, "/dev", _without_gpu(facts), in_container=facts["gpu.in_container"]
+            )
         return
     if facts["gpu.count"] == 0:
         return
     torch = facts.get("packages.versions", {}).get("torch")
+    has = facts["gpu.cuda"]
+    tag: dict[str, Any] = {"cuda_tag": _CUDA_TAGS[has.split(".")[0]]} if has.split(".")[0] in _CUDA_TAGS else {}
     if torch and "torch" in builds and builds["torch"] is None:
         what = f"{facts['gpu.count']} GPUs are seen, but torch {torch} is a build for the CPU"
-        yield _found("cuda-unavailable", what, "torch", torch=torch, driver_cuda=facts["gpu.cuda"])
-    elif torch and builds.get("torch"):
-        needs, has = builds["torch"], facts["gpu.cuda"]
-        if int(has.split(".")[0]) < int(needs.split(".")[0]):
-            what = f"torch {torch} is built for CUDA {needs}, driver {facts['gpu.driver']} runs up to CUDA {has}"
-            yield _found(
-                "cuda-driver-too-old", what, "driver", driver=facts["gpu.driver"], driver_cuda=has, torch_cuda=needs
-            )
+        yield _found("cuda-unavailable", what, "torch", cpu_build=True, gpu_present=True, **tag)
+    elif torch and builds.get("torch") and int(has.split(".")[0]) < int(builds["torch"].split(".")[0]):
+        what = f"torch {torch} is built for CUDA {builds['torch']}, driver {facts['gpu.driver']} runs up to CUDA {has}"
+        yield _found("cuda-driver-too-old", what, "driver", **tag)
 
 
 def architecture(facts: Facts) -> Iterator[Finding]:
@@ -191,7 +193,8 @@ def architecture(facts: Facts) -> Iterator[Finding]:
         if device.get("capability") and not lowest <= float(device["capability"]) <= highest:
             torch, has = facts["packages.versions"].get("torch"), device["capability"]
             what = f"{device['name']} has compute capability {has}; torch {torch} for CUDA {cuda} has no kernels for it"
-            yield _found("cuda-arch-unsupported", what, "torch", capability=has, torch_cuda=cuda)
+            details = {"compute_capability": has, "architecture": f"sm_{has.replace('.', '')}"}
+            yield _found("cuda-arch-unsupported", what, "torch", **details)
             return
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from doctor import redact
 from doctor.deadline import within
+from doctor.hub import socks
 
 Resolver = Callable[[str, int], list[Any]]
 
@@ -85,19 +86,19 @@ def ask(
             raise _Stopped("settings", f"{redact.text(url)} is not an http or https address")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         via = urlsplit(proxy) if proxy else None
-        if via and via.scheme not in ("http", "https"):
+        by_socks = via is not None and via.scheme in ("socks5", "socks5h")
+        if via and not by_socks and via.scheme != "http":
             raise _Stopped("proxy", f"{via.scheme} proxies cannot be tried here")
-        target = (
-            (via.hostname or "", via.port or (443 if via.scheme == "https" else 80)) if via else (parts.hostname, port)
-        )
+        target = (via.hostname or "", via.port or (1080 if by_socks else 80)) if via else (parts.hostname, port)
         sock = _connected(target, resolver, left, bool(via))
-        if via and parts.scheme == "https":
+        if via and by_socks:
+            _through_socks(sock, parts.hostname, port, via, left(ANSWER_SECONDS))
+        elif via and parts.scheme == "https":
             _tunnel(sock, parts.hostname, port, via, left(ANSWER_SECONDS))
         if parts.scheme == "https":
             sock = _secured(sock, parts.hostname, ca, left(TLS_SECONDS))
-        path = (
-            url if via and parts.scheme == "http" else (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        )
+        by_http = via is not None and not by_socks and parts.scheme == "http"
+        path = url if by_http else (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = _head(sock, parts.netloc.rpartition("@")[2], path, token, left(ANSWER_SECONDS))
         return msgspec.structs.replace(head, seconds=round(time.monotonic() - started, 3))
     except ValueError as error:  # a port that is no number, a host with blanks
@@ -155,6 +156,17 @@ def _tunnel(sock: socket.socket, host: str, port: int, via: Any, seconds: float)
     if len(words) < 2 or words[1] != "200":
         said = " ".join(words[1:]) or "it closed the connection"
         raise _Stopped("proxy", f"proxy {via.hostname}:{via.port} refused the connection to {host}: {said}")
+
+
+def _through_socks(sock: socket.socket, host: str, port: int, via: Any, seconds: float) -> None:
+    sock.settimeout(seconds)
+    try:
+        login = unquote(via.username or "") or None, unquote(via.password or "")
+        socks.connect(sock, host, port, *login)
+    except socks.Refused as error:
+        raise _Stopped("proxy", f"proxy {via.hostname}:{via.port} refused the connection to {host}: {error}") from None
+    except OSError as error:
+        raise _Stopped("proxy", f"proxy {via.hostname}:{via.port} did not answer ({_why(error)})") from None
 
 
 def _secured(sock: socket.socket, host: str, ca: str | None, seconds: float) -> ssl.SSLSocket:

@@ -1,4 +1,4 @@
-"""What is asked of a hub in one examination: the endpoint for each thing needed, the mirrors where it does not answer."""
+"""What is asked of a hub in one examination: the endpoint for each thing needed, other ways where it does not serve."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -13,9 +14,15 @@ import msgspec
 from doctor.hub import settings
 from doctor.hub.connection import Answer, ask
 
-TOTAL_SECONDS = 3.5  # of the 5 s that a check may take; the mirrors are asked within it
-MIRRORS_AFTER = 1.2  # seconds of silence of the endpoint after which the mirrors are asked beside it
+TOTAL_SECONDS = 3.5  # of the 5 s that a check may take; other ways are tried within it
+OTHERS_AFTER = 1.2  # seconds of silence of the endpoint after which other ways are tried beside it
 _REDIRECTS = 2
+# Certificates of the system, where a company's own authority is installed (Debian, Red Hat, SUSE).
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
 
 Ask = Callable[..., Answer]
 
@@ -28,24 +35,28 @@ class Need(msgspec.Struct, frozen=True):
     key: str
     revision: str = "main"
 
-    def path(self) -> str:
+    def path(self, modelscope: bool = False) -> str:
         """The smallest file that tells whether it can be had: config.json of a model, the card of a dataset."""
-        prefix, file = ("datasets/", "README.md") if self.kind == "dataset" else ("", "config.json")
-        return f"/{prefix}{self.name}/resolve/{self.revision}/{file}"
+        file = "README.md" if self.kind == "dataset" else "config.json"
+        if modelscope:
+            revision = "master" if self.revision == "main" else self.revision  # llamafactory/extras/misc.py
+            return f"/{self.kind}s/{self.name}/resolve/{revision}/{file}"
+        return f"/{'datasets/' if self.kind == 'dataset' else ''}{self.name}/resolve/{self.revision}/{file}"
 
 
 class Route(msgspec.Struct, frozen=True):
-    """How the target's client would connect."""
+    """How the target's client would connect. `modelscope`: the endpoint is ModelScope's."""
 
     endpoint: str
     token: str | None
     proxy_for: Callable[[str], str | None]
     ca: str | None
+    modelscope: bool = False
 
 
-def head(route: Route, path: str, seconds: float, asking: Ask = ask) -> Answer:
+def head(route: Route, need: Need, seconds: float, asking: Ask = ask) -> Answer:
     """HEAD with the redirects that huggingface_hub follows: those on the same host (renamed repositories)."""
-    url = route.endpoint + path
+    url = route.endpoint + need.path(route.modelscope)
     deadline = time.monotonic() + seconds
     for _ in range(_REDIRECTS + 1):
         left = max(0.1, deadline - time.monotonic())
@@ -60,28 +71,54 @@ def head(route: Route, path: str, seconds: float, asking: Ask = ask) -> Answer:
 
 
 def questions(route: Route, needs: list[Need], asking: Ask = ask) -> tuple[list[Answer | None], dict[str, Answer]]:
-    """(an answer for each need, in order; None where none came in time), ({mirror: its answer} where it was asked)."""
+    """(an answer for each need in order, None where none came in time), ({other way: its answer} where one was tried)."""
     deadline = time.monotonic() + TOTAL_SECONDS
     answers: list[Answer | None] = [None] * len(needs)
-    mirrors: dict[str, Answer] = {}
+    others: dict[str, Answer] = {}
 
     def work(place: int) -> None:
-        answers[place] = head(route, needs[place].path(), deadline - time.monotonic(), asking)
+        answers[place] = head(route, needs[place], deadline - time.monotonic(), asking)
+
+    def try_other(name: str, way: Route, need: Need) -> None:
+        others[name] = head(way, need, deadline - time.monotonic(), asking)
 
     workers = _started([partial(work, place) for place in range(len(needs))])
-    _joined(workers, time.monotonic() + MIRRORS_AFTER)
-    first = next(iter(needs), None)
-    if first is not None and first.kind == "model" and not all(a is not None and a.answered for a in answers):
-
-        def try_mirror(name: str, url: str) -> None:
-            path = first.path() if name != "modelscope" else f"/models/{first.name}"
-            anonymous = msgspec.structs.replace(route, endpoint=url, token=None)
-            mirrors[name] = head(anonymous, path, deadline - time.monotonic(), asking)
-
-        others = {"huggingface": settings.DEFAULT_ENDPOINT, **settings.MIRRORS}
-        workers += _started([partial(try_mirror, name, url) for name, url in others.items() if url != route.endpoint])
+    _joined(workers, time.monotonic() + OTHERS_AFTER)
+    unserved = next(((need, a) for need, a in zip(needs, answers, strict=True) if not served(a)), None)
+    if unserved is not None:
+        need, answer = unserved
+        workers += _started([partial(try_other, name, way, need) for name, way in other_ways(route, answer).items()])
     _joined(workers, deadline)
-    return list(answers), dict(mirrors)
+    return list(answers), dict(others)
+
+
+def served(answer: Answer | None) -> bool:
+    return answer is not None and answer.status is not None and answer.status < 400
+
+
+def other_ways(route: Route, answer: Answer | None) -> dict[str, Route]:
+    """Ways to try when the endpoint does not serve: the hub and its mirrors, and what the failure itself suggests.
+
+    None of them is given the token: it belongs to the endpoint that the user chose.
+    """
+    anonymous = msgspec.structs.replace(route, token=None)
+    hubs = {"huggingface": settings.DEFAULT_ENDPOINT, **settings.MIRRORS}
+    ways = {
+        name: msgspec.structs.replace(anonymous, endpoint=url, modelscope=name == "modelscope")
+        for name, url in hubs.items()
+        if url != route.endpoint
+    }
+    if answer is not None and answer.stage == "proxy":
+        ways["direct"] = msgspec.structs.replace(anonymous, proxy_for=lambda _: None)
+    bundle = system_bundle(route.ca)
+    if answer is not None and answer.certificate and bundle:
+        ways["system-ca"] = msgspec.structs.replace(anonymous, ca=bundle)
+    return ways
+
+
+def system_bundle(ca: str | None) -> str | None:
+    """The system's certificates, unless they are in use already."""
+    return next((b for b in _SYSTEM_BUNDLES if b != ca and Path(b).is_file()), None)
 
 
 def _started(jobs: list[Callable[[], None]]) -> list[threading.Thread]:

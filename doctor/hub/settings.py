@@ -30,8 +30,13 @@ def offline_variable(environ: Mapping[str, str]) -> str | None:
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         value = environ.get(name)
         if value:  # the first that is set and not empty decides: `HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE`
-            return name if value.upper() in _TRUE else None
+            return name if is_true(value) else None
     return None
+
+
+def is_true(value: str | None) -> bool:
+    """As `huggingface_hub.constants._is_true`."""
+    return value is not None and value.upper() in _TRUE
 
 
 def other_hub(environ: Mapping[str, str]) -> str | None:

@@ -163,7 +163,7 @@ def write_tests(facts: Facts) -> Iterator[Finding]:
             continue  # nothing is downloaded
         details: dict[str, Any] = {"folder": disk["path"]}
         if place := _roomier(facts, disk, CACHE_SMALL):
-            details["roomy_dir"] = place
+            details |= {"roomy_dir": place, "writable_dir": place}
         if name != "output_dir" and (disk["free"] < CACHE_SMALL or disk.get("inodes_free") == 0 or problem == "ENOSPC"):
             left = "no inodes are" if disk.get("inodes_free") == 0 else f"{_size(disk['free'])} are"
             what = f"{left} left for {_WRITTEN[name]} ({disk['path']}) at {disk['at']}"

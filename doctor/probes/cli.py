@@ -27,6 +27,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         "cli.target_chosen_by_user": "given with" in target.chosen_because,
         "cli.target_prefix": str(target.prefix),
+        "cli.target_python": str(target.python),
         "cli.target_scripts": str(target.scripts),
         "cli.path": target.environ.get("PATH", ""),
         "cli.target_has_cli": (target.scripts / "llamafactory-cli").exists(),
@@ -76,6 +77,7 @@ def _tree(target: Target, facts: Facts) -> dict[str, Any] | None:
             return {
                 "root": str(folder),
                 "missing": [part for part in _PACKAGE_PARTS if not (package / part).exists()],
+                "installable": any((folder / name).exists() for name in ("setup.py", "pyproject.toml")),
                 "imported": bool(imported and os.path.realpath(imported) == os.path.realpath(package)),
             }
     return None
@@ -125,8 +127,7 @@ def not_on_path(facts: Facts) -> Iterator[Finding]:
     installed, scripts = facts["cli.target_has_cli"], facts["cli.target_scripts"]
     if cli and cli["interpreter"] and not cli["exists"]:
         what = f"{cli['path']} is a script of {cli['interpreter']}, which does not exist any more"
-        details = {"stale_script": cli["path"], "interpreter": cli["interpreter"]}
-        yield _found("cli-not-on-path", what, cli["path"], _by_hand(facts), **details, **_scripts(facts))
+        yield _found("cli-not-on-path", what, cli["path"], _by_hand(facts), **_scripts(facts))
     elif cli is None:
         if installed:
             what = f"llamafactory-cli is in {scripts}, which is not on PATH"
@@ -145,10 +146,12 @@ def _by_hand(facts: Facts) -> Severity | None:
 def _scripts(facts: Facts) -> dict[str, Any]:
     """Details: where the command is, and a PATH that begins there; or that it is nowhere."""
     if facts["cli.target_has_cli"]:
-        return {"installed": True, **_bin(facts, facts["cli.target_scripts"])}
+        return {"cli_elsewhere": True, **_bin(facts, facts["cli.target_scripts"])}
     if facts["cli.user_script"]:
-        return {"installed": True, **_bin(facts, os.path.dirname(facts["cli.user_script"]))}
-    return {"not_installed": True, "python": f"{facts['cli.target_prefix']}/bin/python"}
+        return {"cli_elsewhere": True, **_bin(facts, os.path.dirname(facts["cli.user_script"]))}
+    version = facts.get("llamafactory.version") if facts.get("llamafactory.root") else None
+    wanted = f"llamafactory=={version}" if version else "llamafactory"
+    return {"llamafactory_missing": True, "llamafactory_requirement": wanted, "python": facts["cli.target_python"]}
 
 
 def _bin(facts: Facts, folder: str) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def mixed_environments(facts: Facts) -> Iterator[Finding]:
         return
     home = cli["prefix"]
     several = facts["launch.force_torchrun"] or facts["launch.nproc"] > 1
-    details = {"cli_prefix": home, **_bin(facts, os.path.dirname(cli["path"]))}
+    details = {"python": cli["interpreter"], **_bin(facts, os.path.dirname(cli["path"]))}
     if torchrun is None:
         if several:
             what = f"llamafactory-cli ({cli['path']}) starts torchrun, which is not on PATH"
@@ -175,15 +178,11 @@ def mixed_environments(facts: Facts) -> Iterator[Finding]:
     elif torchrun["prefix"] and home and torchrun["prefix"] != home:
         what = f"llamafactory-cli is of {home}, torchrun on PATH is of {torchrun['prefix']}"
         severity = None if several else Severity.WARNING
-        yield _found(
-            "env-python-mismatch", what, torchrun["path"], severity, other_prefix=torchrun["prefix"], **details
-        )
+        yield _found("env-python-mismatch", what, torchrun["path"], severity, **details)
         return
     if python and python["prefix"] and home and python["prefix"] != home:
         what = f"llamafactory-cli is of {home}, python on PATH is of {python['prefix']}: pip installs go elsewhere"
-        yield _found(
-            "env-python-mismatch", what, python["path"], Severity.WARNING, other_prefix=python["prefix"], **details
-        )
+        yield _found("env-python-mismatch", what, python["path"], Severity.WARNING, **details)
 
 
 def torchrun_of_target(facts: Facts) -> Iterator[Finding]:
@@ -207,7 +206,9 @@ def source_tree(facts: Facts) -> Iterator[Finding]:
         return
     imported = facts["llamafactory.root"]
     other = f"what is imported is {imported}" if imported else "it is not installed in the target"
-    details = {"tree": tree["root"], "complete": not tree["missing"]}
+    details: dict[str, Any] = {"tree": tree["root"], "python": facts["cli.target_python"]}
+    if tree["installable"] and not tree["missing"]:
+        details["tree_requirement"] = f"llamafactory @ {Path(tree['root']).as_uri()}"
     yield _found("cli-foreign-tree", f"{tree['root']} is a LLaMA-Factory source tree; {other}", tree["root"], **details)
 
 

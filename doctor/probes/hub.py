@@ -17,7 +17,7 @@ from doctor import redact
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, Severity
 from doctor.hub import settings
-from doctor.hub.questions import Need, Route, questions
+from doctor.hub.questions import Need, Route, questions, system_bundle
 from doctor.target import Target
 
 ID = "hub"
@@ -57,15 +57,18 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "hub.asked": reason is None,
         "hub.not_asked_because": reason,
         "hub.answers": [],
-        "hub.mirrors": {},
+        "hub.others": {},
+        "hub.system_bundle": system_bundle(ca),
         "hub.clock": _clock(target),
+        # huggingface_hub 1.0 dropped hf_transfer and ignores the variable
+        "hub.transfer_wanted": requests_client and settings.is_true(environ.get("HF_HUB_ENABLE_HF_TRANSFER")),
     }
     if reason is None:
-        usable = token if described and not described["fault"] and not other else None
-        route = Route(endpoint, usable, lambda url: settings.proxy_for(url, environ), ca)
-        answers, mirrors = questions(route, needs)
+        usable = token if token and not settings.token_fault(token) and not other else None
+        route = Route(endpoint, usable, lambda url: settings.proxy_for(url, environ), ca, other == "modelscope")
+        answers, others = questions(route, needs)
         found["hub.answers"] = [_plain(answer) for answer in answers]
-        found["hub.mirrors"] = {name: _plain(answer) for name, answer in mirrors.items()}
+        found["hub.others"] = {name: _plain(answer) for name, answer in others.items()}
     return found
 
 
@@ -150,25 +153,26 @@ def _where(facts: Facts, need: dict[str, Any]) -> str:
 
 
 def _details(facts: Facts, need: dict[str, Any]) -> dict[str, Any]:
-    """What the fixes of the hub causes may want: a mirror that answered, a complete copy that is already here."""
-    mirrors = facts["hub.mirrors"]
-    serving = [name for name, answer in mirrors.items() if answer["stage"] == "answer" and answer["status"] < 400]
+    """What the fixes of the hub causes want: another way that answered, a complete copy that is already here."""
+    serves = {name for name, answer in facts["hub.others"].items() if answer.get("status", 500) < 400}
     urls = {"huggingface": settings.DEFAULT_ENDPOINT, **settings.MIRRORS}
-    details: dict[str, Any] = {
+    mirror = next((urls[name] for name in ("huggingface", "hf-mirror") if name in serves), None)
+    installed = facts.get("packages.versions", {})
+    details = {
         "repo": need["name"],
-        "endpoint": facts["hub.endpoint"],
-        "endpoint_given": facts["hub.endpoint_given"],
-        "model_download": need["kind"] == "model",
+        "mirror": mirror,
+        "hub_reachable": "huggingface" in serves,
+        "reachable": bool(serves & {"huggingface", "hf-mirror", "modelscope"}),
+        "reachable_without_proxy": "direct" in serves,
+        "ca_bundle": facts["hub.system_bundle"] if "system-ca" in serves else None,
+        "modelscope_has_model": "modelscope" in serves and need["kind"] == "model",
+        "modelscope_installed": "modelscope" in installed,
+        "socks_proxy": str(facts["hub.proxy"]).startswith("socks") and not {"pysocks", "socksio"} & installed.keys(),
     }
-    if mirror := next((urls[name] for name in serving if name != "modelscope"), None):
-        details["mirror"] = mirror
-    if "modelscope" in serving:
-        details["modelscope"] = True
-    if need["key"] == "model_name_or_path" and (copy := facts.get("model.cached_path")):
-        details["cached_model"] = copy
-    if facts["hub.proxy"]:
-        details["proxy"] = facts["hub.proxy"]
-    return details
+    if need["key"] == "model_name_or_path":
+        details["cached_model"] = facts.get("model.cached_path")
+        details["model_dir"] = f"models/{need['name'].rpartition('/')[2]}"
+    return {name: value for name, value in details.items() if value is not None}
 
 
 def _in_hub_cache(facts: Facts, need: dict[str, Any]) -> bool:
@@ -207,8 +211,9 @@ def _tls(facts: Facts, what: str, severity: Severity | None, details: dict[str, 
         what += f"; this machine's clock says {time.strftime('%Y-%m-%d %H:%M', time.gmtime(clock['now']))} UTC"
         if behind:
             what += ", which is before its packages were installed"
-    bundle = {"ca_bundle": facts["hub.ca_bundle"]} if facts["hub.ca_bundle"] else {}
-    yield _found("hub-ssl", what, facts["hub.endpoint"], severity, clock_wrong=behind, **bundle, **details)
+    if bundle := facts["hub.ca_bundle"]:
+        what += f"; the certificates are those of {bundle}"
+    yield _found("hub-ssl", what, facts["hub.endpoint"], severity, clock_wrong=behind, **details)
 
 
 def not_asked(facts: Facts) -> Iterator[Finding]:
@@ -246,7 +251,8 @@ def refused(facts: Facts) -> Iterator[Finding]:
             yield _found("hub-gated", what, where, **details)
         elif status == 401 and "Invalid credentials" in said:
             source = token["source"] if token else "HF_TOKEN"
-            yield _found("hub-token-invalid", what, source, source=source, **details)
+            in_environment = not source.startswith("/")
+            yield _found("hub-token-invalid", what, source, token_in_environment=in_environment, **details)
         elif code == "EntryNotFound":
             if need["kind"] == "model" and need["key"] == "model_name_or_path":
                 yield _found("model-not-hf-format", f"{what}: it has no config.json", where, confidence=0.7, **details)
@@ -284,27 +290,30 @@ def token_shape(facts: Facts) -> Iterator[Finding]:
         needed = facts["hub.needed"] and not facts["hub.other_hub"] and not facts["hub.offline_variable"]
         what = f"the token of {token['source']} cannot be valid: {token['fault']}"
         severity = None if needed else Severity.INFO
-        yield _found("hub-token-invalid", what, token["source"], severity, source=token["source"])
+        in_environment = not token["source"].startswith(("/", "~"))
+        yield _found("hub-token-invalid", what, token["source"], severity, token_in_environment=in_environment)
 
 
 def token_missing(facts: Facts) -> Iterator[Finding]:
     if facts["recipe.values"].get("push_to_hub") is True and facts["hub.token"] is None:
         line = facts.get("recipe.lines", {}).get("push_to_hub")
         where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
-        yield _found("hub-token-missing", "push_to_hub is true and no token is set", where)
+        yield _found("hub-token-missing", "push_to_hub is true and no token is set", where, push_to_hub=True)
 
 
-def modelscope_missing(facts: Facts) -> Iterator[Finding]:
-    """USE_MODELSCOPE_HUB needs a package that LLaMA-Factory does not declare (extras/misc.py)."""
-    if (
-        facts["hub.other_hub"] == "modelscope"
-        and facts["hub.needed"]
-        and "modelscope" not in facts["packages.versions"]
-    ):
+def missing_clients(facts: Facts) -> Iterator[Finding]:
+    """Packages that variables of the launch call for and that nothing declares."""
+    installed = facts["packages.versions"]
+    if not facts["hub.needed"]:
+        return
+    if facts["hub.other_hub"] == "modelscope" and "modelscope" not in installed:
         what = "USE_MODELSCOPE_HUB is set and modelscope is not installed"
-        yield _found("pkg-missing", what, "USE_MODELSCOPE_HUB", package="modelscope", distribution="modelscope>=1.14.0")
+        yield _found("hub-modelscope-missing", what, "USE_MODELSCOPE_HUB")
+    if facts["hub.transfer_wanted"] and "hf-transfer" not in installed:
+        what = "HF_HUB_ENABLE_HF_TRANSFER is set and hf_transfer is not installed: every download stops"
+        yield _found("hub-hf-transfer-missing", what, "HF_HUB_ENABLE_HF_TRANSFER")
 
 
 JUDGEMENTS = (
-    unreachable, not_asked, refused, not_a_hub, endpoint_shape, token_shape, token_missing, modelscope_missing,
+    unreachable, not_asked, refused, not_a_hub, endpoint_shape, token_shape, token_missing, missing_clients,
 )  # fmt: skip

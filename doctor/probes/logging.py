@@ -111,38 +111,52 @@ def _wanted(facts: Facts) -> list[str]:
 
 
 def wandb(facts: Facts) -> Iterator[Finding]:
-    """wandb that is not installed stops the run; without a key it asks a terminal that ranks do not have."""
+    """Without a key wandb asks at a terminal that ranks do not have; one that is not installed stops the run.
+
+    One finding: where both are true, that nobody is logged in, because installing alone would not help.
+    """
     if "wandb" not in _wanted(facts):
         return
-    disabled = facts["logging.wandb_disabled"]
     explicit = "wandb" in (facts["logging.report_to"] or ())
-    missing = "wandb" not in facts["packages.versions"]
-    if missing or (disabled and explicit):
-        why = "wandb is not installed" if missing else "WANDB_DISABLED is set, which makes wandb count as not installed"
-        what = f"report_to names wandb and {why}: WandbCallback stops the run"
-        yield _found(facts, "log-wandb-not-logged-in", what, not_installed=missing, disabled=disabled)
-        return
-    if disabled or (facts["logging.wandb_mode"] or "online").lower() in ("offline", "disabled", "dryrun"):
-        return
-    if facts["logging.wandb_key"] is None:
-        by = "report_to names wandb" if explicit else "report_to takes every installed logger, wandb among them,"
-        what = f"{by} and no key is set (WANDB_API_KEY, wandb's settings, netrc)"
-        yield _found(facts, "log-wandb-not-logged-in", what, installed=True)
+    installed, disabled = "wandb" in facts["packages.versions"], facts["logging.wandb_disabled"]
+    silent = (facts["logging.wandb_mode"] or "online").lower() in ("offline", "dryrun", "disabled")
+    without_key = facts["logging.wandb_key"] is None and not silent
+    by = "report_to names wandb" if explicit else "report_to takes every installed logger, wandb among them"
+    if disabled:
+        if explicit:
+            what = (
+                "report_to names wandb and WANDB_DISABLED is set, which makes it count as not installed: the run stops"
+            )
+            yield _found(facts, "log-wandb-not-installed", what, disabled=True)
+    elif without_key:
+        what = f"{by}; no key is set (WANDB_API_KEY, wandb's settings, netrc)"
+        what += "" if installed else ", and wandb is not installed, which stops the run"
+        yield _found(facts, "log-wandb-not-logged-in", what, not_installed=not installed)
+    elif not installed:
+        yield _found(facts, "log-wandb-not-installed", f"{by}, which is not installed: the run stops")
 
 
 def tensorboard(facts: Facts) -> Iterator[Finding]:
-    installed = facts["packages.versions"]
-    if "tensorboard" in _wanted(facts) and not {"tensorboard", "tensorboardx"} & installed.keys():
+    """torch brings the writer only where tensorboard is there; tensorboardX serves as well."""
+    if "tensorboard" in _wanted(facts) and not {"tensorboard", "tensorboardx"} & facts["packages.versions"].keys():
         yield _found(facts, "log-tensorboard-missing", "report_to names tensorboard, which is not installed")
 
 
 def others(facts: Facts) -> Iterator[Finding]:
-    """Other loggers that report_to names and that are not installed."""
-    for name in facts["logging.report_to"] or ():
+    """Other loggers that the recipe names and that are not installed."""
+    installed, values = facts["packages.versions"], facts["recipe.values"]
+    named = facts["logging.report_to"] or []
+    if values.get("use_swanlab") is True and "swanlab" not in named:
+        named = [*named, "swanlab"]
+    for name in named:
         package = PACKAGES.get(name)
-        if package and name not in ("wandb", "tensorboard") and package not in facts["packages.versions"]:
-            what = f"report_to names {name}, and {package} is not installed"
-            yield _found(facts, "pkg-missing", what, package=package, distribution=package)
+        if package is None or name in ("wandb", "tensorboard") or package in installed:
+            continue
+        what = f"the recipe logs to {name}, and {package} is not installed"
+        if name == "swanlab":
+            yield _found(facts, "log-swanlab-not-installed", what, use_swanlab=values.get("use_swanlab") is True)
+        else:
+            yield _found(facts, "pkg-missing", what, module=package, distribution=package)
 
 
 JUDGEMENTS = (wandb, tensorboard, others)

@@ -43,7 +43,9 @@ class Hub:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
             scheme = "https"
         self.port = self.server.server_address[1]
         self.url = f"{scheme}://localhost:{self.port}"
@@ -61,11 +63,8 @@ def hub(replies: dict[str, Reply] | None = None, certificate: tuple[Path, Path] 
         serving.server.server_close()
 
 
-@contextmanager
-def proxy(status: str = "200 Connection established") -> Iterator[tuple[str, list[str]]]:
-    """A CONNECT proxy: (its address, the request heads that it saw). With another status it refuses."""
-    heads: list[str] = []
-    listener = socket.create_server(("127.0.0.1", 0))
+def _join(one: socket.socket, other: socket.socket) -> None:
+    """Pass bytes between two connections until either ends."""
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         try:
@@ -75,6 +74,16 @@ def proxy(status: str = "200 Connection established") -> Iterator[tuple[str, lis
             pass  # the other side hung up
         finally:
             sink.close()
+
+    for pair in ((one, other), (other, one)):
+        threading.Thread(target=pump, args=pair, daemon=True).start()
+
+
+@contextmanager
+def proxy(status: str = "200 Connection established") -> Iterator[tuple[str, list[str]]]:
+    """A CONNECT proxy: (its address, the request heads that it saw). With another status it refuses."""
+    heads: list[str] = []
+    listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         while True:
@@ -92,12 +101,51 @@ def proxy(status: str = "200 Connection established") -> Iterator[tuple[str, lis
                 continue
             host, _, port = head.split()[1].decode().partition(":")
             upstream = socket.create_connection((host, int(port)))
-            for pair in ((client, upstream), (upstream, client)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
+            _join(client, upstream)
 
     threading.Thread(target=serve, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+    finally:
+        listener.close()
+
+
+@contextmanager
+def socks(password: str | None = None, reply: int = 0) -> Iterator[str]:
+    """A SOCKS5 proxy. With a password it wants the login `user`; a `reply` other than 0 refuses every connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # closed: the test is over
+        methods = client.recv(2 + 255)[2:]
+        if password is not None:
+            if 2 not in methods:
+                client.sendall(b"\x05\xff")
+                client.close()
+                return
+            client.sendall(b"\x05\x02")
+            right = client.recv(512) == b"\x01\x04user" + bytes([len(password)]) + password.encode()
+            client.sendall(b"\x01" + (b"\x00" if right else b"\x01"))
+        else:
+            client.sendall(b"\x05\x00")
+        request = client.recv(512)
+        if not request:
+            return  # a client that was refused has gone
+        client.sendall(b"\x05" + bytes([reply]) + b"\x00\x01" + bytes(6))
+        if reply:
+            client.close()
+            return
+        length = request[4]
+        host, port = request[5 : 5 + length].decode(), int.from_bytes(request[5 + length : 7 + length], "big")
+        upstream = socket.create_connection((host, port))
+        _join(client, upstream)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         listener.close()
 
@@ -120,7 +168,9 @@ def closed_port() -> int:
 
 def certificate(folder: Path, expired: bool = False) -> tuple[Path, Path]:
     """A self-signed certificate for localhost and its key, made by openssl; valid today, or only in January 2020."""
-    made, key, request, database = (folder / name for name in ("localhost.pem", "localhost.key", "localhost.csr", "index"))
+    made, key, request, database = (
+        folder / name for name in ("localhost.pem", "localhost.key", "localhost.csr", "index")
+    )
     config = folder / "ca.cnf"
     config.write_text(
         f"[ca]\ndefault_ca=d\n[d]\ndatabase={database}\nnew_certs_dir={folder}\nserial={folder}/serial\n"

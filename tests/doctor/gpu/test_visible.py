@@ -3,7 +3,10 @@ import pytest
 from doctor.gpu.visible import visible
 
 EIGHT = [{"index": n, "uuid": f"GPU-{n}aaaa-{n}"} for n in range(8)]
-MIG = [{"index": 0, "uuid": "GPU-0a", "mig_devices": [{"uuid": "MIG-1a"}, {"uuid": "MIG-1b"}]}, {"index": 1, "uuid": "GPU-1a"}]
+MIG = [
+    {"index": 0, "uuid": "GPU-0a", "mig_devices": [{"uuid": "MIG-1a"}, {"uuid": "MIG-1b"}]},
+    {"index": 1, "uuid": "GPU-1a"},
+]
 
 
 def test_all_are_seen_when_nothing_is_said():

@@ -125,5 +125,27 @@ def test_addresses_that_are_none(url):
     assert ask(url).stage == "settings"
 
 
-def test_a_socks_proxy_is_not_tried():
-    assert ask("https://huggingface.co/x", proxy="socks5://127.0.0.1:1080").stage == "proxy"
+def test_through_a_socks_proxy(certificate):
+    with servers.hub({"/x": (200, {})}, certificate) as hub, servers.socks() as place:
+        assert ask(f"{hub.url}/x", proxy=f"socks5h://{place}", ca=str(certificate[0])).status == 200
+    with servers.hub({"/x": (200, {})}) as hub, servers.socks("secret") as place:
+        assert ask(f"{hub.url}/x", proxy=f"socks5://user:secret@{place}").status == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "login", "why"),
+    [
+        ({"reply": 5}, "", "connection refused"),
+        ({"password": "p"}, "", "login"),
+        ({"password": "p"}, "user:q@", "login"),
+    ],
+)
+def test_a_socks_proxy_that_refuses(arguments, login, why):
+    with servers.socks(**arguments) as place:
+        answer = ask("https://huggingface.co/x", proxy=f"socks5://{login}{place}")
+    assert answer.stage == "proxy"
+    assert why in (answer.error or "")
+
+
+def test_a_kind_of_proxy_that_is_not_tried():
+    assert ask("https://huggingface.co/x", proxy="socks4://127.0.0.1:1080").stage == "proxy"

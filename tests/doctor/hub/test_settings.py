@@ -39,7 +39,9 @@ def test_repo_ids(name):
     assert settings.is_repo_id(name)
 
 
-@pytest.mark.parametrize("name", ["/data/model", "./model", "../model", "a/b/c", "", "~/model", "a//b", "模型 路径", "C:\\m"])
+@pytest.mark.parametrize(
+    "name", ["/data/model", "./model", "../model", "a/b/c", "", "~/model", "a//b", "模型 路径", "C:\\m"]
+)
 def test_paths_are_no_repo_ids(name):
     assert not settings.is_repo_id(name)
 
@@ -67,7 +69,9 @@ def test_token_sources(tmp_path):
 GOOD = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"
 
 
-@pytest.mark.parametrize("token", [GOOD, "api_org_" + GOOD[3:], "0123456789abcdef0123456789abcdef", "hf_jwt_" + GOOD[3:] + ".x-y"])
+@pytest.mark.parametrize(
+    "token", [GOOD, "api_org_" + GOOD[3:], "0123456789abcdef0123456789abcdef", "hf_jwt_" + GOOD[3:] + ".x-y"]
+)
 def test_token_shapes_that_may_be_valid(token):
     assert settings.token_fault(token) is None
 

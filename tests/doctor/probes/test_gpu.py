@@ -26,7 +26,7 @@ def facts(devices, visible_devices=None, recipe=None, **more) -> Facts:
     values = {"model_name_or_path": BIG, "bf16": True, **(recipe or {})}
     return Facts({
         "recipe.path": "r.yaml", "recipe.values": values, "recipe.lines": {"bf16": 31},
-        "gpu.nodes": [f"nvidia{n}" for n in range(len(devices))], "gpu.pci": [], "gpu.nvml_error": None,
+        "gpu.nodes": [f"nvidia{n}" for n in range(len(devices))], "gpu.pci": [], "gpu.nvml_error": None, "gpu.in_container": False,
         "gpu.devices": read, "gpu.count": len(seen), "gpu.visible": seen, "gpu.visible_fault": fault,
         "gpu.visible_devices": visible_devices, "gpu.driver": head["driver"], "gpu.cuda": head["cuda"], "gpu.xids": [],
         "gpu.bf16_needs_gpu": True, "gpu.bf16_emulated": True, "gpu.has_use_cpu": True, "gpu.p2p_driver_known": True,
@@ -54,7 +54,9 @@ def test_no_gpu_for_the_32b_model():
     assert "32.0B parameters" in found["gpu-count-mismatch"].evidence[0].what
 
 
-@pytest.mark.parametrize(("parameters", "severity"), [(1.2e5, Severity.INFO), (1e9, Severity.INFO), (1.1e9, Severity.WARNING)])
+@pytest.mark.parametrize(
+    ("parameters", "severity"), [(1.2e5, Severity.INFO), (1e9, Severity.INFO), (1.1e9, Severity.WARNING)]
+)
 def test_no_gpu_by_the_size_of_the_model(parameters, severity):
     known = facts([], **{"gpu.bf16_needs_gpu": False, "model.parameters": parameters})
     assert judged(known)["gpu-count-mismatch"].severity is severity
@@ -66,19 +68,24 @@ def test_no_gpu_and_a_model_of_unknown_size():
 
 
 def test_processes_on_a_cpu_are_no_mismatch():
-    known = facts([], **{"gpu.bf16_needs_gpu": False, "launch.nproc": 2, "launch.nproc_given": True, "model.parameters": 1e5})
+    known = facts(
+        [], **{"gpu.bf16_needs_gpu": False, "launch.nproc": 2, "launch.nproc_given": True, "model.parameters": 1e5}
+    )
     assert [(c, f.severity) for c, f in judged(known).items()] == [("gpu-count-mismatch", Severity.INFO)]
 
 
 def test_idle_gpus():
-    known = facts([{}] * 8, recipe={"gradient_accumulation_steps": 12}, **{"launch.nproc": 4, "launch.nproc_given": True})
+    known = facts(
+        [{}] * 8, recipe={"gradient_accumulation_steps": 12}, **{"launch.nproc": 4, "launch.nproc_given": True}
+    )
     finding = judged(known)["gpu-count-mismatch"]
     assert finding.severity is Severity.INFO
     assert finding.details == {"gpus": 8, "nproc": 4, "gradient_accumulation_steps": 6}
 
 
 @pytest.mark.parametrize(
-    ("value", "severity"), [("0,9", Severity.WARNING), ("9", None), ("0,0", None), ("-1", Severity.WARNING), ("", Severity.WARNING)]
+    ("value", "severity"),
+    [("0,9", Severity.WARNING), ("9", None), ("0,0", None), ("-1", Severity.WARNING), ("", Severity.WARNING)],
 )
 def test_cuda_visible_devices(value, severity):
     finding = judged(facts([{}] * 8, visible_devices=value))["gpu-visible-devices"]
@@ -133,7 +140,8 @@ def test_pure_bf16_without_a_gpu_is_refused_by_llamafactory():
 
 
 @pytest.mark.parametrize(
-    ("driver_cuda", "torch_cuda", "found"), [(11040, "12.1", True), (12020, "12.4", False), (12040, "13.0", True), (13000, "12.4", False)]
+    ("driver_cuda", "torch_cuda", "found"),
+    [(11040, "12.1", True), (12020, "12.4", False), (12040, "13.0", True), (13000, "12.4", False)],
 )
 def test_driver_against_torch(driver_cuda, torch_cuda, found):
     known = facts([{}], nvml={"cuda": driver_cuda}, **{"packages.cuda_builds": {"torch": torch_cuda}})
@@ -146,7 +154,8 @@ def test_a_cpu_build_on_a_gpu_machine():
 
 
 @pytest.mark.parametrize(
-    ("card", "cuda", "found"), [(B200, "12.4", True), (B200, "12.8", False), (T4, "13.0", False), ({"capability": (6, 1)}, "12.8", True)]
+    ("card", "cuda", "found"),
+    [(B200, "12.4", True), (B200, "12.8", False), (T4, "13.0", False), ({"capability": (6, 1)}, "12.8", True)],
 )
 def test_kernels_for_the_card(card, cuda, found):
     known = facts([card], recipe={"bf16": False}, **{"packages.cuda_builds": {"torch": cuda}}, nvml={"cuda": 13020})
@@ -204,7 +213,9 @@ def machine_with(tmp_path, monkeypatch):
         monkeypatch.setattr(machine, "DEV", tmp_path / "dev")
         monkeypatch.setattr(machine, "KERNEL_LOG", tmp_path / "kmsg")
         install(tmp_path, **arguments)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")])))
+        monkeypatch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        )
 
     return make
 

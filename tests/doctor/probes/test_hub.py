@@ -14,7 +14,11 @@ from tests.support.worlds import world
 MODEL = "Qwen/Qwen2.5-32B-Instruct"
 CONFIG = f"/{MODEL}/resolve/main/config.json"
 TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"
-RECIPE = {"recipe.path": "r.yaml", "recipe.values": {"model_name_or_path": MODEL}, "recipe.lines": {"model_name_or_path": 2}}
+RECIPE = {
+    "recipe.path": "r.yaml",
+    "recipe.values": {"model_name_or_path": MODEL},
+    "recipe.lines": {"model_name_or_path": 2},
+}
 HUB_MODEL = {**RECIPE, "model.name": MODEL, "model.kind": "hub", "model.cached_path": None, "packages.versions": {}}
 
 
@@ -81,7 +85,9 @@ def test_a_mirror_that_answers_is_a_detail(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "questions", lambda route, needs: ([Answer("connect", "timed out")], mirrors))
     details = judged(collected(tmp_path))["hub-unreachable"].details
     assert details["mirror"] == "https://hf-mirror.com"
-    assert details["modelscope"] is True
+    assert details["modelscope_has_model"] is True
+    assert details["reachable"] is True
+    assert details["model_dir"] == "models/Qwen2.5-32B-Instruct"
 
 
 def test_offline_by_our_flag_is_half_a_finding(tmp_path):
@@ -138,7 +144,9 @@ def test_an_endpoint_that_is_no_address(tmp_path):
 
 def test_a_refusing_proxy(tmp_path):
     with servers.proxy("403 Forbidden") as (address, _):
-        facts = collected(tmp_path, HF_ENDPOINT="https://hub.invalid", https_proxy=address.replace("//", "//me:secret@"))
+        facts = collected(
+            tmp_path, HF_ENDPOINT="https://hub.invalid", https_proxy=address.replace("//", "//me:secret@")
+        )
     finding = judged(facts)["hub-proxy"]
     assert "403 Forbidden" in finding.evidence[0].what
     assert "secret" not in json.dumps(facts.to_json())
@@ -158,11 +166,28 @@ def test_modelscope_is_asked_instead_and_its_package_is_needed(tmp_path):
     with servers.silent():
         facts = collected(tmp_path, USE_MODELSCOPE_HUB="1", MODELSCOPE_DOMAIN="ms.invalid")
     assert facts["hub.endpoint"] == "https://ms.invalid"
-    assert set(judged(facts)) == {"hub-unreachable", "pkg-missing"}
+    assert set(judged(facts)) == {"hub-unreachable", "hub-modelscope-missing"}
+
+
+def test_hf_transfer_is_called_for_and_missing(tmp_path, no_network):
+    old = {**HUB_MODEL, "packages.versions": {"huggingface-hub": "0.36.2"}}
+    assert "hub-hf-transfer-missing" in judged(collected(tmp_path, old, HF_HUB_ENABLE_HF_TRANSFER="1"))
+    new = {**HUB_MODEL, "packages.versions": {"huggingface-hub": "1.33.0"}}
+    assert "hub-hf-transfer-missing" not in judged(collected(tmp_path, new, HF_HUB_ENABLE_HF_TRANSFER="1"))
+
+
+def test_a_socks_proxy_that_is_down_and_no_socks_support(tmp_path):
+    dead = f"socks5://127.0.0.1:{servers.closed_port()}"
+    finding = judged(collected(tmp_path, HF_ENDPOINT="https://hub.invalid", ALL_PROXY=dead))["hub-proxy"]
+    assert finding.details["socks_proxy"] is True
 
 
 def test_a_hub_dataset_is_needed_too(tmp_path, no_network):
-    facts = {**HUB_MODEL, "model.kind": "local", "dataset.entries": {"alpaca": {"load_from": "hf_hub", "source": "llamafactory/alpaca_en"}}}
+    facts = {
+        **HUB_MODEL,
+        "model.kind": "local",
+        "dataset.entries": {"alpaca": {"load_from": "hf_hub", "source": "llamafactory/alpaca_en"}},
+    }
     finding = judged(collected(tmp_path, facts))["hub-unreachable"]
     assert finding.details["repo"] == "llamafactory/alpaca_en"
 
