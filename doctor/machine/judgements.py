@@ -14,7 +14,8 @@ from doctor.findings import Evidence, Finding, Severity
 
 SHM_SMALL = 128 << 20  # bytes; Docker gives 64 MiB unless told otherwise
 GPU_SHARE = 0.6  # of a card that states may take, so that activations find room
-CACHE_SMALL = 1 << 30  # bytes free below which a cache is called full
+CACHE_LEAST = 64 << 20  # bytes free below which any folder is called full
+TOKENISED = 6  # times the data files
 
 _WRITTEN = {
     "output_dir": "output_dir of the recipe",
@@ -153,25 +154,39 @@ def _roomier(facts: Facts, disk: dict[str, Any], needed: int) -> str | None:
     return None
 
 
-def write_tests(facts: Facts) -> Iterator[Finding]:
-    """Folders that the run must write to and cannot, or in which nothing is left."""
+def written_folders(facts: Facts) -> Iterator[Finding]:
+    """Folders that the run must write to and cannot, or that have too little left for what will come there."""
     for name, disk in facts["machine.disks"].items():
-        problem = disk.get("write_error")
         if name not in _WRITTEN or "unknown" in disk:
             continue
         if name == "hf_cache" and facts.get("hub.needed") == []:
             continue  # nothing is downloaded
-        details: dict[str, Any] = {"folder": disk["path"]}
-        if place := _roomier(facts, disk, CACHE_SMALL):
+        problem, no_inodes = disk.get("write_error"), disk.get("inodes_free") == 0
+        needed, why = _needed(facts, name)
+        details: dict[str, Any] = {}
+        if place := _roomier(facts, disk, needed):
             details |= {"roomy_dir": place, "writable_dir": place}
-        if name != "output_dir" and (disk["free"] < CACHE_SMALL or disk.get("inodes_free") == 0 or problem == "ENOSPC"):
-            left = "no inodes are" if disk.get("inodes_free") == 0 else f"{_size(disk['free'])} are"
-            what = f"{left} left for {_WRITTEN[name]} ({disk['path']}) at {disk['at']}"
-            severity = None if problem == "ENOSPC" or disk.get("inodes_free") == 0 else Severity.WARNING
+        if name != "output_dir" and (disk["free"] < needed or no_inodes or problem == "ENOSPC"):
+            left = "no inodes are" if no_inodes else f"{_size(disk['free'])} are"
+            what = f"{left} left for {_WRITTEN[name]} ({disk['path']}) at {disk['at']}; {why}"
+            surely = problem == "ENOSPC" or no_inodes or name == "hf_cache"
             details |= {"cache_disk_full": name.endswith("cache"), "tmp_disk_full": name == "tmp"}
-            yield _found("disk-full", what, disk["at"], severity, **details)
+            yield _found("disk-full", what, disk["at"], None if surely else Severity.WARNING, **details)
         elif problem:
             yield _unwritable(name, disk, problem, details)
+
+
+def _needed(facts: Facts, name: str) -> tuple[int, str]:
+    """Bytes that will come into a folder, and what they are. 16-bit weights have 2 bytes each; a tokenised record takes
+    about six times its text (input_ids, attention_mask and labels beside the text, measured on sharegpt data)."""
+    size = _parameters(facts)
+    if name == "hf_cache" and size and any(need["key"] == "model_name_or_path" for need in facts.get("hub.needed", ())):
+        return int(size[0] * states.BF16), f"the model takes {_size(size[0] * states.BF16)} (size by {size[1]})"
+    if name == "datasets_cache":
+        data = sum(scan.get("bytes_total", 0) for scan in facts.get("records.scans", {}).values())
+        needed = CACHE_LEAST + TOKENISED * data
+        return needed, f"the tokenised data take about {_size(needed)}"
+    return CACHE_LEAST, "little is needed, but this is too little"
 
 
 def _unwritable(name: str, disk: dict[str, Any], problem: str, details: dict[str, Any]) -> Finding:
@@ -197,4 +212,4 @@ def shared_memory(facts: Facts) -> Iterator[Finding]:
         yield _found("mem-shm", f"{size}; dataloader_num_workers is {workers}", "/dev/shm", workers=workers)
 
 
-ALL = (host_memory, checkpoints, write_tests, shared_memory)
+ALL = (host_memory, checkpoints, written_folders, shared_memory)

@@ -26,9 +26,11 @@ def facts(devices, visible_devices=None, recipe=None, **more) -> Facts:
     values = {"model_name_or_path": BIG, "bf16": True, **(recipe or {})}
     return Facts({
         "recipe.path": "r.yaml", "recipe.values": values, "recipe.lines": {"bf16": 31},
-        "gpu.nodes": [f"nvidia{n}" for n in range(len(devices))], "gpu.pci": [], "gpu.nvml_error": None, "gpu.in_container": False,
+        "gpu.nodes": [f"nvidia{n}" for n in range(len(devices))], "gpu.pci": [], "gpu.nvml_error": None,
+        "gpu.in_container": False,
         "gpu.devices": read, "gpu.count": len(seen), "gpu.visible": seen, "gpu.visible_fault": fault,
-        "gpu.visible_devices": visible_devices, "gpu.driver": head["driver"], "gpu.cuda": head["cuda"], "gpu.xids": [],
+        "gpu.visible_devices": visible_devices, "gpu.driver": head["driver"], "gpu.cuda": head["cuda"],
+        "gpu.xids": [],
         "gpu.bf16_needs_gpu": True, "gpu.bf16_emulated": True, "gpu.has_use_cpu": True, "gpu.p2p_driver_known": True,
         "packages.versions": {"torch": "2.5.1"}, "packages.cuda_builds": {"torch": "12.4"},
         "launch.nproc": max(1, len(seen)), "launch.nproc_given": False, "launch.environ": {}, **more,
@@ -272,8 +274,9 @@ def test_a_gpu_on_the_bus_without_driver(tmp_path, monkeypatch):
     assert judged(known)["cuda-driver-missing"].severity is Severity.WARNING
 
 
-REFUSES = "    use_cpu: bool = field()\n        if self.bf16:\n            if not self.use_cpu and not is_torch_bf16_gpu_available() and not tpu:\n"
-OLDER = "    use_cpu: bool = field()\n                    if torch.cuda.is_available() and not is_torch_bf16_gpu_available():\n"
+FIELD = "    use_cpu: bool = field()\n"
+REFUSES = FIELD + "            if not self.use_cpu and not is_torch_bf16_gpu_available() and not tpu:\n"
+OLDER = FIELD + "                    if torch.cuda.is_available() and not is_torch_bf16_gpu_available():\n"
 
 
 @pytest.mark.parametrize(("source", "needs"), [(REFUSES, True), (OLDER, False), ("other", None), (None, None)])
