@@ -64,9 +64,9 @@ class Door:
                 number, why, section, op="write", path=str(real), before=before, after=after, pieces=pieces, made=made
             )
             real.parent.mkdir(parents=True, exist_ok=True)
-            crashpoint.here()
+            crashpoint.here("write")
             files.replace(real, data, self._scratch(real, number), real.stat() if before is not None else None)
-            crashpoint.here()
+            crashpoint.here("write")
             if files.sha256_file(real) != after:
                 raise WorldChanged(f"{path} was changed by somebody else while it was written; run fix again.")
             self.journal.append("done", action=number)
@@ -185,9 +185,9 @@ class Door:
             raise Failed(
                 f"The kept copy of {intent['target']} in {self.journal.directory} is damaged; nothing was changed."
             )
-        crashpoint.here()
+        crashpoint.here("write")
         self._put_back(path, data, action)
-        crashpoint.here()
+        crashpoint.here("write")
         return True
 
     def _put_back(self, path: Path, data: bytes, action: Action) -> None:

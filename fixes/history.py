@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from packaging.utils import canonicalize_name
 
 from fixes import files, journal, lock, moves
 from fixes.door import Door, Why
@@ -95,18 +96,26 @@ def recover_locked(workdir: Path) -> list[str]:
     """`recover` for a caller who holds the lock."""
     notes = []
     for log in reversed([log for log in journal.all_of(workdir) if log.interrupted]):
-        some = any(a.state != "back" for a in log.actions())
-        notes += take_back_all(log, by="recovery")
+        some = any(a.state != "back" for a in _returnable(log))
+        force = any(event["event"] == "undo" and event["force"] for event in log.events)
+        notes += take_back_all(log, by="recovery", force=force)
         if some:
             notes.append(f"the run {log.id} had been cut off; its changes were taken back")
     return notes
 
 
+def _returnable(log: Journal) -> list[Action]:
+    """The actions that an undo takes back: not what a forced undo itself set aside."""
+    return [action for action in log.actions() if not action.intent.get("part_of_undo")]
+
+
 def take_back_all(log: Journal, by: str, force: bool = False) -> list[str]:
     """Take every action back, last first. What was edited since stays and is named; then the journal stays open to undo."""
     door, notes = Door(log), []
-    for action in reversed(log.actions()):
+    for action in reversed(_returnable(log)):
         try:
+            if force and "packages_before" in action.intent and action.state != "back":
+                _clear_newer(log, action)
             door.take_back(action.number, force)
         except EditedSince as error:
             notes.append(str(error))
@@ -146,7 +155,7 @@ def undo(workdir: Path, which: str = "last", dry_run: bool = False, force: bool 
             raise Refused(f"There is no journal {which}; see fix --history.")
     if log.undone:
         return Undone(log.id, "nothing to do")
-    standing = [action for action in reversed(log.actions()) if action.state != "back"]
+    standing = [action for action in reversed(_returnable(log)) if action.state != "back"]
     shown = tuple(_shown(action) for action in standing)
     if not force:
         _check(log, standing, [other for other in known if other.id != log.id and not other.undone])
@@ -157,10 +166,6 @@ def undo(workdir: Path, which: str = "last", dry_run: bool = False, force: bool 
     with lock.hold([state, *sorted(prefixes)], f"fix --undo {log.id}"):
         log = Journal.load(log.directory)
         log.append("undo", force=force)
-        if force:
-            for action in log.actions():
-                if action.state != "back" and "packages_before" in action.intent:
-                    _clear_newer(log, action)
         notes = take_back_all(log, by="undo", force=force)
         if notes:
             raise FixError(" ".join(notes))
@@ -198,25 +203,14 @@ def _later(path: str, others: list[Journal], log: Journal) -> str | None:
 def _clear_newer(log: Journal, action: Action) -> None:
     """Before a forced undo of packages: set aside what was installed under the same names after the fix."""
     list_ = moves.from_text((log.directory / "moves" / f"{action.number:04d}.tsv").read_text(encoding="utf-8"))
-    infos = {m.target.parent for m in list_ if m.way != "made" and m.target.parent.name.endswith(".dist-info")}
-    ours = {m.target for m in list_ if m.way == "in"}
-    names = {info.name.rpartition("-")[0].lower().replace("_", "-") for info in infos}
-    newer = [
-        path
-        for site in {info.parent for info in infos}
-        for dist in read_site(site)
-        if dist.name in names and dist.info not in {m.target.parent for m in list_ if m.way == "in"}
-        for path in dist.files()
-        if path not in ours or not any(m.target == path and moves.exists(m.place) for m in list_ if m.way == "in")
-    ]
+    ours = {m.target.parent for m in list_ if m.way == "in"}
+    infos = {m.target.parent for m in list_ if m.target.parent.name.endswith(".dist-info")}
+    names = {canonicalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0]) for info in infos}
+    found = [dist for site in {info.parent for info in infos} for dist in read_site(site)]
+    newer = {path for dist in found if dist.name in names and dist.info not in ours for path in dist.files()}
     if newer:
-        place = Path(action.intent["depot"]) / "newer"
-        why = Why(
-            action.cause,
-            str(action.intent["fix"]),
-            "move-aside",
-            str(action.intent["target"]),
-            "installed after the fix",
-        )
-        root = Path(action.intent["depot"]).parent.parent.parent
-        Door(log).move([Move("out", p, place / p.relative_to(root)) for p in sorted(set(newer))], why, tidy_under=root)
+        depot, what = Path(action.intent["depot"]), "installed after the fix"
+        prefix = depot.parent.parent.parent
+        why = Why(action.cause, str(action.intent["fix"]), "move-aside", str(action.intent["target"]), what)
+        list_ = [Move("out", path, depot / "newer" / path.relative_to(prefix)) for path in sorted(newer)]
+        Door(log).move(list_, why, tidy_under=prefix, part_of_undo=True)

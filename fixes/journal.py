@@ -112,7 +112,7 @@ class Journal:
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and bring it to disk before returning."""
-        crashpoint.here()
+        crashpoint.here("journal")
         entry = {"event": event, **fields}
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         path = self.directory / "journal.jsonl"
@@ -123,7 +123,7 @@ class Journal:
             stream.flush()
             os.fsync(stream.fileno())
         self.events.append(entry)
-        crashpoint.here()
+        crashpoint.here("journal")
 
     @property
     def header(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def forward(moves: list[Move], tidy_under: Path | None = None) -> None:
                 continue
             source, to = (move.target, move.place) if way == "out" else (move.place, move.target)
             to.parent.mkdir(parents=True, exist_ok=True)
-            crashpoint.here()
+            crashpoint.here("move")
             os.rename(source, to)
         if way == "out" and tidy_under:
             _remove_empty({m.target.parent for m in moves if m.way == "out"}, tidy_under)
@@ -130,7 +130,7 @@ def backward(moves: list[Move], aside: Path, force: bool = False) -> None:
         if move.way == "in":
             if not exists(move.place) and exists(move.target):
                 move.place.parent.mkdir(parents=True, exist_ok=True)
-                crashpoint.here()
+                crashpoint.here("move")
                 os.rename(move.target, move.place)
             _set_bytecode_aside(move.target, aside)
     for move in reversed(moves):
@@ -145,7 +145,7 @@ def backward(moves: list[Move], aside: Path, force: bool = False) -> None:
             if exists(move.target):
                 _set_aside(move.target, aside)
             move.target.parent.mkdir(parents=True, exist_ok=True)
-            crashpoint.here()
+            crashpoint.here("move")
             os.rename(move.place, move.target)
     _sync(moves)
 

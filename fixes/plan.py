@@ -27,12 +27,13 @@ __all__ = ["Outcome", "Plan", "Step", "load_plan", "make_plan"]
 
 # Files must be readable before they are edited, and packages come first because other fixes may need them.
 _PHASE = {"install": 0, "uninstall": 0, "move-aside": 0, "convert-encoding": 1, "repair-json": 2}
+LAST_PHASE = 3
 
 
 def make_plan(findings: Iterable[Finding], facts: Facts, target: Target, choice: Choice | None = None) -> Plan:
     """Plan the fixes of findings. Nothing is written. Raises Refused for arguments that name what does not exist."""
     choice = choice or Choice()
-    found = list(findings)
+    found = sorted(findings, key=_phase_of_cause)
     arguments = choice.arguments(target.workdir)
     banned: dict[tuple[str, str], str] = {}
     while True:
@@ -242,7 +243,7 @@ class _Draft:
 
     def plan(self) -> Plan:
         target = self.context.target
-        ordered = sorted(self.steps, key=lambda s: min((_PHASE.get(a.kind, 3) for a in s.actions), default=3))
+        ordered = sorted(self.steps, key=lambda s: _phase(a.kind for a in s.actions))
         notes = []
         if self.packages:
             notes += [*self.packages.notes, "undo of the packages needs no network: their files are kept"]
@@ -257,6 +258,15 @@ class _Draft:
             world={str(path): digest for path, digest in self.context.seen.items()},
             package_set=fingerprint(installed(target)) if self.packages else None,
         )
+
+
+def _phase(action_kinds: Iterable[str]) -> int:
+    return min((_PHASE.get(kind, LAST_PHASE) for kind in action_kinds), default=LAST_PHASE)
+
+
+def _phase_of_cause(finding: Finding) -> int:
+    """Causes whose fixes make others' files readable are planned first; the order is kept otherwise."""
+    return _phase(str(action["kind"]) for fix in load.cause(finding.cause).fixes for action in fix.actions)
 
 
 def _compatible(one: str, other: str) -> bool:

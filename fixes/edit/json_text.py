@@ -77,7 +77,9 @@ def split(dotted: str) -> list[str]:
 
 def merge(data: bytes, path: Sequence[str], values: Mapping[str, Any], name: str) -> bytes:
     """Set every leaf of `values` below `path`, keeping what is beside them; a missing `path` is added whole."""
-    document = json.loads(decode(data, name).text)
+    text = decode(data, name).text
+    scan(text, name)
+    document = json.loads(text)
     for part in path:
         document = document.get(part) if isinstance(document, dict) else None
     if not isinstance(document, dict):

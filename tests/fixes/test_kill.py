@@ -1,0 +1,110 @@
+"""kill -9 at any moment leaves the target before or after, never between, and undo brings back every byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fixes import history
+from fixes.crashpoint import VARIABLE
+from tests.fixes.killing import DIED, DONE, applying, check_after, chosen, faults, in_child, points_of
+from tests.fixes.worlds import World, freeze
+
+RANDOM_MOMENTS = 60
+
+
+@pytest.fixture
+def faulty(with_packages: World) -> World:
+    (with_packages.workdir / "old").mkdir()
+    (with_packages.workdir / "old" / "x").write_text("x")
+    faults(with_packages)
+    return with_packages
+
+
+def test_killed_at_every_journal_step(faulty: World) -> None:
+    before, frozen, plan = faulty.snapshot(), freeze(faulty.python), faulty.plan()
+    points = points_of(applying(faulty, plan))
+    after = faulty.snapshot()
+    history.undo(faulty.workdir)
+    assert faulty.snapshot() == before
+    assert points.count("journal") > 40
+    assert points.count("move") > 30
+    ends = {"before": 0, "after": 0}
+    for point in chosen(points, every_move=6):
+        assert in_child(applying(faulty, plan), at_point=point) == DIED
+        ends[check_after(faulty, before, after)] += 1
+    assert ends["before"] > 40
+    assert ends["after"] >= 1
+    assert freeze(faulty.python) == frozen
+
+
+def test_killed_at_random_moments(faulty: World) -> None:
+    before, plan = faulty.snapshot(), faulty.plan()
+    start = time.perf_counter()
+    assert in_child(applying(faulty, plan)) == DONE
+    whole, after = time.perf_counter() - start, faulty.snapshot()
+    history.undo(faulty.workdir)
+    ends = []
+    for moment in random.Random(20260).sample(range(1000), RANDOM_MOMENTS):
+        ends.append(in_child(applying(faulty, plan), after_seconds=whole * moment / 1000))
+        check_after(faulty, before, after)
+    assert ends.count(DIED) > RANDOM_MOMENTS / 2
+
+
+def test_an_undo_that_is_killed_is_finished(faulty: World) -> None:
+    before, plan = faulty.snapshot(), faulty.plan()
+    assert in_child(applying(faulty, plan)) == DONE
+    points = points_of(lambda: history.undo(faulty.workdir))
+    assert faulty.snapshot() == before
+    for point in chosen(points, every_move=8, every_other=2):
+        assert in_child(applying(faulty, plan)) == DONE
+        assert in_child(lambda: history.undo(faulty.workdir), at_point=point) == DIED
+        history.recover(faulty.workdir)
+        if faulty.snapshot() != before:  # killed before the undo had begun
+            assert history.undo(faulty.workdir).status == "undone"
+        assert faulty.snapshot() == before
+
+
+def test_a_recovery_that_is_killed_is_finished(faulty: World) -> None:
+    before, plan = faulty.snapshot(), faulty.plan()
+    middle = len(points_of(applying(faulty, plan))) * 2 // 3
+    after = faulty.snapshot()
+    history.undo(faulty.workdir)
+    assert in_child(applying(faulty, plan), at_point=middle) == DIED
+    points = points_of(lambda: history.recover(faulty.workdir))
+    assert faulty.snapshot() == before
+    for point in chosen(points, every_move=12, every_other=3):
+        assert in_child(applying(faulty, plan), at_point=middle) == DIED
+        assert in_child(lambda: history.recover(faulty.workdir), at_point=point) == DIED
+        assert check_after(faulty, before, after) == "before"
+
+
+CHILD = """
+import sys
+from doctor.facts import Facts
+from doctor.target import find
+from fixes.apply import apply_plan
+from fixes.steps import load_plan
+from fixes.verify import VerifyResult
+from pathlib import Path
+target = find(recipe="recipe.yaml", workdir=sys.argv[1], python=sys.argv[2])
+apply_plan(load_plan(Path(sys.argv[3])), target, Facts(), lambda cause: VerifyResult(True))
+"""
+
+
+def test_the_next_command_recovers_and_goes_on(faulty: World, tmp_path: object) -> None:
+    """A killed process of its own, and a next run that says what it found and then does its work."""
+    plan, path = faulty.plan(), faulty.workdir.parent / "plan.json"
+    plan.save(path)
+    command = [sys.executable, "-c", CHILD, str(faulty.workdir), str(faulty.python), str(path)]
+    killed = subprocess.run(command, env={**os.environ, VARIABLE: "40"}, capture_output=True)
+    assert killed.returncode == -9
+    assert [e.status for e in history.pending(faulty.workdir)] == ["interrupted"]
+    applied = faulty.apply(plan)
+    assert any("had been cut off; its changes were taken back" in note for note in applied.notes)
+    assert {o.outcome for o in applied.outcomes} == {"verified"}
