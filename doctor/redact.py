@@ -19,16 +19,36 @@ SHAPES: dict[str, re.Pattern[str]] = {
     "GitHub token": re.compile(r"\b(?P<keep>gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}\b"),
     "AWS access key": re.compile(r"\b(?P<keep>AKIA|ASIA)[A-Z0-9]{16}\b"),
     "Slack token": re.compile(r"\b(?P<keep>xox[abpr]-)[A-Za-z0-9-]{10,}\b"),
+    "GitLab token": re.compile(r"\b(?P<keep>glpat-)[A-Za-z0-9_-]{20,}\b"),
+    "PyPI token": re.compile(r"\b(?P<keep>pypi-)AgE[A-Za-z0-9_-]{20,}"),
+    "Google API key": re.compile(r"\b(?P<keep>AIza)[A-Za-z0-9_-]{35}\b"),
+    "Aliyun access key": re.compile(r"\b(?P<keep>LTAI)[A-Za-z0-9]{12,24}\b"),
     "ModelScope token": re.compile(r"\b(?P<keep>ms-)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"),
-    "private key": re.compile(r"(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
+    "private key": re.compile(
+        r"(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    ),
 }
-# A bare 40-digit hexadecimal word is a wandb key or a git commit: only a name beside it tells.
+# A bare 40-digit hexadecimal word is a wandb key or a git commit: only a name before it tells. What stands before that
+# name does not matter (HF_TOKEN, my.api_key), so nothing is matched there and a long line costs no more than its length.
 NAMED = re.compile(
-    r"(?i)(?P<keep>\b[\w.-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|wandb[_-]?key|wandb\s+login)"
-    r"(?:[\"']?\s*[:=]\s*|\s+)[\"']?)(?P<value>[A-Za-z0-9+/_.\-]{16,})"
+    r"(?i)(?P<keep>(?:(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|wandb[_-]?key)(?:[\"']?\s*[:=]\s*|\s+)"
+    r"|wandb\s+login\s+(?:--?[\w-]+\s+)*|\blogin\(\s*(?:(?:key|token)\s*=\s*)?|\bbearer\s+)[\"']?)"
+    r"(?P<value>[A-Za-z0-9+/_.\-]{16,})"
 )
-IN_URL = re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@")
+# A password may be any word, also a short one; not a call.
+PASSWORD = re.compile(
+    r"(?i)(?P<keep>passw(?:or)?d[\"']?\s*[:=]\s*[\"']?)"
+    r"(?P<value>(?!(?:none|null|true|false)\b)[^\s\"',;$<>{}()\[\]*]{6,})(?!\S*\()"
+)
+IN_URL = re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]{0,20}://)[^\s/@:]+(?::[^\s/@]*)?@")
+_LOGIN_IN_URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s/@:$<{]+:[^\s/@$<{*]+@")
 _PLAIN_VALUE = re.compile(r"[a-z_.\-/]+|[A-Z_]+|[\d.]+")  # an identifier, a path or a number is no secret
+# One of these stands in every line that shows a secret; most lines have none and cost a microsecond.
+_HINTS = (
+    "hf_", "api_org_", "wandb", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "akia", "asia", "xox",
+    "glpat-", "pypi-", "aiza", "ltai", "ms-", "key", "secret", "token", "passw", "login(", "bearer", "@",
+)  # fmt: skip
+_IN_CODE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[./~].*")  # a name with dots, a path
 
 
 def text(value: str) -> str:
@@ -36,6 +56,7 @@ def text(value: str) -> str:
     for shape in SHAPES.values():
         value = shape.sub(lambda m: m["keep"] + MASK, value)
     value = IN_URL.sub(lambda m: m["keep"] + MASK + "@", value)
+    value = PASSWORD.sub(lambda m: m["keep"] + MASK, value)
     return NAMED.sub(lambda m: m[0] if _PLAIN_VALUE.fullmatch(m["value"]) else m["keep"] + MASK, value)
 
 
@@ -51,8 +72,24 @@ def document(value: Any) -> Any:
 
 
 def secrets_in_line(line: str) -> list[str]:
-    """Kinds of secret that a line of a file shows; empty when it shows none."""
+    """Kinds of secret that a line of a file shows; empty when it shows none.
+
+    Stricter than `text`, which may mask too much: a finding must not be raised by a name, a path or a commit.
+    """
+    lowered = line.lower()
+    if not any(hint in lowered for hint in _HINTS):
+        return []
     kinds = [kind for kind, shape in SHAPES.items() if shape.search(line)]
-    if not kinds and any(not _PLAIN_VALUE.fullmatch(m["value"]) for m in NAMED.finditer(line)):
+    if not kinds and any(_looks_random(m["value"]) for m in NAMED.finditer(line)):
         kinds.append("key or token")
+    if not kinds and (PASSWORD.search(line) or _LOGIN_IN_URL.search(line)):
+        kinds.append("password")
     return kinds
+
+
+def _looks_random(value: str) -> bool:
+    """Letters and digits mixed, as generated keys are; words, versions, paths and attributes of code are not."""
+    if _PLAIN_VALUE.fullmatch(value) or _IN_CODE.fullmatch(value):
+        return False
+    digits = sum(c.isdigit() for c in value)
+    return digits >= 3 and len(set(value)) >= 8 and any(c.isalpha() for c in value)
