@@ -117,7 +117,7 @@ def trusts_own_code(facts: Facts) -> Iterator[Finding]:
     if own_model or own_tokenizer:
         file = "config.json" if own_model else "tokenizer_config.json"
         what = f"{file} names code of the model's own (auto_map), and the recipe does not set trust_remote_code"
-        details = {"recipe_key_known": known, "model_path": folder}
+        details: dict[str, Any] = {"recipe_key_known": known, "model_path": folder}
         yield _finding("model-needs-trust-remote-code", what, f"{folder}/{file}", **details)
 
 

@@ -43,6 +43,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     command = recipe_kind.subcommand(values)
     group = {"train": "train", "eval": "eval"}.get(command, "infer")
     fields = {name: f for cls in source.groups.get(group, []) for name, f in source.classes[cls].fields.items()}
+    if not any(key in fields for key in values):
+        command = recipe_kind.OTHER
     judged = command != recipe_kind.OTHER and not recipe_kind.other_program(target.environ) and fields
     if not judged:
         why = recipe_kind.other_program(target.environ) or "the file is not a LLaMA-Factory recipe"
@@ -119,6 +121,10 @@ def _followed(
         "is_env_enabled": lambda name, *default: _enabled(target, name) if isinstance(name, str) else refusals.UNKNOWN,
         "is_deepspeed_zero3_enabled": zero3,
         "is_mcore_adapter_available": False,
+        # Without these LLaMA-Factory does not start at all.
+        "is_torch_available": True,
+        "is_accelerate_available": True,
+        "is_safetensors_available": True,
     }
     verdicts = {}
     for name, mode in (("distributed", "distributed"), ("single", "not_parallel")):

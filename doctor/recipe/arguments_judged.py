@@ -95,9 +95,12 @@ def combinations_allowed(facts: Facts) -> Iterator[Finding]:
 def _refusals(facts: Facts) -> list[Mapping[str, Any]]:
     """Of the two ways to launch, the one that will be used; what both refuse when that is not known."""
     both = facts["arguments.refusals"]
-    if facts.get("launch.force_torchrun") or (facts.get("gpu.count") or 0) > 1:
+    asked = "FORCE_TORCHRUN" in facts.get("launch.environ", {})
+    forced = facts.get("launch.force_torchrun")
+    several = (facts.get("launch.world_size") or 0) > 1 or (facts.get("gpu.count") or 0) > 1
+    if several or (forced and (asked or facts["recipe.values"].get("deepspeed"))):
         return list(both["distributed"])
-    if facts.known("launch.force_torchrun") and facts.known("gpu.count"):
+    if forced is False and facts.known("gpu.count"):
         return list(both["single"])
     return [refusal for refusal in both["distributed"] if refusal in both["single"]]
 

@@ -39,6 +39,7 @@ _SAME = (
 )
 _VALUE_DIFFERS = ("quantization_bit", "flash_attn", "lora_target")  # the old key's value means something else
 
+# trust_remote_code is left out: releases before 0.9.2 trust always, so that there the key can simply be removed.
 FIRST_RELEASE = {
     key: release
     for release, keys in {
@@ -47,7 +48,7 @@ FIRST_RELEASE = {
         "0.9.2": "apollo_layerwise apollo_proj apollo_proj_type apollo_rank apollo_scale apollo_scale_front "
         "apollo_scale_type apollo_target apollo_update_interval disable_shuffling freeze_language_model "
         "freeze_multi_modal_projector image_max_pixels image_min_pixels media_dir skip_special_tokens swanlab_api_key "
-        "swanlab_logdir swanlab_mode swanlab_project swanlab_run_name swanlab_workspace trust_remote_code use_apollo "
+        "swanlab_logdir swanlab_mode swanlab_project swanlab_run_name swanlab_workspace use_apollo "
         "use_reentrant_gc use_swanlab video_max_pixels video_min_pixels ray_num_workers",
         "0.9.3": "add_special_tokens add_tokens audio_sampling_rate crop_to_patches data_shared_file_system "
         "early_stopping_steps enable_thinking eval_on_each_dataset image_do_pan_and_scan ld_alpha ray_init_kwargs "

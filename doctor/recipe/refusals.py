@@ -26,6 +26,12 @@ class _Unknown:
 UNKNOWN = _Unknown()
 
 
+class Member(str):
+    """A member of an enumeration of strings, as transformers has them: equal to its text, but not a plain string."""
+
+    enum = ""
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """`message` of the error that would be raised, where it stands, and the recipe keys that its condition looks at."""
 
@@ -265,7 +271,7 @@ class _Run:
     def eval_Attribute(self, node: Node, scope: dict[str, Any]) -> Any:
         inner = node["value"]
         if inner["_"] == "Name" and inner["id"] in self.source.enums and inner["id"] not in scope:
-            return self.source.enums[inner["id"]].get(node["attr"], UNKNOWN)
+            return member(inner["id"], self.source.enums[inner["id"]].get(node["attr"], UNKNOWN))
         owner = self.evaluate(inner, scope)
         if isinstance(owner, _Arguments):
             return owner.values.get(node["attr"], self.environment.get(node["attr"], UNKNOWN))
@@ -345,6 +351,10 @@ class _Run:
             return self.instances
         if name.endswith("__post_init__") or name == "self._validate_args":
             return self.call_method(node, name, scope)
+        if name == "isinstance" and len(node["args"]) == 2:
+            return self.is_instance(self.evaluate(node["args"][0], scope), node["args"][1])
+        if name == "list" and (inner := node["args"][:1]) and self.dotted(inner[0]) == "map":
+            return self.numbers(inner[0], scope)
         arguments = [self.evaluate(argument, scope) for argument in node["args"]]
         if name in self.functions:
             known = self.functions[name]
@@ -384,9 +394,27 @@ class _Run:
 
     def member(self, name: str, value: Any) -> Any:
         if value is UNKNOWN or value in self.source.enums[name].values():
-            return value
+            return member(name, value)
         known = ", ".join(str(v) for v in self.source.enums[name].values())
         raise _Fault(f"{value!r} is not a valid {name}, please select one of [{known}]")
+
+    def is_instance(self, value: Any, classes: Node) -> Any:
+        """Values come from YAML or are enumeration members, so that no other class of the release can match."""
+        if value is UNKNOWN or isinstance(value, _Arguments):
+            return UNKNOWN
+        names = [self.dotted(n) for n in classes["elts"]] if classes["_"] == "Tuple" else [self.dotted(classes)]
+        plain = tuple(_BUILTIN[name] for name in names if name in _BUILTIN)
+        return isinstance(value, plain) or (isinstance(value, Member) and value.enum in names)
+
+    def numbers(self, call: Node, scope: dict[str, Any]) -> Any:
+        """`list(map(float, …))`."""
+        items = self.evaluate(call["args"][1], scope) if len(call["args"]) == 2 else UNKNOWN
+        if not isinstance(items, list) or self.dotted(call["args"][0]) not in ("float", "int"):
+            return UNKNOWN
+        try:
+            return [float(item) for item in items]
+        except (TypeError, ValueError) as error:
+            raise _Fault(str(error)) from None
 
     def split_arg(self, function: Node, arguments: list[Any]) -> Any:
         """LLaMA-Factory's inner `split_arg`: text is split at commas, anything else is kept."""
@@ -402,7 +430,7 @@ class _Run:
         return getattr(owner, method)(*arguments) if isinstance(owner, str) and plain else UNKNOWN
 
     def builtin(self, name: str, arguments: list[Any]) -> Any:
-        if any(argument is UNKNOWN for argument in arguments) and name != "isinstance":
+        if any(argument is UNKNOWN for argument in arguments):
             return UNKNOWN
         if name == "len" and isinstance(arguments[0], (str, list, dict)):
             return len(arguments[0])
@@ -449,6 +477,20 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+_BUILTIN: dict[str | None, type] = {
+    "str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "tuple": tuple, "type": type,
+}  # fmt: skip
+
+
+def member(enum: str, value: Any) -> Any:
+    """The value as a member of the enumeration; UNKNOWN and values that are no text stay what they are."""
+    if not isinstance(value, str):
+        return value
+    made = Member(value)
+    made.enum = enum
+    return made
+
+
 def truth(value: Any) -> Any:
     """True, False or UNKNOWN."""
     return UNKNOWN if value is UNKNOWN or isinstance(value, _Arguments) else bool(value)
@@ -456,6 +498,8 @@ def truth(value: Any) -> Any:
 
 def compare(kind: str, left: Any, right: Any) -> Any:
     """One comparison. Raises _Fault where Python would raise TypeError on these values."""
+    if isinstance(left, _Arguments) and right is None and kind in ("Is", "IsNot"):
+        return kind == "IsNot"
     if left is UNKNOWN or right is UNKNOWN or isinstance(left, _Arguments) or isinstance(right, _Arguments):
         return UNKNOWN
     if kind in ("Eq", "NotEq"):
