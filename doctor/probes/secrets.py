@@ -16,8 +16,9 @@ from doctor.target import Target
 ID = "secrets"
 AFTER: tuple[str, ...] = ("recipe",)
 
-MAX_FILE = 1 << 20  # bytes read of one file
+MAX_FILE = 1 << 18  # bytes read of one file; launch files and scripts are far smaller
 MAX_FILES = 40
+MAX_TOTAL = 1 << 21  # bytes read of all
 _LAUNCH_FILES = (".deepspeed_env", ".env", str(LAUNCH_PROFILE))
 _SCRIPTS = ("*.sh", "*.sbatch", "*.slurm", "*.py", "*.yaml", "*.yml", "*.ipynb")
 
@@ -36,11 +37,13 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     unread: list[str] = []
     seen: set[Path] = set()
+    spent = 0
     for file in files:
         real = file.resolve()
-        if real in seen or len(seen) >= MAX_FILES or not file.is_file():
+        if real in seen or len(seen) >= MAX_FILES or spent >= MAX_TOTAL or not file.is_file():
             continue
         seen.add(real)
+        spent += min(MAX_FILE, real.stat().st_size)
         try:
             found += [{"file": target.shown(file), "line": line, "kind": kind} for line, kind in _scan(file)]
         except OSError as error:
