@@ -117,20 +117,26 @@ def columns_present(facts: Facts) -> Iterator[Finding]:
         if not missing:
             continue
         shape = data_shape.recognise(scan, entry)
-        evidence = [
-            Evidence(
-                f'"{name}" reads its {key} from "{column}", which no record has', _at(facts, entry, f"columns.{key}")
-            )
-            for key, column in missing.items()
-        ]
+        evidence = []
+        for key, column in missing.items():
+            what = f'"{name}" reads its {key} from "{column}", which no record has'
+            evidence.append(Evidence(what, _at(facts, entry, f"columns.{key}")))
         present = sorted(scan["columns"])
         evidence.append(Evidence(f"columns of the data: {', '.join(present[:20])}", entry["files"][0]["shown"]))
-        key, column = next(iter(missing.items()))
-        details |= {"key": key, "column": column, "columns_present": present[:50], "missing": list(missing.values())}
-        details["only_optional"] = all(key in data_shape.OPTIONAL for key in missing)
-        if shape is not None:
-            details |= data_shape.repair(entry, shape, present)
         severity = None if scan["complete"] or scan["rows"] is not None else Severity.WARNING
+        other_format = shape is not None and (shape.formatting == "alpaca") != (entry["formatting"] == "alpaca")
+        if shape is not None and other_format and not set(missing) <= set(data_shape.OPTIONAL):
+            evidence.append(Evidence(f"the records have the form {shape.formatting}", entry["files"][0]["shown"]))
+            details |= data_shape.repair(entry, shape, present)
+            yield _finding("data-format-undeclared", evidence, details, severity)
+            continue
+        key, column = next(iter(missing.items()))
+        details |= {"role": key, "column": column, "missing": list(missing.values())}
+        details["optional"] = all(key in data_shape.OPTIONAL for key in missing)
+        details["columns_without"] = {k: c for k, c in entry["columns"].items() if c and k not in missing}
+        near = data_shape.column_for(key, column, scan, shape)
+        if near and len(missing) == 1:
+            details["nearest"] = near
         yield _finding("data-column-missing", evidence, details, severity)
 
 
@@ -160,30 +166,42 @@ def role_tags_fit(facts: Facts) -> Iterator[Finding]:
     for name, entry, scan, details in _scans(facts):
         if entry["formatting"] == "alpaca" or not scan["message_keys"]:
             continue
-        tags = entry["tags"]
-        evidence = [
-            Evidence(f'"{name}" takes the {word} of a message from "{tags[key]}", which none has', _at(facts, entry, "tags"))
-            for word, key in (("role", "role_tag"), ("text", "content_tag"))
-            if tags.get(key) and tags[key] not in scan["message_keys"]
-        ]  # fmt: skip
+        evidence = _key_evidence(facts, name, entry, scan)
         unknown = scan["faults"].get(conversion.UNKNOWN_ROLE, {"count": 0, "examples": []})
         if not evidence and not unknown["count"]:
             continue
         fails = bool(evidence) or facts["dataset.rules"]["unknown_role_fails"] or scan["usable"] == 0
         if unknown["count"]:
-            spoken = ", ".join(f"{r} ({n})" for r, n in list(scan["roles"].items())[:8])
-            wanted = ", ".join(f"{t[:-4]}={v}" for t, v in tags.items() if v and t not in ("role_tag", "content_tag"))
             outcome = (
                 "the run ends at the first" if facts["dataset.rules"]["unknown_role_fails"] else "they are dropped"
             )
+            wanted = ", ".join(f"{t[:-4]}={v}" for t, v in entry["tags"].items() if v and t not in _KEY_TAGS)
             what = f"{unknown['count']} of {scan['read']} records have roles outside the tags ({wanted}): {outcome}"
-            evidence += [Evidence(what, _at(facts, entry, "tags")), Evidence(f"roles: {spoken}", _first_file(unknown))]
+            evidence.append(Evidence(what, _at(facts, entry, "tags")))
+            spoken = ", ".join(f"{role} ({n})" for role, n in list(scan["roles"].items())[:8])
+            evidence.append(Evidence(f"roles: {spoken}", _first_file(unknown)))
             evidence += _examples(unknown)[:3]
         shape = data_shape.recognise(scan, entry)
         details |= {"count": unknown["count"], "roles": list(scan["roles"])[:20]}
-        if shape is not None:
+        if shape is not None and shape.tags:
             details |= data_shape.repair(entry, shape, sorted(scan["columns"]))
         yield _finding("data-role-tag-mismatch", evidence, details, None if fails else Severity.WARNING)
+
+
+_KEY_TAGS = {"role_tag": "role", "content_tag": "text"}
+
+
+def _key_evidence(facts: Facts, name: str, entry: Mapping[str, Any], scan: Mapping[str, Any]) -> list[Evidence]:
+    """Evidence for the keys of a message (role and text) that the entry names wrongly or not at all."""
+    found = []
+    for tag, word in _KEY_TAGS.items():
+        key = entry["tags"].get(tag)
+        if key is None:
+            found.append(Evidence(f'tags of "{name}" lack "{tag}"', _at(facts, entry, "tags")))
+        elif key not in scan["message_keys"]:
+            what = f'"{name}" takes the {word} of a message from "{key}", which none has'
+            found.append(Evidence(what, _at(facts, entry, f"tags.{tag}")))
+    return found
 
 
 def turns_in_order(facts: Facts) -> Iterator[Finding]:
@@ -199,7 +217,9 @@ def turns_in_order(facts: Facts) -> Iterator[Finding]:
             evidence.append(Evidence(f"{fault['count']} of {scan['read']} records are dropped: {kind}", first[0].where))
             evidence += first[:3]
         severity = Severity.ERROR if scan["usable"] == 0 else Severity.WARNING
-        yield _finding("data-role-order", evidence, details | {"count": count, "usable": scan["usable"]}, severity)
+        details |= {"count": count, "usable": scan["usable"], "file": _first_file(next(iter(faults.values())))}
+        details |= {"few_bad_rows": count * 20 <= scan["read"], "recipe": facts["recipe.path"]}
+        yield _finding("data-role-order", evidence, details, severity)
 
 
 def something_left(facts: Facts) -> Iterator[Finding]:
@@ -211,7 +231,7 @@ def something_left(facts: Facts) -> Iterator[Finding]:
         what = f'{fault["count"]} of {scan["read"]} records of "{name}" have no answer and are dropped'
         evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
         severity = None if scan["usable"] == 0 else Severity.WARNING
-        details |= {"count": fault["count"], "usable": scan["usable"], "stage": facts["dataset.stage"]}
+        details |= {"count": fault["count"], "usable": scan["usable"], "file": _first_file(fault)}
         yield _finding("data-empty-after-filter", evidence, details, severity)
 
 
@@ -224,31 +244,41 @@ def stage_fits_records(facts: Facts) -> Iterator[Finding]:
             what = f"{fault['count']} of {scan['read']} records are dropped in stage {facts['dataset.stage']}: {kind}"
             evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
             severity = None if scan["usable"] == 0 else Severity.WARNING
-            yield _finding("data-stage-mismatch", evidence, details | {"stage": facts["dataset.stage"]}, severity)
+            details |= {"stage": facts["dataset.stage"], "has_pairs": False}
+            details |= {"fitting_stage": "sft"} if scan["usable"] == 0 else {}
+            yield _finding("data-stage-mismatch", evidence, details, severity)
 
 
 def types_uniform(facts: Facts) -> Iterator[Finding]:
     for _, entry, scan, details in _scans(facts):
         mixed = {path: kinds for path, kinds in scan["types"].items() if len(kinds) > 1}
+        file = entry["files"][0]["shown"]
+        details |= {"file": file, "stem": _stem(file)}
         if mixed and not scan["faults"].get(conversion.NOT_AN_OBJECT):
             evidence = []
             for path, kinds in list(mixed.items())[:5]:
                 example = scan["mixed"][path]
                 what = f'"{path}" is {" and ".join(kinds)}; record {example["record"]}: {example["text"]}'
                 evidence.append(Evidence(what, f"{example['file']}:{example['line']}"))
-            file = entry["files"][0]["shown"]
-            yield _finding("data-schema-mixed-types", evidence, details | {"columns": list(mixed)[:20], "file": file})
+            top = next((path for path in mixed if path in scan["columns"]), None)
+            details |= {"columns": list(mixed)[:20]} | ({"column": top} if top else {})
+            yield _finding("data-schema-mixed-types", evidence, details)
             continue
         fault = scan["faults"].get(conversion.NOT_TEXT)
         if fault and not _missing_columns(entry, scan) and not _tags_missing(entry, scan):
             what = f"{fault['count']} of {scan['read']} records have something other than text where text is read"
-            evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
-            file = entry["files"][0]["shown"]
-            yield _finding("data-schema-mixed-types", evidence, details | {"count": fault["count"], "file": file})
+            evidence = [Evidence(what, _first_file(fault)), *_examples(fault)[:3]]
+            nulls = all(example["text"] == "null" for example in fault["examples"])
+            cause = "data-null-content" if nulls else "data-schema-mixed-types"
+            yield _finding(cause, evidence, details | {"count": fault["count"]})
 
 
 def _tags_missing(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
     return bool(scan["message_keys"]) and entry["tags"].get("content_tag") not in scan["message_keys"]
+
+
+def _stem(file: str) -> str:
+    return str(Path(file).with_suffix(""))
 
 
 def tools_are_json(facts: Facts) -> Iterator[Finding]:
@@ -258,7 +288,7 @@ def tools_are_json(facts: Facts) -> Iterator[Finding]:
             what = f"{fault['count']} records have tools or function calls that are not JSON"
             file = fault["examples"][0]["file"]
             evidence = [Evidence(what, file), *_examples(fault)[:3]]
-            yield _finding("data-invalid-json", evidence, details | {"file": file, "kind": conversion.TOOL_JSON})
+            yield _finding("data-tools-invalid-json", evidence, details | {"file": file, "stem": _stem(file)})
 
 
 def media_there(facts: Facts) -> Iterator[Finding]:
@@ -267,14 +297,38 @@ def media_there(facts: Facts) -> Iterator[Finding]:
         if placeholders:
             what = f"{placeholders['count']} of {scan['read']} records have as many placeholders as media files: no"
             evidence = [Evidence(what, placeholders["examples"][0]["file"]), *_examples(placeholders)]
-            yield _finding("data-multimodal-placeholder", evidence, details | {"count": placeholders["count"]})
+            more = {"count": placeholders["count"], "file": _first_file(placeholders)}
+            yield _finding("data-multimodal-placeholder", evidence, details | more)
         missing = scan["missing_media"]
         if missing["count"]:
-            evidence = _examples(missing)
-            yield _finding("data-media-missing", evidence, details | {"count": missing["count"]})
+            details |= {"count": missing["count"], "file": _first_file(missing)}
+            if scan["media_found_in"]:
+                details["media_dir_suggestion"] = scan["media_found_in"]
+            yield _finding("data-media-missing", _examples(missing), details)
+
+
+def validation_fits(facts: Facts) -> Iterator[Finding]:
+    """`val_size` above 1 is a number of records; it must leave some for training."""
+    size = facts["recipe.values"].get("val_size")
+    if (
+        not isinstance(size, (int, float))
+        or isinstance(size, bool)
+        or size <= 1
+        or facts["recipe.values"].get("streaming")
+    ):
+        return
+    used = [scan for name, scan in facts["records.scans"].items() if name in facts["dataset.requested"]["dataset"]]
+    if len(used) < len(facts["dataset.requested"]["dataset"]) or not all(scan["complete"] for scan in used):
+        return
+    records = sum(scan["read"] for scan in used)
+    if 0 < records <= size:
+        where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('val_size', 1)}"
+        details = {"val_size": size, "records": records, "val_size_suggestion": 0.1}
+        what = f"val_size: {size:g} is to be taken from {records} records"
+        yield _finding("data-val-split-too-large", [Evidence(what, where)], details)
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     files_readable, objects_only, columns_present, role_tags_fit, turns_in_order, something_left, stage_fits_records,
-    types_uniform, tools_are_json, media_there,
+    types_uniform, tools_are_json, media_there, validation_fits,
 )  # fmt: skip

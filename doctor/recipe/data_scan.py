@@ -73,6 +73,7 @@ class Scan(msgspec.Struct):
     faults: dict[str, Fault] = {}
     empty_answers: int = 0
     missing_media: Fault = msgspec.field(default_factory=Fault)
+    media_found_in: str | None = None  # a folder in which the first missing file does lie
     broken: BrokenFile | None = None
     unread: str | None = None  # why the records of these files were not read
 
@@ -304,6 +305,14 @@ class _Observer:
                 self.media_asked += 1
                 if not os.path.isfile(self.media / item) and not os.path.isfile(item):
                     _add(self.scan.missing_media, Example(rows.first + index, shown, rows.position(index), item[:200]))
+                    if self.scan.missing_media.count == 1:
+                        near = (
+                            Path(shown).parent,
+                            Path(shown).parent / "images",
+                            self.media.parent,
+                            self.media / "images",
+                        )
+                        self.scan.media_found_in = next((str(p) for p in near if (p / item).is_file()), None)
 
     def fault(self, kind: str, text: str, rows: _Rows, index: int, shown: str) -> None:
         fault = self.scan.faults.setdefault(kind, Fault(0, []))

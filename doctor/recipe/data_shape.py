@@ -80,6 +80,19 @@ def _sharegpt(scan: Mapping[str, Any], entry: Mapping[str, Any]) -> Shape | None
     return Shape(formatting, {"messages": scan["messages_column"]}, tags)
 
 
+def column_for(key: str, column: str, scan: Mapping[str, Any], shape: Shape | None) -> str | None:
+    """The column of the data that is meant by one that it lacks: by shape, by customary name, by spelling."""
+    import difflib
+
+    if shape is not None and shape.columns.get(key) in scan["columns"]:
+        return shape.columns[key]
+    customary = _ALPACA.get(key, ()) + {"system": ("system_prompt",), "tools": ("functions",)}.get(key, ())
+    if found := next((name for name in customary if name in scan["columns"]), None):
+        return found
+    like = difflib.get_close_matches(column, list(scan["columns"]), n=1, cutoff=0.75)
+    return like[0] if like else None
+
+
 def repair(entry: Mapping[str, Any], shape: Shape, present: list[str]) -> dict[str, Any]:
     """Details for a fix that makes the entry fit the data.
 
