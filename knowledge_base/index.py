@@ -51,6 +51,7 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     role: Role
     yields_to: tuple[str, ...]
     affected: dict[str, str]
+    silent: bool = False
 
 
 class Index(msgspec.Struct, frozen=True, dict=True):
@@ -91,7 +92,14 @@ def build(causes: Iterable[tuple[str, Cause]], key: list[tuple[str, int, int]] |
     packed: dict[str, bytes] = {}
     for area, cause in causes:
         summaries[cause.id] = Summary(
-            cause.id, area, cause.severity, cause.title, cause.role, cause.yields_to, dict(cause.affected)
+            id=cause.id,
+            area=area,
+            severity=cause.severity,
+            title=cause.title,
+            role=cause.role,
+            yields_to=cause.yields_to,
+            affected=dict(cause.affected),
+            silent=cause.silent,
         )
         signs.extend(_sign(cause.id, number, signature) for number, signature in enumerate(cause.signatures))
         packed[cause.id] = msgspec.msgpack.encode(cause)

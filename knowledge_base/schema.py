@@ -129,6 +129,7 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role = Role.ROOT
     yields_to: tuple[str, ...] = ()  # causes that explain this one when both are seen in one log
     blocks_training: bool | None = None  # default: severity is error
+    silent: bool = False  # shows in the log of a run that goes on, or even ends: no failure is printed
     signatures: tuple[Signature, ...] = ()
     fixes: tuple[Fix, ...] = ()
     does_not_help: tuple[DoesNotHelp, ...] = ()

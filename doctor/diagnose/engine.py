@@ -138,14 +138,17 @@ class _Run:
     def judge(self) -> tuple[list[Finding], Unrecognised | None]:
         judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
         fits = matches(self.lines, self.index, self.words)
-        if self.good_end >= 0:
-            fits = [fit for fit in fits if fit.index > self.good_end and not self.ended_well]
-        if len(self.steps) >= STEPS_THAT_PROVE_LIFE and not any(f.hard or f.code for f in self.failures):
-            fits = []
+        fits = [fit for fit in fits if self.index.summaries[fit.sign.cause].silent or self._may_tell(fit.index)]
         candidates = judge.candidates(fits, self._samples())
         if candidates:
             return [self._finding(candidate) for candidate in candidates], None
         return [], self._unrecognised(judge)
+
+    def _may_tell(self, position: int) -> bool:
+        """Whether what stands there can be why the run failed: it did fail, and not before it ended well."""
+        if self.ended_well or position < self.good_end:
+            return False
+        return len(self.steps) < STEPS_THAT_PROVE_LIFE or any(f.hard or f.code for f in self.failures)
 
     def _samples(self) -> set[int]:
         """Lines in which LLaMA-Factory prints an example of the data: words in them say nothing about the run."""

@@ -117,6 +117,8 @@ WRAPPERS = re.compile(
 WRAPPER_MESSAGES = re.compile(
     r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"
     r"|^process \d+ terminated with (?:signal|exit code)|Process \d+ got signal"
+    r"|^(?:subprocess-exited-with-error|metadata-generation-failed|legacy-install-failure)"  # pip
+    r"|^Failed (?:to build installable wheels|building wheel)|^Could not build wheels"
 )
 # Failures that a dead or late peer causes in the ranks that are well.
 ECHOES = re.compile(

@@ -26,7 +26,7 @@ EXCEPTION = re.compile(
     rf"^(?P<before>.{{0,160}}?)(?<![\w.'\"`/-])(?P<type>{NAME})(?:: (?P<message>.*)|(?P<bare>:?)\s*)$"
 )
 CAPITAL = re.compile(r"^[a-z]+(?:error|exception): ")  # a log that was typed in small letters
-PLAIN_NAME = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.){1,8}[A-Z]\w+|[A-Z]\w+)(?:: (?P<message>.*))?$")
+PLAIN_NAME = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.){1,8}\w+(?=: )|(?:\w+\.){0,8}[A-Z]\w+)(?:: (?P<message>.*))?$")
 CHAIN = re.compile(r"The above exception was the direct cause of|During handling of the above exception, another")
 GROUP_BORDER = re.compile(r"^\s*(?:\| |\+-\+?-*(?: \d+)? -*|\+-+)")
 NOT_BEFORE = re.compile(r"\b(?:except|raise|import|class|isinstance|from|catch|isn't|warn\w*)\b|Warning|[=({\[]\s*$|#")
@@ -79,6 +79,11 @@ class Failure:
     def hard(self) -> bool:
         """Somebody's own failure: no noise, no echo, nothing that was merely logged as a warning."""
         return self.kind is not Kind.NOISE and not self.wraps and not self.echoes and self.level is not Level.INFO
+
+    @property
+    def died_of(self) -> bool:
+        """Tells of a signal that nobody sends to stop a healthy process: killed, crashed, aborted."""
+        return self.code is not None and self.code < 0 and self.code not in (-2, -15)
 
     @property
     def user_frames(self) -> list[Frame]:

@@ -23,10 +23,11 @@ from knowledge_base.index import Index, Summary
 from knowledge_base.schema import Role
 
 LEAST = 0.25  # below it a candidate is not worth telling
+LEAST_FIRST = 0.55  # below it nothing is told: more likely wrong than right, "not known" is the better answer
 MOST_TOLD = 5
 IN_MESSAGE, IN_CODE, PLAIN, WARNING, INFO, NOISE, DATA = 1.0, 0.93, 0.95, 0.6, 0.4, 0.5, 0.05
 WEIGHT_OF_LEVEL = {Level.ERROR: 1.0, Level.PLAIN: PLAIN, Level.WARNING: WARNING, Level.INFO: INFO}
-LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.8, 0.4
+LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.7, 0.4
 WEIGHT_OF_WAY = {How.LINE: 1.0, How.WRAPPED: 0.97, How.ANY_CASE: 0.9}
 
 
@@ -69,9 +70,12 @@ class Judge:
         found = [self._candidate(cause, group, data) for cause, group in by_cause.items()]
         found = [c for c in found if c.weight > DATA]
         unknown = self.unknown(found)
-        found = [c for c in found if not self._hollow(c, unknown)]
+        explained = {match.index for c in found if c.summary.role is not Role.WRAPPER for match in c.matches}
+        found = [c for c in found if not self._hollow(c, unknown, explained)]
         self._order(found, unknown)
         found.sort(key=lambda c: (-c.score, c.best.index))
+        if not found or found[0].score < LEAST_FIRST:
+            return []
         return [c for c in found if c.score >= LEAST][:MOST_TOLD]
 
     def _candidate(self, cause: str, group: list[Match], data: set[int]) -> Candidate:
@@ -112,8 +116,10 @@ class Judge:
                 chains[failure.chain] = failure
         return sorted(chains.values(), key=lambda failure: failure.at)
 
-    def _hollow(self, candidate: Candidate, unknown: list[Failure]) -> bool:
+    def _hollow(self, candidate: Candidate, unknown: list[Failure], explained: set[int]) -> bool:
         """Whether the candidate is only the echo, or the warning, beside a failure that nothing knows."""
+        if candidate.summary.role is Role.WRAPPER and any(f.at not in explained for f in self.failures if f.died_of):
+            return True
         if not unknown:
             return False
         if candidate.summary.role is Role.WRAPPER or candidate.soft:
