@@ -146,7 +146,8 @@ def _by_hand(facts: Facts) -> Severity | None:
 def _scripts(facts: Facts) -> dict[str, Any]:
     """Details: where the command is, and a PATH that begins there; or that it is nowhere."""
     if facts["cli.target_has_cli"]:
-        return {"cli_elsewhere": True, **_bin(facts, facts["cli.target_scripts"])}
+        # `train` puts the scripts of a named target first on PATH itself
+        return {"cli_elsewhere": not facts["cli.target_chosen_by_user"], **_bin(facts, facts["cli.target_scripts"])}
     if facts["cli.user_script"]:
         return {"cli_elsewhere": True, **_bin(facts, os.path.dirname(facts["cli.user_script"]))}
     version = facts.get("llamafactory.version") if facts.get("llamafactory.root") else None
