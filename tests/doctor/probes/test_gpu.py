@@ -1,4 +1,6 @@
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -201,6 +203,18 @@ def test_fabric_compute_mode_and_throttling():
     assert set(judged(facts([{"throttle": 0x40}]))) == {"train-slow"}
     assert set(judged(facts([{"power_limit": 300_000}]))) == {"train-slow"}
     assert judged(facts([{"power_limit": 650_000, "throttle": 0x5}])) == {}
+
+
+def test_a_reading_of_a_real_h100():
+    """Read by `python -m doctor.gpu.nvml` on one virtualised H100 while a program held 20.5 GiB of it."""
+    recorded = Path(__file__).parent.parent / "gpu" / "h100.jsonl"
+    head, device = (json.loads(line) for line in recorded.read_text().splitlines())
+    known = facts([{}]).merged({"gpu.devices": [device], "gpu.driver": head["driver"], "gpu.cuda": head["cuda"]})
+    found = judged(known)
+    assert set(found) == {"gpu-busy"}
+    assert "21.0 of 79.6 GiB are held by pid 423" in found["gpu-busy"].evidence[0].what
+    idle = {**device, "memory_free": 85017493504, "holders": []}
+    assert judged(known.merged({"gpu.devices": [idle]})) == {}
 
 
 # -- collecting ---------------------------------------------------------------------------------------------------------
