@@ -158,7 +158,7 @@ class _Run:
         try:
             return [number for step in steps for action in step.actions for number in self._act(step, action)]
         except FixError as error:
-            self._take_back(self._numbers_of(cause))
+            self._take_back_cause(cause, groups)
             self._without(cause, groups)
             outcome = "refused" if isinstance(error, Refused) else "rolled back"
             self._settle(Outcome(cause, _fixes_of(steps), outcome, str(error), "failed"))
@@ -197,7 +197,7 @@ class _Run:
         elif said is None:
             self._settle(Outcome(cause, fix, "verified"))
         else:
-            self._take_back(self._numbers_of(cause) or numbers)
+            self._take_back_cause(cause, groups)
             self._without(cause, groups)
             self._settle(Outcome(cause, fix, "rolled back", said, "failed"))
 
@@ -224,9 +224,20 @@ class _Run:
             self.journal = Journal.create(self.state, header)
         return Door(self.journal)
 
-    def _take_back(self, numbers: list[int]) -> None:
-        for number in sorted(numbers, reverse=True):
+    def _take_back_cause(self, cause: str, groups: dict[str, list[Step]]) -> None:
+        """Take the edits of a cause back. Later edits of the same files by other causes go back too, and are done again."""
+        mine = self._numbers_of(cause)
+        if not mine or self.journal is None:
+            return
+        standing = {a.number: a for a in self.journal.actions() if a.state != "back"}
+        files = {standing[number].intent.get("path") for number in mine} - {None}
+        others = [
+            a for a in standing.values() if a.number > min(mine) and a.intent.get("path") in files and a.cause != cause
+        ]
+        for number in sorted({*mine, *(a.number for a in others)}, reverse=True):
             self._door().take_back(number)
+        for other in dict.fromkeys(a.cause for a in others):
+            self._do(other, groups)
 
     def _settle(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -102,7 +102,7 @@ class Door:
 
     def set_aside(self, path: Path, why: Why) -> int:
         """Quarantine a file or directory: renamed into the journal, or beside itself when that is another disk."""
-        quarantine = self.journal.directory / "quarantine"
+        quarantine = self._quarantine()
         try:
             near = quarantine.stat().st_dev == path.lstat().st_dev
         except OSError as error:
@@ -172,7 +172,7 @@ class Door:
                     "holds a secret; take the fix back by hand.",
                     str(intent["shown"]),
                 )
-        quarantine = self.journal.directory / "quarantine"
+        quarantine = self._quarantine()
         if before is None or (now not in (None, after)):
             shutil.copy2(path, quarantine / f"{action.number:04d}-undone")
         if before is None:
@@ -206,8 +206,12 @@ class Door:
             os.replace(kept, path)
 
     def _back_move(self, action: Action, force: bool) -> bool:
-        list_ = self._moves(action.number)
-        moves.backward(list_, Path(action.intent["aside"]), force)
+        list_, aside = self._moves(action.number), Path(action.intent["aside"])
+        moves.backward(list_, aside, force)
+        moves.remove_empty({m.place.parent for m in list_ if m.way == "out"}, aside.parent)
+        if aside.parent != self.journal.directory:
+            with contextlib.suppress(OSError):  # something is kept in it
+                aside.parent.rmdir()
         return True
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -228,6 +232,11 @@ class Door:
                 self.take_back(number)
         else:
             (self.journal.directory / "undo" / f"{number:04d}.sh").unlink(missing_ok=True)
+
+    def _quarantine(self) -> Path:
+        place = self.journal.directory / "quarantine"
+        place.mkdir(exist_ok=True)
+        return place
 
     def _kept(self, number: int) -> Path:
         return self.journal.directory / "before" / f"{number:04d}"

@@ -191,11 +191,11 @@ def _fetch_modelscope(listing: Listing, names: list[RemoteFile], into: Path, env
                 continue
             print(f"{file.name}: {file.size / 1e6:.0f} MB", file=sys.stderr)
             query = {"Revision": listing.revision, "FilePath": file.name}
-            headers = {"range": f"bytes={have}-"} if have else {}
+            headers = {"accept-encoding": "identity", **({"range": f"bytes={have}-"} if have else {})}
             with client.stream("GET", url, params=query, headers=headers) as answer:
                 answer.raise_for_status()
                 with place.open("ab" if answer.status_code == 206 else "wb") as stream:
-                    for block in answer.iter_bytes(1 << 20):
+                    for block in answer.iter_bytes():
                         stream.write(block)
 
 

@@ -97,7 +97,7 @@ def forward(moves: list[Move], tidy_under: Path | None = None) -> None:
             crashpoint.here("move")
             os.rename(source, to)
         if way == "out" and tidy_under:
-            _remove_empty({m.target.parent for m in moves if m.way == "out"}, tidy_under)
+            remove_empty({m.target.parent for m in moves if m.way == "out"}, tidy_under)
     _sync(moves)
 
 
@@ -171,7 +171,7 @@ def _set_aside(path: Path, aside: Path) -> None:
     os.rename(path, place)
 
 
-def _remove_empty(directories: set[Path], under: Path) -> None:
+def remove_empty(directories: set[Path], under: Path) -> None:
     """Remove directories below `under` that nothing is left in, and their parents that become empty by that."""
     for directory in sorted(directories, key=lambda d: len(d.parts), reverse=True):
         current = directory

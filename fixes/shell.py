@@ -28,7 +28,9 @@ restore() {
     now=$(digest "$1")
     [ "$now" = "$2" ] && return 0
     if [ "$now" != "$3" ]; then echo "changed since, left alone: $1" >&2; left=1; return 0; fi
-    if [ "$2" = absent ]; then mv -- "$1" "$here/quarantine/$4-undone"; echo "taken away: $1"; return 0; fi
+    if [ "$2" = absent ]; then
+        mkdir -p -- "$here/quarantine"; mv -- "$1" "$here/quarantine/$4-undone"; echo "taken away: $1"; return 0
+    fi
     cp -p -- "$1" "$1.undo" && "before_$4" "$1" >"$1.undo" && mv -- "$1.undo" "$1" && echo "restored: $1"
 }
 

@@ -142,6 +142,20 @@ def test_a_package_that_does_not_heal_goes_and_the_other_stays(with_packages: Wo
     assert seen == [("good", "3.7"), ("bad", "3.7"), ("good", "3.4")]  # looked at again without the other's change
 
 
+def test_edits_of_one_file_by_fixes_that_share_the_package_step(with_packages: World) -> None:
+    """The first is taken back although the second edited the same file after it; the second's edit stays."""
+    world = with_packages
+    world.cause("bad", fix("idna", pip("idna==3.7"), {"kind": "set-recipe", "values": {"template": "x", "bad": 1}}))
+    world.cause("good", fix("six", pip("six==1.16.0"), {"kind": "set-recipe", "values": {"good": 1}}))
+    before, text = world.snapshot(), world.recipe.read_text()
+    applied = world.apply(verify=lambda cause: VerifyResult(cause == "good"))
+    assert {o.cause: o.outcome for o in applied.outcomes} == {"bad": "rolled back", "good": "verified"}
+    assert world.recipe.read_text() == text + "good: 1\n"
+    assert versions(world) == {"six": "1.16.0", "idna": "3.4", "packaging": "23.0"}
+    history.undo(world.workdir)
+    assert world.snapshot() == before
+
+
 def test_unknown_versions_are_refused_with_the_resolvers_reason(with_packages: World) -> None:
     world = with_packages
     world.cause("good", fix("six", pip("six==1.16.0")))
