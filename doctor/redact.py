@@ -35,6 +35,7 @@ NAMED = re.compile(
     r"|wandb\s+login\s+(?:--?[\w-]+\s+)*|\blogin\(\s*(?:(?:key|token)\s*=\s*)?|\bbearer\s+)[\"']?)"
     r"(?P<value>[A-Za-z0-9+/_.\-]{16,})"
 )
+_NAME = re.compile(r"(?i)(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|wandb[_-]?key)$")
 # A password may be any word, also a short one; not a call.
 PASSWORD = re.compile(
     r"(?i)(?P<keep>passw(?:or)?d[\"']?\s*[:=]\s*[\"']?)"
@@ -61,14 +62,25 @@ def text(value: str) -> str:
 
 
 def document(value: Any) -> Any:
-    """`text` applied to every string of a JSON-like value, keys included."""
+    """`text` applied to every string of a JSON-like value, keys included; a key counts as the name beside its value."""
     if isinstance(value, str):
         return text(value)
     if isinstance(value, dict):
-        return {text(str(key)): document(item) for key, item in value.items()}
+        return {text(str(key)): _beside(str(key), item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [document(item) for item in value]
     return value
+
+
+def _beside(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_beside(name, item) for item in value]
+    if not isinstance(value, str):
+        return document(value)
+    masked = text(value)
+    if masked != value or _NAME.search(name) is None:
+        return masked
+    return text(f"{name}={value}").partition(f"{text(name)}=")[2]
 
 
 def secrets_in_line(line: str) -> list[str]:

@@ -42,10 +42,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "logging.wandb_disabled": environ.get("WANDB_DISABLED", "").upper() in _TRUE,
     }
     try:
-        found["logging.wandb_key"] = _wandb_key(target)
+        found["logging.wandb_login"] = _wandb_key(target)
     except OSError as error:
-        found["logging.wandb_key"] = Unknown(f"the file with the key cannot be read ({error.strerror})")
-    found["logging.swanlab_key"] = "SWANLAB_API_KEY" if environ.get("SWANLAB_API_KEY") else _swanlab_file(target)
+        found["logging.wandb_login"] = Unknown(f"the file with the key cannot be read ({error.strerror})")
+    found["logging.swanlab_login"] = "SWANLAB_API_KEY" if environ.get("SWANLAB_API_KEY") else _swanlab_file(target)
     return found
 
 
@@ -120,7 +120,7 @@ def wandb(facts: Facts) -> Iterator[Finding]:
     explicit = "wandb" in (facts["logging.report_to"] or ())
     installed, disabled = "wandb" in facts["packages.versions"], facts["logging.wandb_disabled"]
     silent = (facts["logging.wandb_mode"] or "online").lower() in ("offline", "dryrun", "disabled")
-    without_key = facts["logging.wandb_key"] is None and not silent
+    without_key = facts["logging.wandb_login"] is None and not silent
     by = "report_to names wandb" if explicit else "report_to takes every installed logger, wandb among them"
     if disabled:
         if explicit:

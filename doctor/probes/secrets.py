@@ -48,7 +48,12 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             found += [{"file": target.shown(file), "line": line, "kind": kind} for line, kind in _scan(file)]
         except OSError as error:
             unread.append(f"{target.shown(file)}: {error.strerror}")
-    return {"secrets.found": found, "secrets.files": len(seen), "secrets.unread": unread}
+    return {
+        "secrets.found": found,
+        "secrets.files": len(seen),
+        "secrets.unread": unread,
+        "secrets.arguments": [k for k, v in target.overrides.items() if redact.secrets_in_line(f"{k}={v}")],
+    }
 
 
 def _scan(file: Path) -> Iterator[tuple[int, str]]:
@@ -71,4 +76,15 @@ def token_in_file(facts: Facts) -> Iterator[Finding]:
         )
 
 
-JUDGEMENTS = (token_in_file,)
+def token_on_command_line(facts: Facts) -> Iterator[Finding]:
+    """KEY=VALUE arguments are seen in the process list, and loggers store the command line."""
+    for key in facts["secrets.arguments"]:
+        yield Finding(
+            "sec-token-on-cmdline",
+            (Evidence(f"{key} is given with its value on the command line", key),),
+            severity=Severity.WARNING,
+            source=f"probe:{ID}",
+        )
+
+
+JUDGEMENTS = (token_in_file, token_on_command_line)

@@ -83,6 +83,13 @@ def test_documents_are_masked_all_through():
     assert redact.document(document) == {"a": ["x hf_***", {"hf_***": 1}], "n": 3, "none": None, "t": ["hf_***"]}
 
 
+def test_a_key_names_the_value_beside_it():
+    shown = redact.document({"wandb_api_key": HEX, "password": "hunter2", "eos_token": "<|im_end|>", "commit": HEX})
+    assert shown == {"wandb_api_key": "***", "password": "***", "eos_token": "<|im_end|>", "commit": HEX}
+    nested = redact.document({"hub_token": None, "x": {"secret": [HEX, {"a": 1}]}, "token": "default"})
+    assert nested == {"hub_token": None, "x": {"secret": ["***", {"a": 1}]}, "token": "default"}
+
+
 @pytest.mark.parametrize("line", ["a." * 60000, "-" * 120000, "token" * 24000, "a" * 120000, "password=" * 12000])
 def test_a_hostile_line_costs_no_more_than_its_length(line):
     begun = time.perf_counter()

@@ -67,7 +67,7 @@ def test_netrc_and_settings_serve(tmp_path):
     netrc.write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
     netrc.chmod(0o600)
     facts = collected(tmp_path)
-    assert facts["logging.wandb_key"] == str(netrc)
+    assert facts["logging.wandb_login"] == str(netrc)
     assert causes(facts) == []
     assert causes(collected(tmp_path, WANDB_BASE_URL="https://wandb.example.org")) == ["log-wandb-not-logged-in"]
     netrc.write_text("machine other.example.org login u password p\n")
@@ -75,7 +75,7 @@ def test_netrc_and_settings_serve(tmp_path):
     settings = tmp_path / "home" / ".config" / "wandb" / "settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(f"[default]\napi_key = {KEY}\n")
-    assert collected(tmp_path)["logging.wandb_key"] == str(settings)
+    assert collected(tmp_path)["logging.wandb_login"] == str(settings)
 
 
 def test_files_that_cannot_be_parsed_hold_no_key(tmp_path):

@@ -1,5 +1,7 @@
 import json
 
+import msgspec
+
 from doctor.facts import Facts
 from doctor.probes import secrets
 from tests.support.worlds import world
@@ -64,6 +66,14 @@ def test_a_placeholder_and_ordinary_settings_are_no_secrets(tmp_path):
         ]
         == []
     )
+
+
+def test_a_token_on_the_command_line(tmp_path):
+    target = msgspec.structs.replace(world(tmp_path), overrides={"hf_hub_token": HF, "cutoff_len": "512"})
+    found = secrets.collect(target, Facts({"recipe.values": {}}))
+    (finding,) = secrets.token_on_command_line(Facts(found))
+    assert (finding.cause, finding.evidence[0].where) == ("sec-token-on-cmdline", "hf_hub_token")
+    assert HF not in json.dumps(found)
 
 
 def test_a_file_is_read_once_and_only_its_beginning(tmp_path, monkeypatch):
