@@ -14,9 +14,9 @@ from doctor import target as targets
 from doctor.commands.check import examine_target
 from doctor.commands.output import print_json
 from doctor.errors import BadInput, Refused
-from doctor.examine import Examination
+from doctor.examine import Examination, severity_of
 from doctor.exit_codes import ExitCode
-from doctor.findings import Finding
+from doctor.findings import Finding, Severity
 from doctor.report import document
 from doctor.report.words import language, say
 from doctor.target import Target
@@ -118,9 +118,11 @@ class _Fixing:
         return self._apply(plan)
 
     def _findings(self) -> list[Finding]:
-        """What is to be healed: the examination's findings, or of a log those that the examination can judge better."""
+        """What is to be healed: errors and warnings (notes only when named), or what a log shows, with the details that
+        the examination knows better."""
         if self.from_log is None:
-            return self.before.findings
+            only = self.choice.only
+            return [f for f in self.before.findings if only or severity_of(f) is not Severity.INFO]
         from doctor.diagnose import diagnose
 
         seen = diagnose([self.from_log], self.before.facts).findings

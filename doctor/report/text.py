@@ -11,14 +11,12 @@ from rich.text import Text
 
 from doctor.report.words import say
 
-_FILE_WIDTH = 160  # columns where nobody says how wide the reader is
 _MARK = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 
 
 def console(stderr: bool = False) -> Console:
     """A console that never wraps inside words of a path and adds no colour where nobody sees it."""
-    out = Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
-    return out if out.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, width=_FILE_WIDTH)
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
 
 
 def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: bool = False) -> None:
@@ -30,7 +28,7 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
             head.append(f"  ({say('confidence', lang, value=finding['confidence'])})", style="dim")
         if finding["rank"] is not None:
             head.append(f"  [{say('rank', lang, rank=finding['rank'])}]", style="dim")
-        out.print(head)
+        out.print(head, soft_wrap=not out.is_terminal)
         for item in finding["evidence"]:
             _indented(out, Text.assemble(item["what"], ("  — " + item["where"], "dim")))
         if why:
@@ -52,7 +50,11 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
 
 
 def _indented(out: Console, line: Text) -> None:
-    out.print(Padding(line, (0, 0, 0, 4), expand=False))
+    """Wrapped under the indent in a terminal; one line each in a file, for grep."""
+    if out.is_terminal:
+        out.print(Padding(line, (0, 0, 0, 4), expand=False))
+    else:
+        out.print(Text.assemble("    ", line), soft_wrap=True)
 
 
 def check(
