@@ -10,6 +10,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, Severity
+from doctor.recipe import source_tree
 from doctor.target import Target, shebang
 
 ID = "cli"
@@ -73,14 +74,24 @@ def _tree(target: Target, facts: Facts) -> dict[str, Any] | None:
     for folder in [target.workdir, *list(target.workdir.parents)[:_PARENTS]]:
         package = folder / "src" / "llamafactory"
         if package.is_dir():
-            imported = facts.get("llamafactory.root")
+            root = facts.get("llamafactory.root")
+            imported = bool(root and os.path.realpath(root) == os.path.realpath(package))
             return {
                 "root": str(folder),
                 "missing": [part for part in _PACKAGE_PARTS if not (package / part).exists()],
                 "installable": any((folder / name).exists() for name in ("setup.py", "pyproject.toml")),
-                "imported": bool(imported and os.path.realpath(imported) == os.path.realpath(package)),
+                "imported": imported,
+                "version": None if imported else source_tree.own_version(package),
+                "has_template": False if imported else _has_template(package, facts["recipe.values"].get("template")),
             }
     return None
+
+
+def _has_template(package: Path, name: Any) -> bool:
+    try:
+        return isinstance(name, str) and name in source_tree.templates(package).names
+    except (OSError, SyntaxError):  # a tree with holes, which is said of it anyway
+        return False
 
 
 def _elsewhere(target: Target, facts: Facts) -> dict[str, str] | None:
@@ -193,7 +204,7 @@ def torchrun_of_target(facts: Facts) -> Iterator[Finding]:
         yield _found("launch-torchrun-missing", what, facts["cli.target_scripts"])
 
 
-def source_tree(facts: Facts) -> Iterator[Finding]:
+def foreign_tree(facts: Facts) -> Iterator[Finding]:
     """One stands in a source tree of LLaMA-Factory that is not the one that will be imported, or that has holes."""
     tree = facts["cli.tree"]
     if tree is None:
@@ -206,11 +217,21 @@ def source_tree(facts: Facts) -> Iterator[Finding]:
             )
         return
     imported = facts["llamafactory.root"]
-    other = f"what is imported is {imported}" if imported else "it is not installed in the target"
     details: dict[str, Any] = {"tree": tree["root"], "python": facts["cli.target_python"]}
     if tree["installable"] and not tree["missing"]:
         details["tree_requirement"] = f"llamafactory @ {Path(tree['root']).as_uri()}"
-    yield _found("cli-foreign-tree", f"{tree['root']} is a LLaMA-Factory source tree; {other}", tree["root"], **details)
+    what = f"{tree['root']} is a LLaMA-Factory source tree ({tree['version'] or 'of unknown version'})"
+    if imported is None:
+        yield _found("cli-foreign-tree", f"{what}; it is not installed in the target", tree["root"], **details)
+        return
+    version, template = facts.get("llamafactory.version"), facts["recipe.values"].get("template")
+    what += f"; what is imported is {imported} ({version or 'of unknown version'})"
+    if tree["has_template"] and template not in facts.get("llamafactory.templates", ()):
+        what += f"; template {template} exists in the tree only"
+        severity = None
+    else:  # the recipes of the tree may still suit the imported release, and do when it is the same one
+        severity = Severity.INFO if version and version == tree["version"] else Severity.WARNING
+    yield _found("cli-foreign-tree", what, tree["root"], severity, **details)
 
 
 def wrong_workdir(facts: Facts) -> Iterator[Finding]:
@@ -223,4 +244,4 @@ def wrong_workdir(facts: Facts) -> Iterator[Finding]:
         yield _found("cli-wrong-workdir", what, where, folder=place["folder"])
 
 
-JUDGEMENTS = (not_on_path, mixed_environments, torchrun_of_target, source_tree, wrong_workdir)
+JUDGEMENTS = (not_on_path, mixed_environments, torchrun_of_target, foreign_tree, wrong_workdir)

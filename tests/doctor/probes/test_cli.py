@@ -120,11 +120,33 @@ def tree(tmp_path):
     return package
 
 
-def test_a_source_tree_that_is_not_the_imported_one(tmp_path, tree):
+def imported(version="0.9.1", templates=("qwen",)):
+    return {"llamafactory.root": "/site-packages/llamafactory", "llamafactory.version": version,
+            "llamafactory.templates": list(templates)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("template", "version", "severity"),
+    [("qwen25", "0.9.1", None), ("qwen", "0.9.1", Severity.INFO), ("qwen", "0.9.5", Severity.WARNING)],
+)
+def test_a_source_tree_that_is_not_the_imported_one(tmp_path, tree, template, version, severity):
+    (tree / "data" / "template.py").write_text(
+        'register_template(name="qwen", format_user=None)\nregister_template(name="qwen25", format_user=None)\n'
+    )
+    (tree / "extras").mkdir()
+    (tree / "extras" / "env.py").write_text('VERSION = "0.9.1"\n')
     scripts = environment(tmp_path / "env")
-    found = judged(collected(on_path(tmp_path, scripts), **{"llamafactory.root": "/site-packages/llamafactory"}))
+    facts = collected(on_path(tmp_path, scripts), **imported(version), **{"recipe.values": {"template": template}})
+    found = judged(facts)
     assert set(found) == {"cli-foreign-tree"}
+    assert found["cli-foreign-tree"].severity is severity
     assert found["cli-foreign-tree"].details["tree_requirement"] == f"llamafactory @ {tmp_path.as_uri()}"
+
+
+def test_a_source_tree_that_is_not_installed(tmp_path, tree):
+    finding = judged(collected(on_path(tmp_path, environment(tmp_path / "env"))))["cli-foreign-tree"]
+    assert finding.severity is None
+    assert "not installed in the target" in finding.evidence[0].what
 
 
 def test_an_editable_install_of_the_tree_is_healthy(tmp_path, tree):
