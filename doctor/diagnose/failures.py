@@ -215,12 +215,17 @@ class _Reader:
         return [line for line in self.lines[start:end] if (line.log, line.lane) == lane]
 
     def _message_end(self, index: int, lane: tuple[int, str]) -> int:
-        """Behind the last line of the message that begins at `index`."""
+        """Behind the last line of the message that begins at `index`. An empty line ends it, but where nothing is said
+        yet: huggingface_hub's messages begin with one."""
+        said = not self.lines[index].text.rstrip().endswith(":")
         for position in range(index + 1, min(index + MESSAGE_LINES, len(self.lines))):
             line = self.lines[position]
             if (line.log, line.lane) != lane:
                 continue
             text = line.text[:READ]
+            if not text.strip() and not said and position <= index + 2:
+                continue
+            said = True
             if (
                 not text.strip()
                 or line.gap

@@ -36,12 +36,14 @@ class How(IntEnum):
 
 @dataclass(frozen=True)
 class Match:
-    """`sign` fits the line at `index`; `groups` are the pattern's named groups that took part."""
+    """`sign` fits the line at `index`; `groups` are the pattern's named groups that took part. A `blocked` one fits but
+    for its conditions: it says nothing for its cause, only that the line is no news."""
 
     sign: Sign
     index: int
     groups: dict[str, str] = field(default_factory=dict)
     how: How = How.LINE
+    blocked: bool = False
 
 
 def matches(lines: list[Line], index: Index, words: Words) -> list[Match]:
@@ -49,7 +51,7 @@ def matches(lines: list[Line], index: Index, words: Words) -> list[Match]:
     for how in How:
         search = _Search(lines, how, words)
         found = [match for sign in index.signs for match in search.fits(sign)]
-        if found:
+        if any(not match.blocked for match in found):
             return sorted(found, key=lambda match: match.index)
     return []
 
@@ -69,11 +71,12 @@ class _Search:
 
     def fits(self, sign: Sign) -> list[Match]:
         found: list[Match] = []
+        blocked = False
         for index, match in self._places(sign.pattern):
-            if not found and not self._allowed(sign):
-                return []
+            if not found:
+                blocked = not self._allowed(sign)
             groups = {name: value for name, value in match.groupdict().items() if value is not None}
-            found.append(Match(sign, self.first + index, groups, self.how))
+            found.append(Match(sign, self.first + index, groups, self.how, blocked))
             if len(found) == KEPT:
                 break
         return found

@@ -12,6 +12,7 @@ The loudest error is rarely the cause. What is weighed here:
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from doctor.diagnose.events import Kind
@@ -22,12 +23,13 @@ from doctor.diagnose.versions import contradicts
 from knowledge_base.index import Index, Summary
 from knowledge_base.schema import Role
 
-LEAST = 0.25  # below it a candidate is not worth telling
+BESIDE = 0.4  # a candidate is told beside the first when its score is at least this share of the first's
 LEAST_FIRST = 0.55  # below it nothing is told: more likely wrong than right, "not known" is the better answer
 MOST_TOLD = 5
 IN_MESSAGE, IN_CODE, PLAIN, WARNING, INFO, NOISE, DATA = 1.0, 0.93, 0.95, 0.6, 0.4, 0.5, 0.05
 WEIGHT_OF_LEVEL = {Level.ERROR: 1.0, Level.PLAIN: PLAIN, Level.WARNING: WARNING, Level.INFO: INFO}
-LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.7, 0.4
+LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.55, 0.4
+RUNGS = {Role.ROOT: 0, Role.SYMPTOM: 1, Role.WRAPPER: 2}
 WEIGHT_OF_WAY = {How.LINE: 1.0, How.WRAPPED: 0.97, How.ANY_CASE: 0.9}
 
 
@@ -65,22 +67,26 @@ class Judge:
     def candidates(self, matches: list[Match], data: set[int]) -> list[Candidate]:
         """Candidates in order; empty when the log does not show its cause. `data` are lines of printed samples."""
         by_cause: dict[str, list[Match]] = defaultdict(list)
+        blocked = [match for match in matches if match.blocked]
         for match in matches:
+            if match.blocked:
+                continue
             by_cause[match.sign.cause].append(match)
         found = [self._candidate(cause, group, data) for cause, group in by_cause.items()]
         found = [c for c in found if c.weight > DATA]
-        unknown = self.unknown(found)
+        unknown = self.unknown(found, blocked)
         explained = {match.index for c in found if c.summary.role is not Role.WRAPPER for match in c.matches}
         found = [c for c in found if not self._hollow(c, unknown, explained)]
-        self._order(found, unknown)
-        found.sort(key=lambda c: (-c.score, c.best.index))
+        found = self._order(found, unknown)
         if not found or found[0].score < LEAST_FIRST:
             return []
-        return [c for c in found if c.score >= LEAST][:MOST_TOLD]
+        return [c for c in found if c.score >= BESIDE * found[0].score][:MOST_TOLD]
 
     def _candidate(self, cause: str, group: list[Match], data: set[int]) -> Candidate:
         summary = self.index.summaries[cause]
-        weighed = [(self._weight(match.index, data) * WEIGHT_OF_WAY[match.how], match) for match in group]
+        weighed = [
+            (self._weight(match.index, data, summary.silent) * WEIGHT_OF_WAY[match.how], match) for match in group
+        ]
         weight, best = max(weighed, key=lambda pair: (pair[0] * pair[1].sign.strength, -pair[1].index))
         failure = self.message_of.get(best.index) or self.body_of.get(best.index)
         score = weight * best.sign.strength
@@ -88,11 +94,11 @@ class Judge:
             score *= CONTRADICTED
         return Candidate(summary, group, best, weight, failure, score)
 
-    def _weight(self, position: int, data: set[int]) -> float:
-        """How much a fit at this line says."""
+    def _weight(self, position: int, data: set[int], silent: bool) -> float:
+        """How much a fit at this line says. A silent cause speaks in INFO lines and warnings or not at all."""
         if position in data:
             return DATA
-        level = WEIGHT_OF_LEVEL[self.lines[position].level]
+        level = IN_MESSAGE if silent else WEIGHT_OF_LEVEL[self.lines[position].level]
         failure = self.message_of.get(position)
         if failure is not None:
             return NOISE if failure.kind is Kind.NOISE else min(IN_MESSAGE, level if level < PLAIN else IN_MESSAGE)
@@ -101,13 +107,13 @@ class Judge:
             return NOISE if failure.kind is Kind.NOISE else min(IN_CODE, level)
         return level
 
-    def unknown(self, found: list[Candidate]) -> list[Failure]:
-        """Hard failures, outermost of each chain, that no root or symptom explains, in order."""
+    def unknown(self, found: list[Candidate], blocked: Sequence[Match] = ()) -> list[Failure]:
+        """Hard failures, outermost of each chain, that no root or symptom explains, in order. What fits but for its
+        conditions explains too: it is known as the work of another cause."""
+        telling = [match for c in found if c.summary.role is not Role.WRAPPER and not c.soft for match in c.matches]
         explained = {
             failure.chain
-            for candidate in found
-            if candidate.summary.role is not Role.WRAPPER and not candidate.soft
-            for match in candidate.matches
+            for match in [*telling, *(blocked if found else ())]
             if (failure := self.message_of.get(match.index) or self.body_of.get(match.index)) is not None
         }
         chains: dict[int, Failure] = {}
@@ -118,36 +124,38 @@ class Judge:
 
     def _hollow(self, candidate: Candidate, unknown: list[Failure], explained: set[int]) -> bool:
         """Whether the candidate is only the echo, or the warning, beside a failure that nothing knows."""
-        if candidate.summary.role is Role.WRAPPER and any(f.at not in explained for f in self.failures if f.died_of):
+        weak = candidate.summary.role is Role.WRAPPER or candidate.soft
+        if weak and any(failure.at not in explained for failure in self.failures if failure.died_of):
             return True
         if not unknown:
             return False
-        if candidate.summary.role is Role.WRAPPER or candidate.soft:
+        if weak or candidate.summary.silent:
             return True
-        return candidate.summary.role is Role.SYMPTOM and unknown[0].at < candidate.best.index
+        return candidate.summary.role is Role.SYMPTOM and self._follows(candidate, unknown)
 
-    def _order(self, found: list[Candidate], unknown: list[Failure]) -> None:
-        """Lower the scores of what came later, of symptoms and wrappers beside root causes, of what yields."""
+    @staticmethod
+    def _follows(candidate: Candidate, unknown: list[Failure]) -> bool:
+        """Whether an unknown failure came first. A compiler's or pip's lines are parts of the failure they precede."""
+        return any(failure.at < candidate.best.index for failure in unknown if failure.kind is not Kind.BUILD)
+
+    def _order(self, found: list[Candidate], unknown: list[Failure]) -> list[Candidate]:
+        """Lower the scores of what came later, and leave out what a better candidate explains: symptoms and wrappers
+        beside root causes, causes beside those that they yield to."""
         roots = [c for c in found if c.summary.role is Role.ROOT and not c.soft]
         for candidate in found:
-            if unknown and unknown[0].at < candidate.best.index:
+            if self._follows(candidate, unknown):
                 candidate.score *= AFTER_UNKNOWN
             if any(self._after(candidate, other) for other in roots if other is not candidate):
                 candidate.score *= LATER
-        ladder = {Role.ROOT: 0, Role.SYMPTOM: 1, Role.WRAPPER: 2}
-        for candidate in sorted(found, key=lambda c: ladder[c.summary.role]):
-            better = [
-                other.score
-                for other in found
-                if other is not candidate
-                and not (other.soft and not candidate.soft)
-                and (
-                    other.summary.id in candidate.summary.yields_to
-                    or ladder[other.summary.role] < ladder[candidate.summary.role]
-                )
-            ]
-            if better:
-                candidate.score = min(candidate.score, 0.9 * max(better))
+        told = [c for c in found if not any(self._explains(other, c) for other in found if other is not c)]
+        return sorted(told or found, key=lambda c: (-c.score, c.best.index))
+
+    @staticmethod
+    def _explains(other: Candidate, candidate: Candidate) -> bool:
+        if other.score < LEAST_FIRST or (other.soft and not candidate.soft):
+            return False
+        by_role = RUNGS[other.summary.role] < RUNGS[candidate.summary.role]
+        return by_role or other.summary.id in candidate.summary.yields_to
 
     def _after(self, candidate: Candidate, other: Candidate) -> bool:
         """Whether the candidate shows only in a failure that came after another candidate's, in another traceback."""
