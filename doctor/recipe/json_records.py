@@ -36,6 +36,8 @@ TOO_LARGE = "record too large to read"
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _BLANK = b" \t\r\n"
 _DECODER = msgspec.json.Decoder()
+# What msgspec raises; invalid UTF-8 at the start of a name escapes as UnicodeDecodeError.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class BadData(Exception):
@@ -107,7 +109,7 @@ def decode(raw: bytes) -> Any:
     """
     try:
         return _DECODER.decode(raw)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return json.loads(raw.decode("utf-8"), strict=False)
 
 
@@ -212,7 +214,7 @@ class _Reader:
             return None
         try:
             return self.batch(_DECODER.decode(b"[" + self.buffer[: at + 1] + b"]"), at + 1)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return None
 
     def delimited(self) -> Batch:
@@ -271,7 +273,7 @@ class _Reader:
             return None
         try:
             return self.batch(_DECODER.decode_lines(self.buffer[:end]), end)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return None
 
     def delimited_stream(self) -> Batch:

@@ -300,5 +300,5 @@ def _ids(path: Path) -> tuple[int | None, list[str], str | None]:
         return max(ids, default=None), [token.content for token in content.added_tokens], None
     except OSError as error:
         return None, [], f"{UNREADABLE} ({error.strerror})"
-    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, RecursionError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, TypeError, RecursionError) as error:
         return None, [], f"not a tokenizer file ({error})"

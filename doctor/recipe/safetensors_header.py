@@ -73,7 +73,7 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         parts = _DECODER.decode(raw)
         tensors = {name: _TENSOR.decode(part) for name, part in parts.items() if name != "__metadata__"}
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(NOT_SAFETENSORS, f"its header is not the JSON of tensors ({error})") from None
     end = 8 + length + max((t.data_offsets[1] for t in tensors.values()), default=0)
     if end > size:

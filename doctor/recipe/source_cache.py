@@ -50,7 +50,7 @@ def cached(name: str, sources: Iterable[Path], read: Callable[[], T], type_: typ
 def _load(path: Path, type_: type[T]) -> T | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=type_)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
         return None
 
 

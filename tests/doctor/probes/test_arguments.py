@@ -1,0 +1,121 @@
+import pytest
+
+from doctor.probes import arguments, llamafactory, recipe
+from tests.doctor.recipe import standin
+
+GOOD = "model_name_or_path: org/toy\ndo_train: true\ntemplate: toy\ndataset: d\noutput_dir: out\n"
+MORE = {
+    "packages.versions": {},
+    "launch.force_torchrun": True,
+    "launch.environ": {},
+    "launch.world_size": 1,
+    "gpu.count": 0,
+}
+
+
+def examine(tmp_path, text, more=None, **environ):
+    made = standin.target(tmp_path, text, **environ)
+    return standin.examine(made, recipe, llamafactory, arguments, more=MORE | (more or {}))
+
+
+def test_a_good_recipe_gives_nothing(tmp_path):
+    facts, found = examine(tmp_path, GOOD)
+    assert found == []
+    assert facts["arguments.subcommand"] == "train"
+
+
+@pytest.mark.parametrize(
+    ("line", "cause", "where", "details"),
+    [
+        ("evaluation_strategy: 'no'", "cfg-unknown-key", "recipe.yaml:6", {"renamed_to": "eval_strategy"}),
+        ("lora_rnk: 8", "cfg-unknown-key", "recipe.yaml:6", {"nearest": "lora_rank"}),
+        ("use_apollo: true", "cfg-unknown-key", "recipe.yaml:6", {"needs_newer": "0.9.2"}),
+        ("learning_rate: 1e-5", "cfg-lr-string", "recipe.yaml:6", {"value_as_type": 1e-5}),
+        ("max_steps: 1e3", "cfg-bad-value-type", "recipe.yaml:6", {"value_as_type": 1000}),
+        ("eval_strategy: no", "cfg-bad-value-type", "recipe.yaml:6", {"value_as_type": "no"}),
+        ("finetuning_type: ful", "cfg-invalid-choice", "recipe.yaml:6", {"nearest": "full"}),
+        ("eval_strategy: steps", "cfg-eval-without-val", "llamafactory/hparams/parser.py:25", {}),
+        (
+            "load_best_model_at_end: true",
+            "cfg-best-model-strategy",
+            "transformers/training_args.py:",
+            {"save_strategy": "steps"},
+        ),
+        ("use_unsloth: true", "attn-unsloth", "recipe.yaml:6", {"distribution": "unsloth"}),
+        ("predict_with_generate: true", "pkg-missing", "recipe.yaml:6", {"distribution": "jieba>=0.4"}),
+        ("output_dir: twice", "cfg-duplicate-key", "recipe.yaml:6", {"key": "output_dir"}),
+    ],
+)
+def test_one_fault(tmp_path, line, cause, where, details):
+    found = examine(tmp_path, GOOD + line + "\n")[1]
+    assert [f.cause for f in found] == [cause]
+    assert found[0].evidence[0].where.startswith(where)
+    assert details.items() <= found[0].details.items()
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause", "details"),
+    [
+        ("fp16: true\nbf16: true\n", "cfg-bf16-fp16-conflict", {}),
+        ("val_size: 0.1\neval_dataset: e\n", "cfg-conflicting-args", {"key": "val_size"}),
+        ("quantization_bit: 4\nfinetuning_type: full\n", "quant-no-adapter", {"quantization_bit": True}),
+    ],
+)
+def test_combinations(tmp_path, lines, cause, details):
+    found = examine(tmp_path, GOOD + lines)[1]
+    assert [f.cause for f in found] == [cause]
+    assert details.items() <= found[0].details.items()
+
+
+def test_what_is_missing(tmp_path):
+    found = examine(tmp_path, "do_train: true\n")[1]
+    assert {(f.cause, f.details.get("key")) for f in found} >= {
+        ("cfg-missing-argument", "output_dir"),
+        ("tmpl-missing", None),
+    }
+    assert any(f.details.get("model_missing") for f in found)
+
+
+def test_deepspeed_without_torchrun(tmp_path):
+    lines = GOOD + "deepspeed: ds.json\n"
+    assert examine(tmp_path, lines)[1] == []
+    found = examine(tmp_path, lines, {"launch.force_torchrun": False, "launch.environ": {"FORCE_TORCHRUN": "0"}})[1]
+    assert [f.cause for f in found] == ["launch-torchrun-missing"]
+
+
+@pytest.mark.parametrize(
+    ("files", "lines", "expected"),
+    [
+        (["trainer_log.jsonl"], "", []),
+        (["model.safetensors"], "", [("cfg-output-dir-not-empty", None)]),
+        (["checkpoint-5", "model.safetensors"], "", [("cfg-output-dir-not-empty", "info")]),
+    ],
+)
+def test_the_output_directory(tmp_path, files, lines, expected):
+    (tmp_path / "out").mkdir()
+    for name in files:
+        (tmp_path / "out" / name).write_bytes(b"")
+    found = examine(tmp_path, GOOD + lines)[1]
+    assert [(f.cause, f.severity and f.severity.value) for f in found] == expected
+    assert all(f.details["output_dir_suggestion"] == "out-2" for f in found)
+
+
+def test_recipes_of_other_subcommands_are_judged_by_theirs(tmp_path):
+    facts, found = examine(tmp_path, "model_name_or_path: org/toy\ntemplate: toy\nsave_steps: 5\n")
+    assert facts["arguments.subcommand"] == "chat"
+    assert [f.cause for f in found] == ["cfg-wrong-subcommand"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"), [({"USE_MCA": "1"}, GOOD), ({"USE_V1": "1"}, GOOD), ({}, "compute_environment: X\n")]
+)
+def test_what_other_programs_read_is_not_judged(tmp_path, environ, text):
+    made = standin.target(tmp_path, text, **environ)
+    facts = standin.Facts(MORE)
+    for probe in (recipe, llamafactory, arguments):
+        facts = facts.merged(probe.collect(made, facts))
+    assert facts.why_unknown("arguments.fields").startswith("not judged")
+
+
+def test_extra_arguments_allowed(tmp_path):
+    assert examine(tmp_path, GOOD + "unheard_of: 1\n", ALLOW_EXTRA_ARGS="1")[1] == []

@@ -1,0 +1,64 @@
+import pytest
+
+from doctor.probes import llamafactory, model, recipe, template
+from tests.doctor.recipe import standin
+
+
+def examine(tmp_path, name, model_name="org/other"):
+    made = standin.target(tmp_path, f"model_name_or_path: {model_name}\ntemplate: {name}\n")
+    return standin.examine(made, recipe, llamafactory, model, template)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "details"),
+    [
+        ("qwen25", {"equal_template": "qwen"}),
+        ("toyy", {"nearest_template": "toy"}),
+        ("qwen3", {"newer_release": "0.9.3"}),
+    ],
+)
+def test_a_template_that_is_not_there(tmp_path, name, details):
+    found = examine(tmp_path, name)
+    assert [f.cause for f in found] == ["tmpl-unknown"]
+    assert found[0].evidence[0].where == "recipe.yaml:2"
+    assert details.items() <= found[0].details.items()
+
+
+def test_what_differs_is_said(tmp_path):
+    assert any("<|endoftext|>" in e.what for e in examine(tmp_path, "qwen25")[0].evidence)
+
+
+def test_the_releases_own_table_of_models(tmp_path):
+    assert examine(tmp_path, "toy", "org/toy-chat") == []
+    assert examine(tmp_path, "qwen", "org/toy") == []  # a base model takes any template
+    found = examine(tmp_path, "qwen", "org/toy-chat")
+    assert [(f.cause, f.details["fitting_template"]) for f in found] == [("tmpl-wrong-for-model", "toy")]
+
+
+def test_a_template_for_images_and_a_model_without(tmp_path):
+    folder = standin.model(tmp_path / "m")
+    assert [f.cause for f in examine(tmp_path, "toy_vl", "m")] == ["tmpl-wrong-for-model"]
+    (folder / "preprocessor_config.json").write_text("{}")
+    assert examine(tmp_path, "toy_vl", "m") == []
+
+
+def test_the_end_token_is_looked_for_in_the_tokenizer(tmp_path):
+    folder = standin.model(tmp_path / "m")
+    assert examine(tmp_path, "qwen", "m") == []
+    (folder / "tokenizer.json").write_text(
+        '{"added_tokens": [{"id": 11, "content": "x"}], "model": {"vocab": {"a": 0}}}'
+    )
+    (folder / "tokenizer_config.json").write_text("{}")
+    found = examine(tmp_path, "qwen", "m")
+    assert [(f.cause, f.severity.value) for f in found] == [("tmpl-wrong-for-model", "error")]
+
+
+def test_without_llamafactory_nothing_is_said(tmp_path):
+    made = standin.target(tmp_path, "model_name_or_path: org/x\ntemplate: qwen25\n")
+    import shutil
+
+    shutil.rmtree(tmp_path / "site-packages" / "llamafactory")
+    facts = standin.Facts()
+    for probe in (recipe, llamafactory, model, template):
+        facts = facts.merged(probe.collect(made, facts))
+    assert "not installed" in facts.why_unknown("template.known")
