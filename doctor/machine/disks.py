@@ -31,7 +31,7 @@ def describe(path: Path, seconds: float = SECONDS) -> dict[str, Any]:
 
 def _now(path: Path) -> dict[str, Any]:
     place = path
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     space = os.statvfs(place)
     return {
@@ -82,7 +82,7 @@ def roomy(candidates: Iterable[Path], seconds: float = SECONDS) -> list[dict[str
     def look() -> list[dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
         for folder in candidates:
-            if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
                 device = folder.stat().st_dev
                 free = os.statvfs(folder)
                 found.setdefault(device, {"path": str(folder), "device": device, "free": free.f_bavail * free.f_frsize})

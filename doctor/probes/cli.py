@@ -50,7 +50,7 @@ def _program(name: str, path: str | None) -> dict[str, Any] | None:
     return {
         "path": where,
         "interpreter": str(interpreter) if interpreter else None,
-        "exists": bool(interpreter and interpreter.exists()),
+        "exists": bool(interpreter and os.path.exists(interpreter)),
         "prefix": str(prefix) if prefix else None,
     }
 
@@ -60,20 +60,20 @@ def _prefix(interpreter: Path) -> Path | None:
     if "shims" in interpreter.parts or interpreter.parent.name not in ("bin", "Scripts"):
         return None
     prefix = interpreter.parent.parent
-    is_environment = (prefix / "pyvenv.cfg").exists() or (prefix / "conda-meta").is_dir()
+    is_environment = os.path.exists(prefix / "pyvenv.cfg") or os.path.isdir(prefix / "conda-meta")
     return prefix.resolve() if is_environment else interpreter.resolve().parent.parent
 
 
 def _user_script(target: Target) -> str | None:
     script = Path(target.environ.get("HOME") or os.path.expanduser("~")) / ".local" / "bin" / "llamafactory-cli"
-    return str(script) if script.exists() else None
+    return str(script) if os.path.exists(script) else None
 
 
 def _tree(target: Target, facts: Facts) -> dict[str, Any] | None:
     """The LLaMA-Factory source tree that the working directory lies in, and whether it is the one that is imported."""
     for folder in [target.workdir, *list(target.workdir.parents)[:_PARENTS]]:
         package = folder / "src" / "llamafactory"
-        if package.is_dir():
+        if os.path.isdir(package):
             root = facts.get("llamafactory.root")
             imported = bool(root and os.path.realpath(root) == os.path.realpath(package))
             return {
@@ -98,7 +98,7 @@ def _elsewhere(target: Target, facts: Facts) -> dict[str, str] | None:
     """`{"wanted", "folder"}`: the DeepSpeed JSON of the recipe, not here but under the same relative path in a folder
     nearby. The dataset probe looks after dataset_dir."""
     wanted = facts["recipe.values"].get("deepspeed")
-    if not isinstance(wanted, str) or os.path.isabs(wanted) or (target.workdir / wanted).exists():
+    if not isinstance(wanted, str) or os.path.isabs(wanted) or os.path.exists(target.workdir / wanted):
         return None
     place = _holder(target.workdir, wanted)
     return {"wanted": wanted, "folder": str(place)} if place else None
@@ -107,7 +107,7 @@ def _elsewhere(target: Target, facts: Facts) -> dict[str, str] | None:
 def _holder(workdir: Path, relative: str) -> Path | None:
     """The nearest folder above or below in which a relative path exists."""
     for folder in list(workdir.parents)[:_PARENTS]:
-        if (folder / relative).exists():
+        if os.path.exists(folder / relative):
             return folder
     seen = 0
     pending = [workdir]
@@ -121,7 +121,7 @@ def _holder(workdir: Path, relative: str) -> Path | None:
             continue
         for child in children:
             seen += 1
-            if (child / relative).exists():
+            if os.path.exists(child / relative):
                 return child
         if len(folder.relative_to(workdir).parts) < _PARENTS:
             pending += children

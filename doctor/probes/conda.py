@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "conda.recommended": RECOMMENDED,
         "conda.recommended_prefix": str(recommended) if recommended else None,
         "conda.recommended_path": f"{recommended / 'bin'}:{environ.get('PATH', '')}" if recommended else None,
-        "conda.recommended_has_cli": bool(recommended and (recommended / "bin" / "llamafactory-cli").exists()),
-        "conda.target_is_conda": (target.prefix / "conda-meta").is_dir(),
+        "conda.recommended_has_cli": bool(recommended and os.path.exists(recommended / "bin" / "llamafactory-cli")),
+        "conda.target_is_conda": os.path.isdir(target.prefix / "conda-meta"),
         "conda.target_is_recommended": bool(recommended and _same(recommended, target.prefix)),
-        "conda.target_is_base": (target.prefix / "conda-meta").is_dir() and (target.prefix / "condabin").is_dir(),
+        "conda.target_is_base": os.path.isdir(target.prefix / "conda-meta")
+        and os.path.isdir(target.prefix / "condabin"),
     }
 
 
@@ -55,13 +57,13 @@ def _environment(name: str, environ: Mapping[str, str]) -> Path | None:
         folders.append(active.parent if active.parent.name == "envs" else active / "envs")
     folders += [home / root / "envs" for root in _ROOTS] + [home / ".conda" / "envs", Path("/opt/conda/envs")]
     for folder in folders:
-        if (folder / name / "conda-meta").is_dir():
+        if os.path.isdir(folder / name / "conda-meta"):
             return folder / name
     try:
         listed = (home / ".conda" / "environments.txt").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return next((Path(p) for p in listed if Path(p).name == name and (Path(p) / "conda-meta").is_dir()), None)
+    return next((Path(p) for p in listed if Path(p).name == name and os.path.isdir(Path(p) / "conda-meta")), None)
 
 
 def not_active(facts: Facts) -> Iterator[Finding]:

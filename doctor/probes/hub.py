@@ -5,9 +5,9 @@ Nothing is asked when nothing is needed from a hub, when the target is in offlin
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -125,7 +125,7 @@ def _needs(target: Target, facts: Facts) -> list[Need]:
 
 
 def _exists(target: Target, name: str) -> bool:
-    return (target.workdir / Path(name).expanduser()).exists()
+    return os.path.exists(target.workdir / os.path.expanduser(name))
 
 
 def _clock(target: Target) -> dict[str, float]:

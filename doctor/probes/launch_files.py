@@ -44,7 +44,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         "launch_files.deepspeed_env": described,
         "launch_files.profile": sorted(launch_profile.read(target.workdir)),
-        "launch_files.hostfile": (Path("/job/hostfile")).exists(),
+        "launch_files.hostfile": os.path.exists("/job/hostfile"),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import netrc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def _wandb_key(target: Target) -> str | None:
     host = urlsplit(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
     given = environ.get("NETRC")
     for file in [Path(given)] if given else [home(environ) / ".netrc", home(environ) / "_netrc"]:
-        if file.is_file():
+        if os.path.isfile(file):
             try:
                 login = netrc.netrc(str(file)).authenticators(host)
             except (netrc.NetrcParseError, UnicodeDecodeError):
@@ -90,7 +91,7 @@ def _swanlab_file(target: Target) -> str | None:
     """`swanlab login` writes a netrc file into its own folder (swanlab: SWANLAB_SAVE_DIR, ~/.swanlab/.netrc)."""
     folder = target.environ.get("SWANLAB_SAVE_DIR")
     file = (Path(folder) if folder else home(target.environ) / ".swanlab") / ".netrc"
-    return str(file) if file.is_file() else None
+    return str(file) if os.path.isfile(file) else None
 
 
 def _found(facts: Facts, cause: str, what: str, severity: Severity | None = None, **details: Any) -> Finding:

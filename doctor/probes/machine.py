@@ -60,7 +60,7 @@ def _folders(target: Target, facts: Facts) -> dict[str, Path]:
     home = settings.home(environ)
 
     def given(name: str, default: Path) -> Path:
-        return Path(environ[name]).expanduser() if environ.get(name) else default
+        return Path(os.path.expanduser(environ[name])) if environ.get(name) else default
 
     folders = {
         "hf_cache": settings.hub_cache(environ),
@@ -70,7 +70,7 @@ def _folders(target: Target, facts: Facts) -> dict[str, Path]:
     }
     output = values.get("output_dir")
     if isinstance(output, str) and output:
-        folders["output_dir"] = target.workdir / Path(output).expanduser()
+        folders["output_dir"] = target.workdir / os.path.expanduser(output)
     return folders
 
 

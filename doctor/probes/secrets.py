@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     seen: set[Path] = set()
     spent = 0
     for file in files:
+        if len(seen) >= MAX_FILES or spent >= MAX_TOTAL or not os.path.isfile(file):
+            continue
         real = file.resolve()
-        if real in seen or len(seen) >= MAX_FILES or spent >= MAX_TOTAL or not file.is_file():
+        if real in seen:
             continue
         seen.add(real)
         spent += min(MAX_FILE, real.stat().st_size)

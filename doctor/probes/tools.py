@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -33,9 +34,9 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     found["tools.nvcc"] = found["tools.nvcc"] or (_program(cuda_home / "bin" / "nvcc") if cuda_home else None)
     found["tools.cuda_toolkit"] = _toolkit(cuda_home)
     header = Path(target.interpreter.include) / "Python.h"
-    found["tools.python_h"] = str(header) if header.is_file() else None
+    found["tools.python_h"] = str(header) if os.path.isfile(header) else None
     found["tools.libaio"] = _library(target, "libaio.so")
-    found["tools.libaio_h"] = next((str(h) for h in _headers(target, "libaio.h") if h.is_file()), None)
+    found["tools.libaio_h"] = next((str(h) for h in _headers(target, "libaio.h") if os.path.isfile(h)), None)
     return found
 
 
@@ -52,7 +53,7 @@ def _cuda_home(target: Target) -> Path | None:
     if nvcc:
         return Path(nvcc).parent.parent
     default = Path("/usr/local/cuda")
-    return default if default.is_dir() else None
+    return default if os.path.isdir(default) else None
 
 
 def _toolkit(home: Path | None) -> str | None:
@@ -71,7 +72,7 @@ def _library(target: Target, name: str) -> str | None:
     given = [p for v in ("LD_LIBRARY_PATH", "LIBRARY_PATH") for p in target.environ.get(v, "").split(":") if p]
     for folder in [*given, str(target.prefix / "lib"), *_LIBRARY_FOLDERS]:
         for candidate in (Path(folder) / name, *Path(folder).glob(f"*-linux-gnu/{name}")):
-            if candidate.exists():
+            if os.path.exists(candidate):
                 return str(candidate)
     return None
 
