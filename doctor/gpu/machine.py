@@ -83,8 +83,17 @@ def ask_nvml(
     command: Sequence[str] = NVML_COMMAND, seconds: float = NVML_SECONDS
 ) -> tuple[list[dict[str, Any]], str | None]:
     """(the documents that the child printed, why it did not finish or None). A child that hangs is left to the kernel."""
+    ours = str(
+        Path(__file__).resolve().parents[2]
+    )  # so that the child finds this package also where it is not installed
+    paths = [os.environ.get("PYTHONPATH", ""), ours]
     child = subprocess.Popen(
-        list(command), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        list(command),
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     late = None
     try:

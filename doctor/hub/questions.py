@@ -6,42 +6,18 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
 from doctor.hub import settings
 from doctor.hub.connection import Answer, ask
+from doctor.hub.needs import Need
 
 TOTAL_SECONDS = 3.5  # of the 5 s that a check may take; other ways are tried within it
 OTHERS_AFTER = 1.2  # seconds of silence of the endpoint after which other ways are tried beside it
 _REDIRECTS = 2
-# Certificates of the system, where a company's own authority is installed (Debian, Red Hat, SUSE).
-_SYSTEM_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-)
-
 Ask = Callable[..., Answer]
-
-
-class Need(msgspec.Struct, frozen=True):
-    """A model or dataset that only a hub has. `kind` is model or dataset, `key` the recipe key that names it."""
-
-    kind: str
-    name: str
-    key: str
-    revision: str = "main"
-
-    def path(self, modelscope: bool = False) -> str:
-        """The smallest file that tells whether it can be had: config.json of a model, the card of a dataset."""
-        file = "README.md" if self.kind == "dataset" else "config.json"
-        if modelscope:
-            revision = "master" if self.revision == "main" else self.revision  # llamafactory/extras/misc.py
-            return f"/{self.kind}s/{self.name}/resolve/{revision}/{file}"
-        return f"/{'datasets/' if self.kind == 'dataset' else ''}{self.name}/resolve/{self.revision}/{file}"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -110,15 +86,10 @@ def other_ways(route: Route, answer: Answer | None) -> dict[str, Route]:
     }
     if answer is not None and answer.stage == "proxy":
         ways["direct"] = msgspec.structs.replace(anonymous, proxy_for=lambda _: None)
-    bundle = system_bundle(route.ca)
+    bundle = settings.system_bundle(route.ca)
     if answer is not None and answer.certificate and bundle:
         ways["system-ca"] = msgspec.structs.replace(anonymous, ca=bundle)
     return ways
-
-
-def system_bundle(ca: str | None) -> str | None:
-    """The system's certificates, unless they are in use already."""
-    return next((b for b in _SYSTEM_BUNDLES if b != ca and Path(b).is_file()), None)
 
 
 def _started(jobs: list[Callable[[], None]]) -> list[threading.Thread]:

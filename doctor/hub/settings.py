@@ -16,6 +16,13 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 # Mirrors that users in mainland China set as HF_ENDPOINT or use instead of the hub, without credentials.
 MIRRORS = {"hf-mirror": "https://hf-mirror.com", "modelscope": "https://www.modelscope.cn"}
 
+# Certificates of the system, where a company's own authority is installed (Debian, Red Hat, SUSE).
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
+
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _REPO_ID = re.compile(r"(?:[\w][\w.-]*/)?[\w][\w.-]{0,95}")
 
@@ -153,3 +160,8 @@ def ca_bundle(environ: Mapping[str, str], requests_client: bool) -> str | None:
     """
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if requests_client else ("SSL_CERT_FILE", "SSL_CERT_DIR")
     return next((environ[name] for name in names if environ.get(name)), None)
+
+
+def system_bundle(ca: str | None) -> str | None:
+    """The system's certificates, unless they are in use already."""
+    return next((bundle for bundle in _SYSTEM_BUNDLES if bundle != ca and os.path.isfile(bundle)), None)

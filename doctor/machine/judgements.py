@@ -99,9 +99,16 @@ def host_memory(facts: Facts) -> Iterator[Finding]:
     if not surely and need.least > available:
         what += f", of which {_size(available)} are free now"
     details = {"needed": _size(need.least), "available": _size(total), **_offload_details(facts, size[0], zero)}
+    details["gather_on_save_too_big"] = _gathers(facts) and need.least + size[0] * states.BF16 > total
     severity, confidence = (None, 0.95) if surely else (Severity.WARNING, 0.6)
     where = _where(facts, "deepspeed" if zero.stage else "model_name_or_path")
     yield _found("mem-host-oom", what, where, severity, confidence=confidence, **details)
+
+
+def _gathers(facts: Facts) -> bool:
+    """Whether rank 0 collects all 16-bit weights in host memory at each save."""
+    zero = (facts["deepspeed.config"] or {}).get("zero_optimization")
+    return isinstance(zero, dict) and zero.get("stage3_gather_16bit_weights_on_model_save") is True
 
 
 def _offload_details(facts: Facts, parameters: float, zero: states.Offload) -> dict[str, Any]:

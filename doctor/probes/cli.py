@@ -204,6 +204,15 @@ def torchrun_of_target(facts: Facts) -> Iterator[Finding]:
         yield _found("launch-torchrun-missing", what, facts["cli.target_scripts"])
 
 
+def deepspeed_without_torchrun(facts: Facts) -> Iterator[Finding]:
+    """With FORCE_TORCHRUN off and at most one GPU there is no process group, which DeepSpeed needs (hparams/parser.py)."""
+    if facts["recipe.values"].get("deepspeed") and not facts["launch.force_torchrun"] and facts["gpu.count"] <= 1:
+        what = (
+            "FORCE_TORCHRUN is off: with at most one GPU llamafactory-cli starts no torchrun, and DeepSpeed is refused"
+        )
+        yield _found("launch-torchrun-missing", what, "FORCE_TORCHRUN", force_torchrun="FORCE_TORCHRUN=1")
+
+
 def foreign_tree(facts: Facts) -> Iterator[Finding]:
     """One stands in a source tree of LLaMA-Factory that is not the one that will be imported, or that has holes."""
     tree = facts["cli.tree"]
@@ -244,4 +253,11 @@ def wrong_workdir(facts: Facts) -> Iterator[Finding]:
         yield _found("cli-wrong-workdir", what, where, folder=place["folder"])
 
 
-JUDGEMENTS = (not_on_path, mixed_environments, torchrun_of_target, foreign_tree, wrong_workdir)
+JUDGEMENTS = (
+    not_on_path,
+    mixed_environments,
+    torchrun_of_target,
+    deepspeed_without_torchrun,
+    foreign_tree,
+    wrong_workdir,
+)

@@ -17,7 +17,7 @@ from doctor import redact
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, Severity
 from doctor.hub import settings
-from doctor.hub.questions import Need, Route, questions, system_bundle
+from doctor.hub.needs import Need
 from doctor.target import Target
 
 ID = "hub"
@@ -58,12 +58,14 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "hub.not_asked_because": reason,
         "hub.answers": [],
         "hub.others": {},
-        "hub.system_bundle": system_bundle(ca),
+        "hub.system_bundle": settings.system_bundle(ca),
         "hub.clock": _clock(target),
         # huggingface_hub 1.0 dropped hf_transfer and ignores the variable
         "hub.transfer_wanted": requests_client and settings.is_true(environ.get("HF_HUB_ENABLE_HF_TRANSFER")),
     }
     if reason is None:
+        from doctor.hub.questions import Route, questions  # brings ssl and http.client, which most checks do not need
+
         usable = token if token and not settings.token_fault(token) and not other else None
         route = Route(endpoint, usable, lambda url: settings.proxy_for(url, environ), ca, other == "modelscope")
         answers, others = questions(route, needs)

@@ -1,8 +1,10 @@
 import time
 
 from doctor.hub import questions as asked
+from doctor.hub import settings
 from doctor.hub.connection import Answer
-from doctor.hub.questions import Need, Route, head, other_ways, questions
+from doctor.hub.needs import Need
+from doctor.hub.questions import Route, head, other_ways, questions
 from tests.support import servers
 
 MODEL = Need("model", "Qwen/Qwen2.5-32B-Instruct", "model_name_or_path")
@@ -87,7 +89,7 @@ def test_a_failing_proxy_suggests_to_go_without():
 def test_a_certificate_suggests_the_systems_bundle(tmp_path, monkeypatch):
     bundle = tmp_path / "ca.crt"
     bundle.touch()
-    monkeypatch.setattr(asked, "_SYSTEM_BUNDLES", ("/nowhere", str(bundle)))
+    monkeypatch.setattr(settings, "_SYSTEM_BUNDLES", ("/nowhere", str(bundle)))
     ways = other_ways(route("https://huggingface.co"), Answer("tls", "self-signed", certificate=True))
     assert ways["system-ca"].ca == str(bundle)
     assert "system-ca" not in other_ways(route("https://huggingface.co"), Answer("tls", "reset"))

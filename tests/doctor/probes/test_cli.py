@@ -7,7 +7,7 @@ from knowledge_base.schema import Severity
 from tests.support.worlds import environment, program, world
 
 BASE = {"recipe.path": "r.yaml", "recipe.values": {}, "recipe.lines": {"deepspeed": 8}, "llamafactory.root": None,
-        "launch.force_torchrun": True, "launch.nproc": 2}  # fmt: skip
+        "launch.force_torchrun": True, "launch.nproc": 2, "gpu.count": 0}  # fmt: skip
 
 
 def collected(target, **facts):
@@ -106,6 +106,15 @@ def test_no_torchrun(tmp_path):
     assert judged(facts.merged({"launch.force_torchrun": False, "launch.nproc": 1})) == {}
     named = collected(on_path(tmp_path, ours, because="environment e, given with --env"))
     assert "launch-torchrun-missing" in judged(named)
+
+
+def test_deepspeed_needs_torchrun(tmp_path):
+    ours = environment(tmp_path / "env")
+    off = {"launch.force_torchrun": False, "launch.nproc": 1, "recipe.values": {"deepspeed": {"zero_optimization": {}}}}
+    facts = collected(on_path(tmp_path, ours), **off)
+    assert judged(facts)["launch-torchrun-missing"].details["force_torchrun"] == "FORCE_TORCHRUN=1"
+    assert judged(facts.merged({"gpu.count": 2, "launch.nproc": 2})) == {}
+    assert judged(facts.merged({"launch.force_torchrun": True})) == {}
 
 
 # -- where one stands ---------------------------------------------------------------------------------------------------

@@ -36,14 +36,14 @@ def judged(facts) -> dict[str, Finding]:
 @pytest.fixture
 def no_network(monkeypatch):
     """The machine without network of the story: names have no address."""
-    monkeypatch.setattr(hub, "questions", lambda route, needs: (
+    monkeypatch.setattr("doctor.hub.questions.questions", lambda route, needs: (
         [Answer("dns", "huggingface.co has no address (Name or service not known)") for _ in needs],
         {name: Answer("dns", "no address") for name in settings.MIRRORS},
     ))  # fmt: skip
 
 
 def test_nothing_is_asked_for_a_local_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "questions", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("doctor.hub.questions.questions", lambda *_: pytest.fail("the hub was asked"))
     facts = collected(tmp_path, {**HUB_MODEL, "model.name": "/models/qwen", "model.kind": "local"})
     assert facts["hub.asked"] is False
     assert facts["hub.not_asked_because"] == "nothing is needed from a hub"
@@ -82,7 +82,9 @@ def test_a_copy_in_modelscopes_cache_is_offered_but_does_not_help_by_itself(tmp_
 
 def test_a_mirror_that_answers_is_a_detail(tmp_path, monkeypatch):
     mirrors = {"hf-mirror": Answer("answer", status=200, commit=True), "modelscope": Answer("answer", status=200)}
-    monkeypatch.setattr(hub, "questions", lambda route, needs: ([Answer("connect", "timed out")], mirrors))
+    monkeypatch.setattr(
+        "doctor.hub.questions.questions", lambda route, needs: ([Answer("connect", "timed out")], mirrors)
+    )
     details = judged(collected(tmp_path))["hub-unreachable"].details
     assert details["mirror"] == "https://hf-mirror.com"
     assert details["modelscope_has_model"] is True
