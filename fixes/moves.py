@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +41,16 @@ class Move:
 
 def coming_in(target: Path, staged: Path) -> Move:
     status = staged.lstat()
-    regular = staged.is_file() and not staged.is_symlink()
+    regular = stat.S_ISREG(status.st_mode)
     return Move("in", target, staged, status.st_size if regular else None, status.st_mtime_ns if regular else None)
 
 
 def with_made(moves: list[Move]) -> list[Move]:
     """The list with the directories that carrying it out will make, outermost first."""
     missing: set[Path] = set()
-    for move in moves:
-        if move.way == "in":
-            missing.update(files.missing_parents(move.target))
+    for parent in {move.target.parent for move in moves if move.way == "in"}:
+        if parent not in missing:
+            missing.update(files.missing_parents(parent / "x"))
     return [*moves, *(Move("made", d) for d in sorted(missing, key=lambda d: len(d.parts)))]
 
 
@@ -89,11 +90,10 @@ def forward(moves: list[Move], tidy_under: Path | None = None) -> None:
         if move.way == "in" and exists(move.target) and move.target not in out and not _inside(move.target, out):
             raise Refused(f"{move.target} is in the way and belongs to nothing that this fix replaces.")
     for way in ("out", "in"):
-        for move in moves:
-            if move.way != way:
-                continue
-            source, to = (move.target, move.place) if way == "out" else (move.place, move.target)
-            to.parent.mkdir(parents=True, exist_ok=True)
+        pairs = [(m.target, m.place) if way == "out" else (m.place, m.target) for m in moves if m.way == way]
+        for parent in {to.parent for _, to in pairs}:
+            parent.mkdir(parents=True, exist_ok=True)
+        for source, to in pairs:
             crashpoint.here("move")
             os.rename(source, to)
         if way == "out" and tidy_under:
@@ -184,6 +184,4 @@ def remove_empty(directories: set[Path], under: Path) -> None:
 
 
 def _sync(moves: list[Move]) -> None:
-    for parent in {p.parent for m in moves if m.way != "made" for p in (m.target, m.place)}:
-        if parent.is_dir():
-            files.sync_directory(parent)
+    files.sync_directories({p.parent for m in moves if m.way != "made" for p in (m.target, m.place)})

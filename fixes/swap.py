@@ -52,7 +52,7 @@ def plan_moves(target: Target, packages: Packages, before: dict[str, list[Dist]]
     """Which files go out of the environment into keeping, and which come in from staging."""
     prefix = target.prefix.resolve()
     staged = depot / "staged"
-    incoming = {_in_place(prefix, path.relative_to(staged)): path for path in _files_below(staged)}
+    incoming = _incoming(staged, prefix)
     _check_layout(target, packages, staged)
     leaving: set[Path] = set()
     for change in packages.changes:
@@ -66,7 +66,7 @@ def plan_moves(target: Target, packages: Packages, before: dict[str, list[Dist]]
         if prefix not in path.parents:
             raise Refused(f"{path} lies outside the environment {prefix}; its package is not changed.")
     out = [Move("out", path, depot / "kept" / path.relative_to(prefix)) for path in sorted(leaving)]
-    return [*out, *(moves.coming_in(path, place) for path, place in sorted(incoming.items()))]
+    return [*out, *(moves.coming_in(path, place) for path, place in sorted(incoming.items(), key=lambda i: str(i[0])))]
 
 
 def _listed(dist: Dist) -> list[Path]:
@@ -76,25 +76,24 @@ def _listed(dist: Dist) -> list[Path]:
         return []
 
 
-def _files_below(directory: Path) -> list[Path]:
-    """Every file and link below, without the installer's own lock at the top."""
-    found = []
-    for root, directories, names in os.walk(directory):
-        links = [d for d in directories if (Path(root) / d).is_symlink()]
-        found += [Path(root) / name for name in [*names, *links] if not (Path(root) == directory and name == ".lock")]
+def _incoming(staged: Path, prefix: Path) -> dict[Path, Path]:
+    """Where each staged file belongs → the file. A directory link such as lib64 → lib is followed; the installer's own
+    lock at the top is left out."""
+    found = {}
+    for root, directories, names in os.walk(staged):
+        place = Path(root)
+        real = (prefix / place.relative_to(staged)).resolve()
+        links = [d for d in directories if os.path.islink(os.path.join(root, d))]
+        found.update({real / n: place / n for n in [*names, *links] if n != ".lock" or place != staged})
     return found
-
-
-def _in_place(prefix: Path, relative: Path) -> Path:
-    """Where a staged file belongs; a directory link such as lib64 → lib is followed."""
-    return (prefix / relative).parent.resolve() / relative.name
 
 
 def _check_layout(target: Target, packages: Packages, staged: Path) -> None:
     """The staging prefix must have the environment's own layout, and hold what was planned."""
     # setuptools carries records of what it vendors; only those beside the packages are installations.
     records = [info for info in staged.rglob("*.dist-info") if info.parent.name.endswith("-packages")]
-    sites = {_in_place(target.prefix.resolve(), info.relative_to(staged)).parent for info in records}
+    prefix = target.prefix.resolve()
+    sites = {(prefix / info.parent.relative_to(staged)).resolve() for info in records}
     if strange := sites - set(site_of(target)):
         raise Refused(
             f"The interpreter {target.python} keeps packages elsewhere ({next(iter(strange))} is not one of its "

@@ -1,0 +1,145 @@
+"""What may move when packages change: as little as possible, never a requirement that holds today."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from doctor.facts import Facts
+from fixes import history, indexes, installer
+from fixes.errors import FixError, Refused
+from fixes.resolve import Packages, resolve
+from tests.fixes.worlds import World, fix, install, make_environment, uv
+
+
+def changes(packages: Packages) -> list[str]:
+    return [change.shown for change in packages.changes]
+
+
+def wheel(place: Path, name: str, version: str, *requires: str) -> str:
+    """A built wheel of an empty package; its path."""
+    source = place / f"{name}-{version}"
+    (source / name).mkdir(parents=True)
+    (source / name / "__init__.py").write_text("")
+    listed = ", ".join(f'"{r}"' for r in requires)
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        f'[project]\nname = "{name}"\nversion = "{version}"\ndependencies = [{listed}]\n'
+    )
+    subprocess.run([uv(), "build", "-q", "--wheel", "-o", str(place / "wheels"), str(source)], check=True)
+    return str(next((place / "wheels").glob(f"{name}-{version}-*.whl")))
+
+
+@pytest.fixture
+def linked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """llamafactory 0.9.1 wants lib<2; user 1.0 wants lib<2, user 2.0 any; torch 2.5 wants lib<3. An index of wheels."""
+    for name, version, *requires in (
+        ("lib", "1.0"), ("lib", "1.1"), ("lib", "2.0"), ("lib", "3.0"),
+        ("user", "1.0", "lib<2"), ("user", "2.0", "lib"),
+        ("llamafactory", "0.9.1", "six"), ("torch", "2.5.1"), ("torch", "2.6.0"), ("needs_torch", "1.0", "torch>=2.6"),
+    ):  # fmt: skip
+        wheel(tmp_path, name, version, *requires)
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "wheels"))
+    world.python = make_environment(tmp_path / "packages")
+    wheels = tmp_path / "wheels"
+    names = ("lib-1.0", "user-1.0", "llamafactory-0.9.1", "torch-2.5.1")
+    install(world.python, "six==1.15.0", *(str(next(wheels.glob(f"{n}-*.whl"))) for n in names))
+    for origin in world.prefix.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
+        origin.unlink()  # as if they had come from an index
+    return world
+
+
+def test_others_stay_as_they_are_when_they_can(linked: World) -> None:
+    found = resolve(linked.target, Facts(), {"c": ["lib>=1.1,<2"]}, {})
+    assert changes(found) == ["lib 1.0 → 1.1"]
+
+
+def test_a_package_whose_requirement_would_break_moves_along(linked: World) -> None:
+    found = resolve(linked.target, Facts(), {"c": ["lib==2.0"]}, {})
+    assert changes(found) == ["lib 1.0 → 2.0", "user 1.0 → 2.0"]
+    assert found.notes == ("other packages must change with it: user",)
+
+
+def test_what_llamafactory_checks_still_holds(linked: World) -> None:
+    facts = Facts({"llamafactory.required": {"lib": ">=1.0,<2"}})
+    with pytest.raises(Refused, match="LLaMA-Factory and torch were to stay"):
+        resolve(linked.target, facts, {"c": ["lib==2.0"]}, {})
+
+
+def test_torch_is_not_changed_unasked(linked: World) -> None:
+    with pytest.raises(Refused, match="torch"):
+        resolve(linked.target, Facts(), {"c": ["needs-torch"]}, {})
+    asked = resolve(linked.target, Facts(), {"c": ["torch==2.6.0"]}, {})
+    assert [c.name for c in asked.torch] == ["torch"]
+
+
+def test_a_torch_change_waits_for_its_own_consent(linked: World) -> None:
+    linked.cause("c", fix("torch", {"kind": "install", "packages": ["torch==2.6.0"]}))
+    (step,) = linked.plan().steps
+    assert not step.agreed
+    assert "it changes torch 2.5.1 → 2.6.0" in (step.consent or "")
+    assert linked.plan(only=["torch"]).steps[0].agreed
+
+
+def test_a_removal_names_what_needs_it(linked: World) -> None:
+    found = resolve(linked.target, Facts(), {}, {"c": ["six"]})
+    assert found.notes == ("llamafactory requires six, which is removed",)
+
+
+def test_one_package_installed_and_removed(linked: World) -> None:
+    with pytest.raises(Refused, match="One fix installs lib and another removes it"):
+        resolve(linked.target, Facts(), {"c": ["lib==1.1"]}, {"d": ["lib"]})
+
+
+def test_pip_settings_reach_uv_and_credentials_stay_out_of_sight(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://me:secret@mirror.example/simple\n"
+        "[install]\nfind-links = /a\n    /b\ntrusted_host = mirror.example\n"
+    )
+    home = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path)}
+    made = indexes.uv_environment(
+        tmp_path, {**home, "PIP_EXTRA_INDEX_URL": "https://b/s https://c/s", "PIP_CERT": "/x.pem"}
+    )
+    assert made["UV_DEFAULT_INDEX"] == "https://me:secret@mirror.example/simple"
+    assert made["UV_INDEX"] == "https://b/s https://c/s"
+    assert made["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert made["UV_FIND_LINKS"] == "/a,/b"
+    assert (made["UV_INSECURE_HOST"], made["SSL_CERT_FILE"]) == ("mirror.example", "/x.pem")
+    own = indexes.uv_environment(tmp_path, {**home, "UV_DEFAULT_INDEX": "https://mine"})
+    assert own["UV_DEFAULT_INDEX"] == "https://mine"
+    assert "UV_INDEX" not in own
+
+
+def test_an_unreachable_index_says_so_without_its_password(linked: World) -> None:
+    index = "http://me:pa55word@127.0.0.1:9/simple"
+    settings = {"PIP_CONFIG_FILE": "/dev/null", "UV_HTTP_RETRIES": "0", "UV_DEFAULT_INDEX": index}
+    environ = {**linked.target.environ, **settings, "UV_CACHE_DIR": str(linked.workdir / "cache")}
+    target = msgspec.structs.replace(linked.target, environ=environ)
+    with pytest.raises(FixError, match=r"Could not resolve|cannot be changed") as caught:
+        resolve(target, Facts(), {"c": ["iniconfig"]}, {})
+    assert "pa55word" not in str(caught.value)
+
+
+def test_pip_does_the_same_where_there_is_no_uv(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.python = make_environment(tmp_path / "packages", "pip", "six==1.15.0")
+    monkeypatch.setattr(installer, "find_uv", lambda environ: None)
+    world.cause("c", fix("six", {"kind": "install", "packages": ["six==1.16.0", "iniconfig==2.0.0"]}))
+    world.cause("d", fix("bad", {"kind": "install", "packages": ["idna==99"]}))
+    before = world.snapshot()
+    plan = world.plan()
+    assert plan.packages is not None
+    assert changes(plan.packages) == ["iniconfig 2.0.0 (added)", "six 1.15.0 → 1.16.0"]
+    assert {o.cause: o.outcome for o in world.apply(plan).outcomes} == {"c": "verified", "d": "refused"}
+    said = subprocess.run(
+        [str(world.python), "-c", "import six; print(six.__version__)"], capture_output=True, text=True
+    )
+    assert said.stdout == "1.16.0\n"
+    history.undo(world.workdir)
+    assert world.snapshot() == before
+
+
+def test_our_own_uv_is_found() -> None:
+    assert Path(installer.find_uv({"PATH": ""}) or "").exists()
