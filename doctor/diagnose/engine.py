@@ -17,6 +17,7 @@ from doctor.diagnose.failures import Failure, failures
 from doctor.diagnose.lines import Level, Line, lines
 from doctor.diagnose.match import matches
 from doctor.diagnose.rank import Candidate, Judge
+from doctor.diagnose.samples import samples
 from doctor.diagnose.scan import Scan, Words, scan
 from doctor.diagnose.versions import known
 from doctor.facts import Facts
@@ -27,10 +28,7 @@ from knowledge_base.index import index as shipped
 EXCERPT_LINES, EXCERPT_WIDTH = 30, 300
 EVIDENCE = 3  # places told for one finding
 STEPS_THAT_PROVE_LIFE = 3
-SAMPLE_BEGINS = re.compile(
-    r"^(?:(?:training|eval) example|inputs|labels|label_ids|input_ids|(?:chosen|rejected)_inputs|prompt):?\s*"
-)
-SAMPLE_LINES = 400
+LINES_THAT_PROVE_LIFE = 12  # INFO lines after a complaint that no failure followed
 
 
 class Unrecognised(msgspec.Struct, frozen=True):
@@ -100,7 +98,9 @@ class _Run:
         corpus = Corpus([line.text for line in self.lines])
         self.steps = list(corpus.lines_matching(events.STEP))
         self.good_end = max(corpus.lines_matching(events.ENDS_WELL), default=-1)
-        self.failures = self._alive(failures(self.lines))
+        self.info = [position for position, line in enumerate(self.lines) if line.level is Level.INFO]
+        self.samples = samples(self.lines)
+        self.failures = self._alive([f for f in failures(self.lines) if f.at not in self.samples])
         self.ended_well = self.good_end >= 0 and not any(
             f.at > self.good_end and (f.hard or f.code) for f in self.failures
         )
@@ -139,7 +139,7 @@ class _Run:
         judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
         fits = matches(self.lines, self.index, self.words)
         fits = [fit for fit in fits if self.index.summaries[fit.sign.cause].silent or self._may_tell(fit.index)]
-        candidates = judge.candidates(fits, self._samples())
+        candidates = judge.candidates(fits, self.samples)
         if candidates:
             return [self._finding(candidate) for candidate in candidates], None
         return [], self._unrecognised(judge)
@@ -148,20 +148,10 @@ class _Run:
         """Whether what stands there can be why the run failed: it did fail, and not before it ended well."""
         if self.ended_well or position < self.good_end:
             return False
-        return len(self.steps) < STEPS_THAT_PROVE_LIFE or any(f.hard or f.code for f in self.failures)
-
-    def _samples(self) -> set[int]:
-        """Lines in which LLaMA-Factory prints an example of the data: words in them say nothing about the run."""
-        inside: set[int] = set()
-        until = -1
-        for position, line in enumerate(self.lines):
-            if SAMPLE_BEGINS.match(line.text):
-                until = position + SAMPLE_LINES
-            elif position <= until and (line.level is not Level.PLAIN or line.text.startswith("Traceback (")):
-                until = -1
-            if position <= until:
-                inside.add(position)
-        return inside
+        if any(failure.hard or failure.code for failure in self.failures):
+            return True
+        went_on = len(self.info) - bisect_left(self.info, position) >= LINES_THAT_PROVE_LIFE
+        return not went_on and len(self.steps) < STEPS_THAT_PROVE_LIFE
 
     def _where(self, line: Line) -> str:
         name = self.scans[line.log].stream.name

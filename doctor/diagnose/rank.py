@@ -29,6 +29,7 @@ MOST_TOLD = 5
 IN_MESSAGE, IN_CODE, PLAIN, WARNING, INFO, NOISE, DATA = 1.0, 0.93, 0.95, 0.6, 0.4, 0.5, 0.05
 WEIGHT_OF_LEVEL = {Level.ERROR: 1.0, Level.PLAIN: PLAIN, Level.WARNING: WARNING, Level.INFO: INFO}
 LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.55, 0.4
+TELLING = 0.5  # a signature weaker than this does not explain a failure
 RUNGS = {Role.ROOT: 0, Role.SYMPTOM: 1, Role.WRAPPER: 2}
 WEIGHT_OF_WAY = {How.LINE: 1.0, How.WRAPPED: 0.97, How.ANY_CASE: 0.9}
 
@@ -111,6 +112,7 @@ class Judge:
         """Hard failures, outermost of each chain, that no root or symptom explains, in order. What fits but for its
         conditions explains too: it is known as the work of another cause."""
         telling = [match for c in found if c.summary.role is not Role.WRAPPER and not c.soft for match in c.matches]
+        telling = [match for match in telling if match.sign.strength >= TELLING]
         explained = {
             failure.chain
             for match in [*telling, *(blocked if found else ())]
