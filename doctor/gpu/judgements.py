@@ -150,6 +150,8 @@ def driver(facts: Facts) -> Iterator[Finding]:
     """No usable driver, or one that is older than torch's CUDA. A driver runs every CUDA release of its major version."""
     builds = facts.get("packages.cuda_builds", {})
     error = facts["gpu.nvml_error"]
+    if error == "library not found" and facts["gpu.libcuda"]:
+        return  # CUDA works without NVML's library; the cards are then unknown, not absent
     if error:
         what = f"device nodes are there ({', '.join(facts['gpu.nodes'])}), but {facts.why_unknown('gpu.count')}"
         cause = "gpu-driver-library-mismatch" if "version mismatch" in error else "cuda-driver-missing"
@@ -285,6 +287,9 @@ def slowed(facts: Facts) -> Iterator[Finding]:
         limit, default = device.get("power_limit_watts"), device.get("power_default_watts")
         if limit and default and limit < 0.7 * default:
             reasons.append(f"power limit {limit:.0f} W of {default:.0f} W")
+        width, slot = (device.get("pcie") or {}).get("width"), (device.get("pcie") or {}).get("width_max")
+        if width and slot and width * 2 <= slot and "GeForce" not in (device.get("name") or ""):
+            reasons.append(f"PCIe with {width} of {slot} lanes")  # consumer boards share lanes on purpose
         if reasons:
             what = f"GPU {device['index']} ({device['name']}) is slowed: {', '.join(reasons)}"
             yield _found("train-slow", what, f"GPU {device['index']}", Severity.WARNING, gpu=device["index"])

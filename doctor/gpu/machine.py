@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ KERNEL_LOG = Path("/dev/kmsg")
 NVML_SECONDS = 3.0  # a cold driver without persistence takes about a second
 NVML_COMMAND = (sys.executable, "-m", "doctor.gpu.nvml")
 
+_LIBRARY_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib",
+    "/usr/local/nvidia/lib64",
+)  # fmt: skip
 _NVIDIA = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302")  # VGA and 3D controllers
 _XID = re.compile(r"NVRM: Xid \((?P<where>[^)]*)\): (?P<number>\d+),?\s*(?P<text>.*)")
@@ -38,6 +42,16 @@ def other_accelerator() -> str | None:
     ):
         if any(DEV.glob(pattern)):
             return name
+    return None
+
+
+def libcuda(environ: Mapping[str, str]) -> str | None:
+    """The driver's CUDA library where a loader finds it: with it CUDA may work though NVML's library is not there, as in
+    a container that was given the capability `compute` without `utility`."""
+    given = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+    for folder in (*given, *_LIBRARY_FOLDERS):
+        if os.path.exists(os.path.join(folder, "libcuda.so.1")):
+            return os.path.join(folder, "libcuda.so.1")
     return None
 
 

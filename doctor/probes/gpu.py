@@ -32,6 +32,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "gpu.nvidia_smi": shutil.which("nvidia-smi", path=target.environ.get("PATH")),
         "gpu.visible_devices": value,
         "gpu.nvml_error": None,
+        "gpu.libcuda": machine.libcuda(target.environ),
         "gpu.in_container": any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
         or "KUBERNETES_SERVICE_HOST" in target.environ,
         **_bf16_rules(target, facts),

@@ -36,6 +36,14 @@ class NVMLError_DriverNotLoaded(NVMLError):
     pass
 
 
+class NVMLError_LibraryNotFound(NVMLError):
+    pass
+
+
+class NVMLError_LibRmVersionMismatch(NVMLError):
+    pass
+
+
 class FakeNvml:
     """`devices`: one dict per GPU (name, memory, capability, used, holders, mig, ecc, lost, refuses, fabric …)."""
 
@@ -126,7 +134,8 @@ class FakeNvml:
     def nvmlDeviceGetCurrPcieLinkWidth(self, device: dict[str, Any]) -> int:
         return self._value(device, "width", 16)
 
-    nvmlDeviceGetMaxPcieLinkWidth = nvmlDeviceGetCurrPcieLinkWidth
+    def nvmlDeviceGetMaxPcieLinkWidth(self, device: dict[str, Any]) -> int:
+        return self._value(device, "width_max", 16)
 
     def nvmlDeviceGetComputeMode(self, device: dict[str, Any]) -> int:
         return self._value(device, "compute_mode", 0)

@@ -29,7 +29,7 @@ def facts(devices, visible_devices=None, recipe=None, **more) -> Facts:
     return Facts({
         "recipe.path": "r.yaml", "recipe.values": values, "recipe.lines": {"bf16": 31},
         "gpu.nodes": [f"nvidia{n}" for n in range(len(devices))], "gpu.pci": [], "gpu.nvml_error": None,
-        "gpu.in_container": False,
+        "gpu.in_container": False, "gpu.libcuda": None,
         "gpu.devices": read, "gpu.count": len(seen), "gpu.visible": seen, "gpu.visible_fault": fault,
         "gpu.visible_devices": visible_devices, "gpu.driver": head["driver"], "gpu.cuda": head["cuda"],
         "gpu.xids": [],
@@ -203,6 +203,8 @@ def test_fabric_compute_mode_and_throttling():
     assert set(judged(facts([{"throttle": 0x40}]))) == {"train-slow"}
     assert set(judged(facts([{"power_limit": 300_000}]))) == {"train-slow"}
     assert judged(facts([{"power_limit": 650_000, "throttle": 0x5}])) == {}
+    assert set(judged(facts([{"width": 4, "width_max": 16}]))) == {"train-slow"}
+    assert judged(facts([{**RTX, "width": 8, "width_max": 16}])) == {}
 
 
 def test_a_reading_of_a_real_h100():
@@ -258,13 +260,31 @@ def test_collect_with_a_hung_driver(tmp_path, machine_with, monkeypatch):
     assert len(known["gpu.devices"]) == 1
 
 
-def test_collect_with_a_driver_of_another_version(tmp_path, machine_with):
-    machine_with(devices=[], init_error="DriverNotLoaded")
+@pytest.mark.parametrize(
+    ("error", "said", "cause"),
+    [
+        ("DriverNotLoaded", "driver not loaded", "cuda-driver-missing"),
+        ("LibRmVersionMismatch", "lib rm version mismatch", "gpu-driver-library-mismatch"),
+    ],
+)
+def test_collect_where_nvml_does_not_start(tmp_path, machine_with, error, said, cause):
+    machine_with(devices=[], init_error=error)
     known = collected(tmp_path)
-    assert known["gpu.nvml_error"] == "driver not loaded"
-    base = {"recipe.values": {}, "packages.cuda_builds": {}, "packages.versions": {}}
-    with_recipe = known.merged(base)
-    assert [f.cause for f in gpu.JUDGEMENTS[4](with_recipe)] == ["cuda-driver-missing"]
+    assert known["gpu.nvml_error"] == said
+    judgement = next(rule for rule in gpu.JUDGEMENTS if rule.__name__ == "driver")
+    assert [f.cause for f in judgement(known)] == [cause]
+
+
+def test_cuda_without_nvml_is_unknown_not_broken(tmp_path, machine_with):
+    machine_with(devices=[{}], init_error="LibraryNotFound")
+    assert collected(tmp_path, LD_LIBRARY_PATH="/none")["gpu.nvml_error"] == "library not found"
+    (tmp_path / "libcuda.so.1").touch()
+    known = collected(tmp_path, LD_LIBRARY_PATH=f"/none:{tmp_path}")
+    assert known["gpu.libcuda"] == str(tmp_path / "libcuda.so.1")
+    assert "NVML does not start" in known.why_unknown("gpu.count")
+    judgement = next(rule for rule in gpu.JUDGEMENTS if rule.__name__ == "driver")
+    assert list(judgement(known)) == []
+    assert [f.cause for f in judgement(known.merged({"gpu.libcuda": None}))] == ["cuda-driver-missing"]
 
 
 def test_collect_without_nodes_asks_nobody(tmp_path, monkeypatch):
