@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-CHUNK = 4 << 20  # bytes decoded at once
+CHUNK = 256 << 10  # bytes read at once; more where a record is longer. Larger ones leave the processor's cache
 LARGEST_RECORD = 128 << 20  # bytes; a record beyond this is not read
 
 # Kinds of BadData
@@ -49,20 +49,41 @@ class BadData(Exception):
         self.encoding = encoding
 
 
-class Batch:
-    """Consecutive records, decoded. `first` is the number of the first one (1-based), `line` the line where `raw` begins."""
+class Lines:
+    """Line numbers of byte offsets of a file, counted only when they are asked for: most records are never shown."""
 
-    def __init__(self, records: list[Any], raw: bytes, first: int, line: int, end: int) -> None:
-        self.records, self.raw, self.first, self.line, self.end = records, raw, first, line, end
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset, self.line = 0, 1
+
+    def at(self, offset: int) -> int:
+        """The 1-based line on which the byte at `offset` stands."""
+        if offset < self.offset:
+            self.offset, self.line = 0, 1
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            while self.offset < offset:
+                part = file.read(min(1 << 20, offset - self.offset))
+                if not part:
+                    break  # the file became shorter while it was read
+                self.line += part.count(b"\n")
+                self.offset += len(part)
+        return self.line
+
+
+class Batch:
+    """Consecutive records, decoded. `first`: number of the first one (1-based); `start`, `end`: where `raw` stands."""
+
+    def __init__(self, records: list[Any], raw: bytes, first: int, start: int, lines: Lines) -> None:
+        self.records, self.raw, self.first, self.start, self.lines = records, raw, first, start, lines
+        self.end = start + len(raw)
         self._starts: list[int] | None = None
 
     def line_of(self, index: int) -> int:
         """The 1-based line on which `records[index]` begins."""
         if self._starts is None:
             self._starts = [start for start, _ in values(self.raw)]
-        if index >= len(self._starts):
-            return self.line
-        return self.line + self.raw.count(b"\n", 0, self._starts[index])
+        return self.lines.at(self.start + (self._starts[index] if index < len(self._starts) else 0))
 
 
 def string_end(raw: bytes, at: int) -> int:
@@ -117,15 +138,15 @@ def read(path: Path) -> Iterator[Batch]:
     """The records of a file in batches. Raises BadData where the file ends being JSON, OSError when it cannot be read."""
     with path.open("rb") as file:
         head = file.read(CHUNK)
-        yield from _Reader(file, head).batches()
+        yield from _Reader(file, head, Lines(path)).batches()
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO, head: bytes) -> None:
+    def __init__(self, file: BinaryIO, head: bytes, lines: Lines) -> None:
         self.file = file
         self.buffer = head
         self.done = len(head) < CHUNK  # nothing more in the file
-        self.line = 1
+        self.line_numbers = lines
         self.number = 1  # of the next record
         self.consumed = 0
         self.separator: bytes | None = None
@@ -150,16 +171,21 @@ class _Reader:
             raise self.bad_start()
 
     # -- the buffer -------------------------------------------------------------------------------------------------
+    @property
+    def line(self) -> int:
+        """The line on which the buffer begins."""
+        return self.line_numbers.at(self.consumed)
+
     def more(self) -> bool:
         if self.done:
             return False
-        added = self.file.read(CHUNK)
-        self.done = len(added) < CHUNK
+        wanted = max(CHUNK, len(self.buffer))  # grows with a long record, so that it is not searched again and again
+        added = self.file.read(wanted)
+        self.done = len(added) < wanted
         self.buffer += added
         return bool(added)
 
     def drop(self, count: int) -> None:
-        self.line += self.buffer.count(b"\n", 0, count)
         self.consumed += count
         self.buffer = self.buffer[count:]
 
@@ -171,11 +197,11 @@ class _Reader:
             if self.buffer or not self.more():
                 return
 
-    def batch(self, records: list[Any], end: int, skip: int = 0) -> Batch:
-        """Take `end` bytes from the buffer as these records, and `skip` more that separate them from the next."""
-        made = Batch(records, self.buffer[:end], self.number, self.line, self.consumed + end)
+    def batch(self, records: list[Any], end: int, raw: bytes | None = None) -> Batch:
+        """Take `end` bytes from the buffer as these records; `raw` are those bytes where they are cut out already."""
+        made = Batch(records, self.buffer[:end] if raw is None else raw, self.number, self.consumed, self.line_numbers)
         self.number += len(records)
-        self.drop(end + skip)
+        self.drop(end)
         return made
 
     # -- a list of records ------------------------------------------------------------------------------------------
@@ -186,7 +212,7 @@ class _Reader:
             self.after_the_list()
             return
         while True:
-            yield (self.guessed() if len(self.buffer) > 1 << 16 else None) or self.delimited()
+            yield self.guessed() or self.delimited()
             self.skip_blank()
             if not self.buffer:
                 raise BadData(TRUNCATED, self.line, 1, self.number, "the list is never closed")
@@ -212,8 +238,9 @@ class _Reader:
         at = self.buffer.rfind(self.separator)
         if at < 0:
             return None
+        raw = self.buffer[: at + 1]
         try:
-            return self.batch(_DECODER.decode(b"[" + self.buffer[: at + 1] + b"]"), at + 1)
+            return self.batch(_DECODER.decode(b"".join((b"[", raw, b"]"))), at + 1, raw)
         except UNDECODABLE:
             return None
 
@@ -271,8 +298,9 @@ class _Reader:
         end = len(self.buffer) if self.done else self.buffer.rfind(b"\n") + 1
         if not end:
             return None
+        raw = self.buffer[:end]
         try:
-            return self.batch(_DECODER.decode_lines(self.buffer[:end]), end)
+            return self.batch(_DECODER.decode_lines(raw), end, raw)
         except UNDECODABLE:
             return None
 
