@@ -26,7 +26,7 @@ _LIMITS = {
     "address_space": resource.RLIMIT_AS,
 }
 # Where clusters and rented machines keep their large disks.
-_LARGE = ("/data", "/scratch", "/workspace", "/work", "/root/autodl-tmp", "/mnt")
+_LARGE = ("/data", "/scratch", "/workspace", "/root/autodl-tmp", "/mnt")
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
