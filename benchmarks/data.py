@@ -21,15 +21,18 @@ OURS = """
 import json, resource, sys, time
 from pathlib import Path
 from doctor.recipe import data_scan, dataset_info, dataset_rules, json_text
-info = json_text.parse(json.dumps({"d": {"file_name": "x", "formatting": "sharegpt", "columns": {"messages": "conversations",
-  "system": "system"}, "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "user", "assistant_tag": "assistant"}}}))
+tags = {"role_tag": "from", "content_tag": "value", "user_tag": "user", "assistant_tag": "assistant"}
+columns = {"messages": "conversations", "system": "system"}
+given = {"file_name": "x", "formatting": "sharegpt", "columns": columns, "tags": tags}
+info = json_text.parse(json.dumps({"d": given}))
 entry = dataset_info.entry("d", info, dataset_rules.FALLBACK)
 path = Path(sys.argv[1])
 begun = time.perf_counter()
 scan = data_scan.scan(entry, [(path, path.name)], "json", "sft", path.parent, time.monotonic() + 3600)
 seconds = time.perf_counter() - begun
 assert scan.complete and scan.usable == scan.read, scan
-print(json.dumps({"seconds": seconds, "records": scan.read, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+print(json.dumps({"seconds": seconds, "records": scan.read, "peak": peak}))
 """
 THEIRS = """
 import json, os, resource, sys, tempfile, time
@@ -42,7 +45,8 @@ with tempfile.TemporaryDirectory(dir=os.path.dirname(sys.argv[1])) as cache:
     seconds = time.perf_counter() - begun
     records = len(data)
     del data
-print(json.dumps({"seconds": seconds, "records": records, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+print(json.dumps({"seconds": seconds, "records": records, "peak": peak}))
 """
 
 
