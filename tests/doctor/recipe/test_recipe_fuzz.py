@@ -22,8 +22,8 @@ _values = st.recursive(
     _scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3), max_leaves=6
 )
 _keys = st.sampled_from([
-    "model_name_or_path", "adapter_name_or_path", "template", "dataset", "eval_dataset", "dataset_dir", "output_dir", "stage",
-    "finetuning_type", "val_size", "streaming", "eval_strategy", "save_steps", "learning_rate", "report_to", "deepspeed",
+    "model_name_or_path", "adapter_name_or_path", "template", "dataset", "eval_dataset", "dataset_dir", "output_dir",
+    "stage", "finetuning_type", "val_size", "streaming", "eval_strategy", "save_steps", "learning_rate", "report_to", "deepspeed",
     "lora_target", "tokenized_path", "cache_dir", "model_revision", "media_dir", "quantization_bit", "interleave_probs",
     "adapter_folder", "unknown",
 ])  # fmt: skip
