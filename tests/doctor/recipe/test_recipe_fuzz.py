@@ -23,8 +23,8 @@ _values = st.recursive(
 )
 _keys = st.sampled_from([
     "model_name_or_path", "adapter_name_or_path", "template", "dataset", "eval_dataset", "dataset_dir", "output_dir",
-    "stage", "finetuning_type", "val_size", "streaming", "eval_strategy", "save_steps", "learning_rate", "report_to", "deepspeed",
-    "lora_target", "tokenized_path", "cache_dir", "model_revision", "media_dir", "quantization_bit", "interleave_probs",
+    "stage", "finetuning_type", "val_size", "streaming", "eval_strategy", "save_steps", "learning_rate", "report_to",
+    "deepspeed", "lora_target", "tokenized_path", "cache_dir", "model_revision", "media_dir", "quantization_bit", "interleave_probs",
     "adapter_folder", "unknown",
 ])  # fmt: skip
 _recipes = st.dictionaries(_keys, _values, max_size=8)
