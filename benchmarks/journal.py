@@ -48,9 +48,6 @@ def main(rounds: int, requirements: list[str]) -> int:
                 plain.append(_plain(_cached(target, place / f"cache-a{name}", cold), first, packages))
                 ours.append(_ours(_cached(target, place / f"cache-b{name}", cold), packages))
             usual, whole = statistics.median(plain), statistics.median(ours)
-                statistics.median(ours) / statistics.median(plain),
-                statistics.median(ours) - statistics.median(plain),
-            )
             print(f"{len(packages.changes)} packages, {'empty' if cold else 'warm'} cache, {rounds} rounds")
             print(f"  uv pip install      {usual:7.2f} s   {[round(t, 2) for t in plain]}")
             print(f"  through the journal {whole:7.2f} s   {[round(t, 2) for t in ours]}")

@@ -75,7 +75,9 @@ class Door:
             raise files.sentence(error, f"write {path}") from error
         return number
 
-    def move(self, list_: list[Move], why: Why, tidy_under: Path | None = None, **more: Any) -> int:
+    def move(
+        self, list_: list[Move], why: Why, tidy_under: Path | None = None, staged: Path | None = None, **more: Any
+    ) -> int:
         """Carry out a list of moves as one action; `more` goes into the journal (packages before and after)."""
         number = self._next()
         list_ = moves.with_made(list_)
@@ -90,7 +92,7 @@ class Door:
                 aside=str(self._aside(list_)),
                 **more,
             )
-            moves.forward(list_, tidy_under)
+            moves.forward(list_, tidy_under, staged)
             self.journal.append("done", action=number)
         except OSError as error:
             self._abandon(number)

@@ -80,17 +80,27 @@ def exists(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def forward(moves: list[Move], tidy_under: Path | None = None) -> None:
+def forward(moves: list[Move], tidy_under: Path | None = None, staged: Path | None = None) -> None:
     """Carry the list out. Refuses before the first rename when something is in the way.
 
-    Directories below `tidy_under` that become empty by what goes out are removed, as an installer does.
+    Directories below `tidy_under` that become empty by what goes out are removed, as an installer does. `staged`: the
+    place that mirrors `tidy_under` and holds nothing but what comes in; a directory of it whose target is missing is
+    then renamed whole.
     """
     out = {m.target for m in moves if m.way == "out"}
+    missing = {m.target for m in moves if m.way == "made"}
     for move in moves:
-        if move.way == "in" and exists(move.target) and move.target not in out and not _inside(move.target, out):
+        if move.way != "in" or move.target.parent in missing:
+            continue
+        if exists(move.target) and move.target not in out and not _inside(move.target, out):
             raise Refused(f"{move.target} is in the way and belongs to nothing that this fix replaces.")
     for way in ("out", "in"):
-        pairs = [(m.target, m.place) if way == "out" else (m.place, m.target) for m in moves if m.way == way]
+        whole = _rename_whole(missing, staged, tidy_under) if way == "in" and staged and tidy_under else set()
+        pairs = [
+            (m.target, m.place) if way == "out" else (m.place, m.target)
+            for m in moves
+            if m.way == way and m.target.parent not in whole
+        ]
         for parent in {to.parent for _, to in pairs}:
             parent.mkdir(parents=True, exist_ok=True)
         for source, to in pairs:
@@ -99,6 +109,22 @@ def forward(moves: list[Move], tidy_under: Path | None = None) -> None:
         if way == "out" and tidy_under:
             remove_empty({m.target.parent for m in moves if m.way == "out"}, tidy_under)
     _sync(moves)
+
+
+def _rename_whole(missing: set[Path], staged: Path, mirrored: Path) -> set[Path]:
+    """Rename the outermost missing directories from staging in one step each; every directory that is there by that."""
+    there: set[Path] = set()
+    for directory in sorted(missing, key=lambda d: len(d.parts)):
+        if directory.parent in there:
+            there.add(directory)
+        elif directory.parent not in missing and not exists(directory):
+            source = staged / directory.relative_to(mirrored)
+            if source.is_dir():
+                directory.parent.mkdir(parents=True, exist_ok=True)  # tidied away when everything in it went out
+                crashpoint.here("move")
+                os.rename(source, directory)
+                there.add(directory)
+    return there
 
 
 def edited(moves: list[Move]) -> list[str]:

@@ -40,7 +40,9 @@ def carry_out(door: Door, target: Target, packages: Packages, cause: str, fix: s
     list_ = plan_moves(target, packages, before, depot)
     shown = "\n".join(change.shown for change in packages.changes)
     why = Why(cause, fix, "install" if pins else "uninstall", str(prefix), shown)
-    number = door.move(list_, why, tidy_under=prefix, packages_before=listing(before), depot=str(depot))
+    number = door.move(
+        list_, why, tidy_under=prefix, staged=depot / "staged", packages_before=listing(before), depot=str(depot)
+    )
     wrong = _differs(packages, installed(target))
     if wrong:
         door.take_back(number)
@@ -61,7 +63,8 @@ def plan_moves(target: Target, packages: Packages, before: dict[str, list[Dist]]
     gone = {change.name for change in packages.changes}
     shared = {path for name, found in before.items() if name not in gone for dist in found for path in _listed(dist)}
     leaving -= shared  # a file that another package lists too stays, or that package would break
-    leaving |= {path for path in incoming if moves.exists(path)}
+    known = {parent for parent in {path.parent for path in incoming} if parent.is_dir()}
+    leaving |= {path for path in incoming if path.parent in known and moves.exists(path)}
     for path in leaving:
         if prefix not in path.parents:
             raise Refused(f"{path} lies outside the environment {prefix}; its package is not changed.")
