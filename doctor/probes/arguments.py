@@ -11,7 +11,16 @@ import msgspec
 
 from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
-from doctor.recipe import argument_source, key_history, recipe_kind, refusals, source_cache, source_tree, value_types
+from doctor.recipe import (
+    argument_source,
+    expressions,
+    key_history,
+    recipe_kind,
+    refusals,
+    source_cache,
+    source_tree,
+    value_types,
+)
 from doctor.recipe.arguments_judged import JUDGEMENTS as _JUDGED
 from doctor.target import Target
 
@@ -116,9 +125,11 @@ def _followed(
     deepspeed = facts.get("deepspeed.config")
     zero = deepspeed.get("zero_optimization") if isinstance(deepspeed, Mapping) else None
     stage = zero.get("stage") if isinstance(zero, Mapping) else None
-    zero3: Any = refusals.UNKNOWN if values.get("deepspeed") and deepspeed is None else stage == 3
+    zero3: Any = expressions.UNKNOWN if values.get("deepspeed") and deepspeed is None else stage == 3
     functions = {
-        "is_env_enabled": lambda name, *default: _enabled(target, name) if isinstance(name, str) else refusals.UNKNOWN,
+        "is_env_enabled": lambda name, *default: (
+            _enabled(target, name) if isinstance(name, str) else expressions.UNKNOWN
+        ),
         "is_deepspeed_zero3_enabled": zero3,
         "is_mcore_adapter_available": False,
         # Without these LLaMA-Factory does not start at all.

@@ -21,12 +21,12 @@ _scalars = st.one_of(
 _values = st.recursive(
     _scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3), max_leaves=6
 )
-_keys = st.sampled_from([
-    "model_name_or_path", "adapter_name_or_path", "template", "dataset", "eval_dataset", "dataset_dir", "output_dir",
-    "stage", "finetuning_type", "val_size", "streaming", "eval_strategy", "save_steps", "learning_rate", "report_to",
-    "deepspeed", "lora_target", "tokenized_path", "cache_dir", "model_revision", "media_dir", "quantization_bit", "interleave_probs",
-    "adapter_folder", "unknown",
-])  # fmt: skip
+_KEYS = """
+model_name_or_path adapter_name_or_path adapter_folder template dataset eval_dataset dataset_dir output_dir stage
+finetuning_type val_size streaming eval_strategy save_steps learning_rate report_to deepspeed lora_target tokenized_path
+cache_dir model_revision media_dir quantization_bit interleave_probs unknown
+"""
+_keys = st.sampled_from(_KEYS.split())
 _recipes = st.dictionaries(_keys, _values, max_size=8)
 _fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 
