@@ -49,11 +49,17 @@ def test_killed_at_random_moments(faulty: World) -> None:
     assert in_child(applying(faulty, plan)) == DONE
     whole, after = time.perf_counter() - start, faulty.snapshot()
     history.undo(faulty.workdir)
-    ends = []
-    for moment in random.Random(20260).sample(range(1000), RANDOM_MOMENTS):
-        ends.append(in_child(applying(faulty, plan), after_seconds=whole * moment / 1000))
+    dice, killed = random.Random(20260), 0
+    for _ in range(RANDOM_MOMENTS * 4):  # a moment after the end of the run kills nothing: another one is drawn
+        moment = dice.uniform(0, whole)
+        if in_child(applying(faulty, plan), after_seconds=moment) == DIED:
+            killed += 1
+        else:
+            whole = min(whole, max(moment, 0.1))
         check_after(faulty, before, after)
-    assert ends.count(DIED) > RANDOM_MOMENTS / 2
+        if killed == RANDOM_MOMENTS:
+            break
+    assert killed == RANDOM_MOMENTS
 
 
 def test_an_undo_that_is_killed_is_finished(faulty: World) -> None:
