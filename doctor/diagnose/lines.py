@@ -40,6 +40,24 @@ LEVEL = re.compile(
     r"|(?:^|\[|: )(?P<glog>[IWEF])(?:\d{3,4} \d\d:\d\d:\d\d| [\w.]+\.cpp:\d+\])"
     r"|\b(?P<warning>\w*Warning): "
 )
+# Without any of these a line states no level; looking for them is faster than LEVEL.
+LEVEL_HINTS = (
+    "INFO",
+    "WARN",
+    "ERROR",
+    "DEBUG",
+    "CRITICAL",
+    "FATAL",
+    "arning: ",
+    "[I",
+    "[W",
+    "[E",
+    "[F",
+    ": I",
+    ": W",
+    ": E",
+)
+BAR = re.compile(r"(?:s/it|it/s)\]\s*$")  # tqdm
 TIME = re.compile(r"(?:(\d{4})[-/](\d\d)[-/](\d\d)[ T_])(\d\d):(\d\d):(\d\d)|\b[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)")
 
 
@@ -127,6 +145,9 @@ def _decode(raw: bytes) -> str:
 def _take_prefixes(line: Line) -> None:
     """Move what launchers put in front of the text to the line's lane, rank and level."""
     text = line.text
+    if BAR.search(text[-40:]) or text.startswith("{'loss'"):  # what most lines are; they need no closer look
+        line.text = text.rstrip()
+        return
     for _ in range(3):
         match = PREFIX.match(text, 0, PREFIX_WITHIN)
         if match is None:
@@ -143,7 +164,10 @@ def _take_prefixes(line: Line) -> None:
 
 def level(text: str) -> Level:
     """The level that the line's own format states; PLAIN when it states none."""
-    match = LEVEL.search(text, 0, PREFIX_WITHIN)
+    head = text[:PREFIX_WITHIN]
+    if head[:1] not in "IWEF" and not any(hint in head for hint in LEVEL_HINTS):
+        return Level.PLAIN
+    match = LEVEL.search(head)
     if match is None:
         return Level.PLAIN
     if match["warning"]:
