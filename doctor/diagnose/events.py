@@ -111,7 +111,7 @@ STEP = r"^\s*\{'loss': '?[\d.]+|\b[1-9]\d*/\d+ \[[\d:]+<[\d:]+, +[\d.]+ ?(?:s/it
 
 # Exceptions that only pass on that something else failed.
 WRAPPERS = re.compile(
-    r"(?:^|\.)(?:ChildFailedError|ProcessExitedException|SignalException|RayTaskError(?:\(\w+\))?|KeyboardInterrupt"
+    r"(?:^|\.)(?:ChildFailedError|(?:Base)?ExceptionGroup|ProcessExitedException|SignalException|RayTaskError(?:\(\w+\))?|KeyboardInterrupt"
     r"|SystemExit|BrokenPipeError|CancelledError|RemoteTraceback|_RemoteTraceback)$"
 )
 WRAPPER_MESSAGES = re.compile(

@@ -234,6 +234,7 @@ class _Reader:
                 or CHAIN.search(text)
                 or FRAME.search(text)
                 or PROGRESS.search(text)
+                or text.lstrip(" |").startswith("+-")
                 or text.startswith(("=====", "-----", '"""', "[", "$ ", "{'"))
                 or ((match := EXCEPTION.match(text.strip())) and not match["before"])
             ):

@@ -1,0 +1,103 @@
+"""Every cause is complete: both languages, references, logs, patterns of RE2, known kinds of action, whole placeholders."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doctor.diagnose.corpus import compiled
+from knowledge_base import load
+from knowledge_base.schema import Cause, Text
+from knowledge_base.words import required
+
+ROOT = Path(__file__).parents[2]
+LOGS = ROOT / "tests" / "logs"
+KINDS = {
+    "install", "uninstall", "set-recipe", "unset-recipe", "rename-recipe-key", "set-json", "repair-json", "set-dataset",
+    "set-launch", "unset-launch", "move-aside", "convert-encoding", "download-model", "instruct",
+}  # fmt: skip
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+ALL = sorted(load.paths())
+
+
+def texts(cause: Cause) -> list[Text]:
+    return [
+        cause.title,
+        cause.why,
+        *(fix.title for fix in cause.fixes),
+        *(text for no_help in cause.does_not_help for text in (no_help.what, no_help.why)),
+    ]
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for item in value.items() for part in item for text in strings(part)]
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in strings(item)]
+    return []
+
+
+def test_there_are_causes() -> None:
+    assert len(ALL) > 100
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_a_cause_is_named_like_its_file_and_refers_to_others_that_exist(cause_id: str) -> None:
+    cause = load.cause(cause_id)
+    assert cause.id == cause_id
+    assert set(cause.yields_to) <= set(ALL)
+    assert cause_id not in cause.yields_to
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_every_text_is_there_in_both_languages(cause_id: str) -> None:
+    for text in texts(load.cause(cause_id)):
+        assert text.en.strip()
+        assert not CHINESE.search(text.en)
+        assert CHINESE.search(text.zh), f"not Chinese: {text.zh!r}"
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_there_is_a_reference_and_every_reference_is_an_address(cause_id: str) -> None:
+    references = load.cause(cause_id).references
+    assert references
+    assert all(re.fullmatch(r"https://[\w.-]+(/\S*)?", address) for address in references)
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_a_cause_with_signatures_has_a_log_of_it_and_a_near_miss(cause_id: str) -> None:
+    if load.cause(cause_id).signatures:
+        assert list((LOGS / cause_id).glob("positive*.log"))
+        assert list((LOGS / cause_id).glob("near-miss*.log"))
+
+
+def test_no_log_is_without_its_cause() -> None:
+    assert {folder.name for folder in LOGS.iterdir() if folder.is_dir()} - {"healthy"} <= set(ALL)
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_patterns_are_of_re2_and_can_be_searched_for_by_a_word(cause_id: str) -> None:
+    for signature in load.cause(cause_id).signatures:
+        assert 0 < signature.strength < 1
+        for pattern in (signature.pattern, *signature.with_, *signature.without):
+            compiled(pattern)
+        assert required(signature.pattern), f"demands no word of four letters: {signature.pattern}"
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_fixes_are_whole(cause_id: str) -> None:
+    cause = load.cause(cause_id)
+    ids = [fix.id for fix in cause.fixes] + [no_help.id for no_help in cause.does_not_help]
+    assert len(ids) == len(set(ids))
+    for fix in cause.fixes:
+        assert {action.kind for action in fix.action_list()} <= KINDS
+        for text in [*strings(fix.actions), fix.title.en, fix.title.zh]:
+            for _, name, conversion, _ in string.Formatter().parse(text):
+                assert name is None or re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{{{name}}} in {text!r}"
+                assert conversion in (None, "")
