@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,11 @@ def texts(cause: Cause) -> list[Text]:
     ]
 
 
+def only_code(text: Text) -> bool:
+    """A command or a setting, the same in every language: `pip install -U trl`."""
+    return text.zh.replace("、", ", ") == text.en and len(text.en) < 60
+
+
 def strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
@@ -60,7 +64,7 @@ def test_every_text_is_there_in_both_languages(cause_id: str) -> None:
     for text in texts(load.cause(cause_id)):
         assert text.en.strip()
         assert not CHINESE.search(text.en)
-        assert CHINESE.search(text.zh), f"not Chinese: {text.zh!r}"
+        assert CHINESE.search(text.zh) or only_code(text), f"not Chinese: {text.zh!r}"
 
 
 @pytest.mark.parametrize("cause_id", ALL)
@@ -98,6 +102,5 @@ def test_fixes_are_whole(cause_id: str) -> None:
     for fix in cause.fixes:
         assert {action.kind for action in fix.action_list()} <= KINDS
         for text in [*strings(fix.actions), fix.title.en, fix.title.zh]:
-            for _, name, conversion, _ in string.Formatter().parse(text):
-                assert name is None or re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{{{name}}} in {text!r}"
-                assert conversion in (None, "")
+            for braces in re.findall(r"(?<!\$)\{[^{}:,'\"]*\}", text):
+                assert re.fullmatch(r"\{[A-Za-z_][A-Za-z0-9_]*\}", braces), f"{braces} in {text!r}"
