@@ -159,6 +159,10 @@ def _candidates(tree: Any) -> list[Words]:
             run = once
             continue
         found.append(run)
+        if name == "BRANCH":  # the parser takes what all branches begin with out of them
+            heads = tuple(head for branch in value[1] for head in _head(branch))
+            if "" not in heads and len(run) * len(heads) <= PRODUCT:
+                found.append(tuple(begun + head for begun in run for head in heads))
         run = exact if exact is not None and len(exact) <= PRODUCT else ("",)
         if name == "SUBPATTERN":
             found.extend(_candidates(value[3]))
@@ -186,6 +190,20 @@ def _exact(op: Any, value: Any) -> Words | None:
     if name in ("MAX_REPEAT", "MIN_REPEAT") and value[:2] == (0, 1) and (inner := _sequence(value[2])) is not None:
         return ("", *inner)
     return None
+
+
+def _head(tree: Any) -> Words:
+    """What a text that the sequence matches begins with."""
+    run: Words = ("",)
+    for op, value in tree:
+        exact = _exact(op, value)
+        if exact is None and str(op) == "MAX_REPEAT" and value[0] >= 1:
+            exact = _sequence(value[2])
+            return run if exact is None else tuple(begun + end for begun in run for end in exact)
+        if exact is None or len(run) * len(exact) > PRODUCT:
+            break
+        run = tuple(begun + end for begun in run for end in exact)
+    return run
 
 
 def _sequence(tree: Any) -> Words | None:
