@@ -126,6 +126,7 @@ def bf16(facts: Facts) -> Iterator[Finding]:
     details: dict[str, Any] = {
         "key": key,
         "has_use_cpu_field": bool(facts["gpu.has_use_cpu"]),
+        "deepspeed": facts.get("deepspeed.config_path") is not None,
         "has_tf32": _true(values.get("tf32")),
         "deepspeed_json_has_bf16": isinstance(json_bf16, dict) and json_bf16.get("enabled") is True,
         "deepspeed_config": facts.get("deepspeed.config_path"),

@@ -185,7 +185,7 @@ def written_folders(facts: Facts) -> Iterator[Finding]:
 
 def _needed(facts: Facts, name: str) -> tuple[int, str]:
     """Bytes that will come into a folder, and what they are. 16-bit weights have 2 bytes each; a tokenised record takes
-    about six times its text (input_ids, attention_mask and labels beside the text, measured on sharegpt data)."""
+    about six times its text (input_ids, attention_mask and labels beside the text: arithmetic, not measured)."""
     size = _parameters(facts)
     if name == "hf_cache" and size and any(need["key"] == "model_name_or_path" for need in facts.get("hub.needed", ())):
         return int(size[0] * states.BF16), f"the model takes {_size(size[0] * states.BF16)} (size by {size[1]})"

@@ -10,7 +10,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, Severity
-from doctor.recipe import source_tree
+from doctor.recipe import source_tree, templates
 from doctor.target import Target, shebang
 
 ID = "cli"
@@ -89,7 +89,7 @@ def _tree(target: Target, facts: Facts) -> dict[str, Any] | None:
 
 def _has_template(package: Path, name: Any) -> bool:
     try:
-        return isinstance(name, str) and name in source_tree.templates(package).names
+        return isinstance(name, str) and name in templates.cached(package).templates
     except (OSError, SyntaxError):  # a tree with holes, which is said of it anyway
         return False
 

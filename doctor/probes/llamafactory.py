@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
-from doctor.recipe import source_tree
+from doctor.recipe import source_tree, templates
 from doctor.target import Target
 
 ID = "llamafactory"
@@ -24,15 +24,15 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     root = source_tree.package_root("llamafactory", target.site, search)
     if root is None:
         lacking = Unknown(_NOT_INSTALLED)
-        names = ("version", "templates", "template_slots", "required")
-        return {"llamafactory.root": None, **{f"llamafactory.{name}": lacking for name in names}}
-    templates: Any
-    slots: Any
+        return {
+            "llamafactory.root": None,
+            **{f"llamafactory.{name}": lacking for name in ("version", "templates", "required")},
+        }
+    known: Any
     try:
-        found = source_tree.templates(root)
-        templates, slots = list(found.names), found.slots
+        known = list(templates.cached(root).templates)
     except (OSError, SyntaxError) as error:
-        templates = slots = Unknown(f"data/template.py of LLaMA-Factory cannot be read ({error})")
+        known = Unknown(f"the templates of LLaMA-Factory cannot be read ({error})")
     required: Any
     try:
         required = source_tree.required_versions(root)
@@ -41,8 +41,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         "llamafactory.root": str(root),
         "llamafactory.version": source_tree.own_version(root) or _recorded_version(target) or Unknown("it names none"),
-        "llamafactory.templates": templates,
-        "llamafactory.template_slots": slots,
+        "llamafactory.templates": known,
         "llamafactory.required": required,
     }
 

@@ -11,7 +11,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding
 from doctor.probes import Judgement
-from doctor.recipe import source_cache, templates
+from doctor.recipe import templates
 from doctor.target import Target
 from knowledge_base.schema import Severity
 
@@ -29,10 +29,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     if root is None:
         lacking = Unknown(facts.why_unknown("llamafactory.templates") or "LLaMA-Factory is not installed in the target")
         return {"template.name": name} | {f"template.{fact}": lacking for fact in _FACTS}
-    package = Path(root)
     try:
-        files = [package / "data" / "template.py", package / "extras" / "constants.py"]
-        source = source_cache.cached("templates", files, lambda: templates.read(package), templates.Source)
+        source = templates.cached(Path(root))
     except (OSError, SyntaxError) as error:
         lacking = Unknown(f"the source of LLaMA-Factory cannot be read ({error})")
         return {"template.name": name} | {f"template.{fact}": lacking for fact in _FACTS}

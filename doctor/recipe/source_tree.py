@@ -1,6 +1,6 @@
 """What the LLaMA-Factory that will run says of itself, read from its source as syntax trees, never imported.
 
-Every release and every fork is judged by its own rules this way: template names, required versions.
+Every release and every fork is judged by its own rules this way: versions it requires.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlparse
-
-import msgspec
 
 _EDITABLE_MAPPING = re.compile(r"^MAPPING(?::[^=]*)?\s*=\s*(\{.*\})\s*$", re.M)
 
@@ -60,38 +58,6 @@ def source_url(dist_info: Path) -> str | None:
         return None
     parsed = urlparse(url or "")
     return unquote(parsed.path) if parsed.scheme == "file" else url
-
-
-class Templates(msgspec.Struct, frozen=True):
-    """Names in order of definition, and for each a digest of its slots: equal digests build equal prompts."""
-
-    names: tuple[str, ...]
-    slots: dict[str, str]
-
-
-# Arguments of register_template that change the prompt that is built; the others (stop words, the name) do not.
-_SLOT_ARGUMENTS = (
-    "format_user", "format_assistant", "format_system", "format_function", "format_observation", "format_tools",
-    "format_separator", "format_prefix", "default_system", "efficient_eos", "replace_eos", "mm_plugin", "template_class",
-)  # fmt: skip
-
-
-def templates(package: Path) -> Templates:
-    """Templates registered in `data/template.py`. Raises OSError, SyntaxError when the file is missing or broken."""
-    tree = ast.parse((package / "data" / "template.py").read_text(encoding="utf-8"))
-    names: list[str] = []
-    slots: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-            continue
-        if node.func.id not in ("_register_template", "register_template"):
-            continue
-        given = {k.arg: k.value for k in node.keywords if k.arg}
-        name = given.get("name") or (node.args[0] if node.args else None)
-        if isinstance(name, ast.Constant) and isinstance(name.value, str):
-            names.append(name.value)
-            slots[name.value] = ";".join(f"{a}={ast.unparse(given[a])}" for a in _SLOT_ARGUMENTS if a in given)
-    return Templates(tuple(names), slots)
 
 
 def required_versions(package: Path) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from doctor.recipe import source_cache
+
 
 class Template(msgspec.Struct, frozen=True):
     """What a template asks of a tokenizer. `end`: the token that ends an answer where the template replaces it."""
@@ -94,6 +96,12 @@ FIRST_RELEASE = {
 def read(package: Path) -> Source:
     """Raises OSError, SyntaxError when the package's source cannot be read."""
     return Source(_templates(package), _models(package), _needs_processor(package))
+
+
+def cached(package: Path) -> Source:
+    """`read`, kept between runs. Raises OSError, SyntaxError when a source is missing or broken."""
+    files = [package / "data" / "template.py", package / "extras" / "constants.py"]
+    return source_cache.cached("templates", files, lambda: read(package), Source)
 
 
 def _templates(package: Path) -> dict[str, Template]:

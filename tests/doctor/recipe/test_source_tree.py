@@ -3,12 +3,6 @@
 from doctor.recipe import source_tree
 from tests.support.targets import add_files
 
-TEMPLATES = """
-_register_template(name="qwen", format_user=StringFormatter(slots=["<|im_start|>user"]), stop_words=["<|im_end|>"])
-_register_template(name="qwen25", format_user=StringFormatter(slots=["<|im_start|>user"]))
-register_template("llama3", format_user=StringFormatter(slots=["other"]))
-register_template(name=computed)
-"""
 MISC = """
 def check_dependencies():
     require_version("transformers>=4.41.2,<=4.46.1", "To fix: pip install transformers>=4.41.2,<=4.46.1")
@@ -46,13 +40,6 @@ def test_editable_by_setuptools_finder(tmp_path):
 
 def test_nothing_installed(tmp_path):
     assert source_tree.package_root("llamafactory", [tmp_path]) is None
-
-
-def test_templates_and_which_are_equal(tmp_path):
-    add_files(tmp_path, {"data/template.py": TEMPLATES})
-    found = source_tree.templates(tmp_path)
-    assert found.names == ("qwen", "qwen25", "llama3")
-    assert found.slots["qwen"] == found.slots["qwen25"] != found.slots["llama3"]
 
 
 def test_required_versions_are_those_of_the_check_alone(tmp_path):
