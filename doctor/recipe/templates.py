@@ -93,14 +93,17 @@ FIRST_RELEASE = {
 }
 
 
+_CONSTANTS = Path("extras") / "constants.py"  # the table of models; a fork may have thinned it out
+
+
 def read(package: Path) -> Source:
     """Raises OSError, SyntaxError when the package's source cannot be read."""
     return Source(_templates(package), _models(package), _needs_processor(package))
 
 
 def cached(package: Path) -> Source:
-    """`read`, kept between runs. Raises OSError, SyntaxError when a source is missing or broken."""
-    files = [package / "data" / "template.py", package / "extras" / "constants.py"]
+    """`read`, kept between runs. Raises OSError, SyntaxError when data/template.py is missing or a source is broken."""
+    files = [package / "data" / "template.py", *filter(Path.is_file, [package / _CONSTANTS])]
     return source_cache.cached("templates", files, lambda: read(package), Source)
 
 
@@ -119,7 +122,8 @@ def _templates(package: Path) -> dict[str, Template]:
 def _models(package: Path) -> dict[str, str]:
     """Hub ids of chat models -> the template that the release's own model table gives them."""
     found: dict[str, str] = {}
-    for given in _calls(package / "extras" / "constants.py", ("register_model_group",)):
+    table = package / _CONSTANTS
+    for given in _calls(table, ("register_model_group",)) if table.is_file() else ():
         template = _literal(given.get("template"))
         models = given.get("models")
         if not isinstance(template, str) or not isinstance(models, ast.Dict):
