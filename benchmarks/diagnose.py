@@ -45,14 +45,17 @@ def progress(size: int, ranks: int) -> Iterator[bytes]:
         step += 1
         bar = "█" * (step % 10)
         text = (
-            f"\r {step % 100}%|{bar:<10}| {step}/99999 [{step % 60:02}:{step % 60:02}<{step % 60:02}:11, {dice.random() * 9:5.2f}s/it]"
+            f"\r {step % 100}%|{bar:<10}| {step}/99999 [{step % 60:02}:{step % 60:02}<{step % 60:02}:11, "
+            f"{dice.random() * 9:5.2f}s/it]"
             f"\r                    {{'loss': {dice.random():.4f}, 'grad_norm': {dice.random():.6f}, 'learning_rate': "
             f"{dice.random() * 1e-5:.6e}, 'epoch': {step / 1000:.2f}}}\n"
         )
         if ranks > 1:
             text += f"[rank{step % ranks}]: [2026-11-23 19:01:41,903] [INFO] [stage3.py:1234:step] step {step} done\n"
         if step % 50 == 0:
-            text += f"[INFO|trainer.py:3801] 2026-11-23 19:01:41,966 >> Saving model checkpoint to /out/checkpoint-{step}\n"
+            text += (
+                f"[INFO|trainer.py:3801] 2026-11-23 19:01:41,966 >> Saving model checkpoint to /out/checkpoint-{step}\n"
+            )
         piece.append(text)
         length += len(text)
         if length > 1 << 20:
@@ -112,6 +115,11 @@ def measure(place: Path, times_causes: int = 1) -> dict[str, float]:
     return result
 
 
+def speed(size: int, taken: dict[str, float]) -> str:
+    per_core, by_clock = size / taken["cpu"] / 1e9, size / taken["clock"] / 1e9
+    return f"{per_core:5.2f} GB/s of one core  {by_clock:5.2f} GB/s by the clock  peak {taken['peak'] / 1e6:4.0f} MB"
+
+
 def searcher(place: Path, folder: Path) -> None:
     """The same words with ripgrep, or with grep where it is not installed."""
     from knowledge_base.index import index
@@ -153,15 +161,12 @@ def main() -> int:
             size = place.stat().st_size
             once = measure(place)
             good &= once["found"][:1] == [EXPECTED]  # type: ignore[index]
-            print(
-                f"failure at {kind:13} {size / once['cpu'] / 1e9:6.2f} GB/s of one core  "
-                f"{size / once['clock'] / 1e9:6.2f} GB/s by the clock  peak {once['peak'] / 1e6:4.0f} MB  found {once['found']}"
-            )
+            print(f"failure at {kind:13} {speed(size, once)}  found {once['found']}")
             if kind == "end":
                 tenfold = measure(place, 10)
                 print(
-                    f"  with {tenfold['causes']} causes instead of {once['causes']}: {tenfold['cpu'] / once['cpu']:.2f} × the time, "
-                    f"peak {tenfold['peak'] / 1e6:.0f} MB, found {tenfold['found']}"
+                    f"  with {tenfold['causes']} causes instead of {once['causes']}: "
+                    f"{tenfold['cpu'] / once['cpu']:.2f} × the time, found {tenfold['found']}\n  {speed(size, tenfold)}"
                 )
                 searcher(place, folder)
             place.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,7 +51,9 @@ def required(pattern: str) -> Words:
 EVERYDAY = """
 {'loss': 0.1234, 'grad_norm': 0.1234, 'learning_rate': 1.23e-05, 'epoch': 0.12} 12%|█▏ | 12/100 [00:12<01:23, 1.23s/it]
 [INFO|trainer.py:3801] 2026-11-23 19:01:41,966 >> Saving model checkpoint to /data/out/checkpoint-100
-[2026-11-23 19:01:41,903] [INFO] [torch_checkpoint_engine.py:23:save] [Torch] Saved /data/out/global_step4/zero_pp_rank
+[2026-11-23 19:01:41,903] [INFO] [torch_checkpoint_engine.py:23:save] [Torch] Saved /data/out/global_step4
+zero_pp_rank_0_mp_rank_00_optim_states.pt
+tokenizer config file saved in; Special tokens file saved; Model weights saved; Configuration saved; step done overflow
   File "/opt/env/lib/python3.11/site-packages/transformers/trainer.py", line 2123, in train deepspeed accelerate torch
 Error: RuntimeError: ValueError: Exception: WARNING llamafactory llmtuner huggingface.co
 """
@@ -110,22 +113,34 @@ PIECES = (
     *("ad_tok", "g_stat", "k_toke", "mError", "manage", "rocess", " data", "ERROR", "abled", "fied ", "ncomp", "t of "),
     *("ld s", "lled", "lloc", "rece", "ry: "),
 )
+PIECES_IN_BYTES = tuple(part.encode() for part in PIECES)
 
 
-def piece(word: str) -> str:
-    """A piece that the word holds; hundreds of words share one."""
-    return next((part for part in PIECES if part in word), None) or _rare(word)
+def pieces(words: Iterable[bytes], any_case: bool = False) -> dict[bytes, bytes]:
+    """Word -> a piece that it holds, few pieces for many words. `any_case` words are in small letters, as their pieces."""
+    everyday = (EVERYDAY.lower() if any_case else EVERYDAY).encode()
+    found: dict[bytes, bytes] = {}
+    left: dict[bytes, list[bytes]] = {}
+    for word in words:
+        known = None if any_case else next((part for part in PIECES_IN_BYTES if part in word), None)
+        if known is not None:
+            found[word] = known
+        else:
+            left[word] = [part for part in _parts(word) if part not in everyday]
+    shared = Counter(part for parts in left.values() for part in set(parts))
+    for word, parts in left.items():
+        found[word] = max(parts, key=lambda part: (shared[part], len(part), part), default=word)
+    return found
 
 
-def _rare(word: str) -> str:
-    """A short part of a word that no everyday line holds. A literal search looks at the ends of its words first: one
-    that ends like every line of the log makes it slow."""
-    for length in range(4, min(len(word), 9)):
-        for start in range(len(word) - length + 1):
-            part = word[start : start + length]
-            if part not in EVERYDAY and not any(c.isdigit() for c in part):
-                return part
-    return word
+def _parts(word: bytes) -> list[bytes]:
+    """Pieces of four to six bytes without digits and blanks at their ends: those that a search rejects soonest."""
+    return [
+        part
+        for length in (4, 5, 6)
+        for start in range(len(word) - length + 1)
+        if (part := word[start : start + length]).strip() == part and not any(48 <= byte < 58 for byte in part)
+    ]
 
 
 def _best(candidates: Iterable[Words]) -> Words:

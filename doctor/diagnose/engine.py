@@ -62,7 +62,10 @@ def diagnose(sources: Sequence[str | Path], facts: Facts | None = None, index: I
     exact, any_case = index.all_words
     words = Words(exact.union(events.WORDS), any_case, index.conditions)
     scans, notes = _scans(sources, words)
-    run = _Run([line for number, one in enumerate(scans) for line in lines(one, number)], scans, index, words, facts)
+    logs = [lines(one, number) for number, one in enumerate(scans)]
+    if len(logs) > 1:
+        logs.sort(key=_begin_of_failure)
+    run = _Run([line for log in logs for line in log], scans, index, words, facts)
     findings, unrecognised = run.judge()
     return Diagnosis(tuple(findings), unrecognised, tuple([*notes, *run.notes]), run.ended_well)
 
@@ -86,6 +89,12 @@ def _scans(sources: Sequence[str | Path], words: Words) -> tuple[list[Scan], lis
         if one.skipped
     )
     return scans, [*problems, *notes]
+
+
+def _begin_of_failure(log: list[Line]) -> tuple[int, ...]:
+    """When a log's first failure was; logs of several ranks are read in this order. Unknown times come last."""
+    times = [failure.time for failure in failures(log) if failure.hard]
+    return (times[0] or (99,)) if times else (100,)
 
 
 class _Run:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from doctor.diagnose.read import Stream
-from knowledge_base.words import piece
+from knowledge_base.words import pieces
 
 WHOLE = 1 << 20  # bytes; a log up to this is kept whole
 BEFORE, AFTER = 24_000, 12_000  # bytes kept around a hit: a deep traceback of eight interleaved ranks is about 20 kB
@@ -108,10 +109,11 @@ class Words:
         sieve = _Sieve((form, loose, word) for (form, loose), word in self.of_form.items() if word not in self.quiet)
 
         def search(block: bytes) -> list[tuple[str, int]]:
-            if not sieve.catches(block) or self._all is None:
+            caught = sieve.catch(block)
+            if caught is None or self._all is None:
                 return []
             found = self._all(block)
-            sieve.widen({word for word, _ in found if self.often[word] >= OFTEN})
+            sieve.learn(caught, {word for word, _ in found}, {word for word, n in self.often.items() if n >= OFTEN})
             return found
 
         return search
@@ -171,30 +173,41 @@ class _Sieve:
     """Tells quickly that a block has none of the words: it holds none of the pieces that they are made of."""
 
     def __init__(self, forms: Iterable[tuple[bytes, bool, str]]) -> None:
-        self.words_of: dict[tuple[bytes, bool], set[str]] = {}
+        forms = list(forms)
+        parts = {mode: pieces((form for form, loose, _ in forms if loose is mode), mode) for mode in (False, True)}
+        self.holders: dict[tuple[bytes, bool], set[tuple[bytes, str]]] = {}  # piece -> forms and words that hold it
         for form, loose, word in forms:
-            part = form if loose or form != word.encode() else piece(word).encode()
-            self.words_of.setdefault((part, loose), set()).add(word)
-        self.database, self.scratch = _database(list(self.words_of))
+            self.holders.setdefault((parts[loose][form], loose), set()).add((form, word))
+        self.fruitless: Counter[tuple[bytes, bool]] = Counter()
+        self._compile()
 
-    def catches(self, block: bytes) -> bool:
+    def _compile(self) -> None:
+        self.pieces = list(self.holders)
+        self.database, self.scratch = _database(self.pieces)
+
+    def catch(self, block: bytes) -> tuple[bytes, bool] | None:
+        """A piece that the block holds, or None where it holds none."""
         import hyperscan
 
-        try:
-            self.database.scan(block, match_event_handler=lambda *_: True, scratch=self.scratch)
-        except hyperscan.ScanTerminated:
-            return True
-        return False
+        caught: list[int] = []
 
-    def widen(self, everyday: set[str]) -> None:
-        """Let the pieces pass of which all words are everyday talk."""
-        if not everyday:
-            return
-        left = {part: words - everyday for part, words in self.words_of.items()}
-        left = {part: words for part, words in left.items() if words}
-        if len(left) < len(self.words_of):
-            self.database, self.scratch = _database(list(left))
-        self.words_of = left
+        def hit(number: int, *_: object) -> bool:
+            caught.append(number)
+            return True  # enough
+
+        with suppress(hyperscan.ScanTerminated):
+            self.database.scan(block, match_event_handler=hit, scratch=self.scratch)
+        return self.pieces[caught[0]] if caught else None
+
+    def learn(self, caught: tuple[bytes, bool], found: set[str], everyday: set[str]) -> None:
+        """A piece that keeps catching blocks without a word that matters gives way to its words, less the everyday ones."""
+        if not any(word in found and word not in everyday for _, word in self.holders[caught]):
+            self.fruitless[caught] += 1
+        if self.fruitless[caught] == OFTEN:
+            for form, word in self.holders.pop(caught):
+                if word not in everyday:
+                    self.holders.setdefault((form, caught[1]), set()).add((form, word))
+            self._compile()
 
 
 def _database(forms: list[tuple[bytes, bool]]) -> tuple[Any, Any]:

@@ -108,6 +108,15 @@ def test_a_torchrun_directory_gives_ranks_and_the_last_attempt(tmp_path: Path) -
     assert any("attempt 1" in note for note in result.notes)
 
 
+def test_of_several_ranks_the_one_that_failed_first_is_the_answer(tmp_path: Path) -> None:
+    for rank, (clock, text) in enumerate(
+        [("19:01:45", "OSError: [Errno 122] Disk quota exceeded"), ("19:01:41", FAILURE[9:].strip())]
+    ):
+        (tmp_path / f"rank{rank}.log").write_text(f"[2026-11-23 {clock},903] [INFO] step\n{text}\n")
+    result = diagnose([tmp_path]).findings[0]
+    assert (result.cause, result.rank) == (WANTED, 1)
+
+
 @pytest.mark.parametrize(
     ("content", "words"), [(b"\x7fELF" + bytes(100), "ELF"), (b"PK\x03\x04" + bytes(100), "zip")], ids=["elf", "zip"]
 )
