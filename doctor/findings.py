@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from doctor.facts import Facts
 from knowledge_base.schema import Severity
 
 SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -33,3 +34,22 @@ class Finding(msgspec.Struct, frozen=True):
     source: str = "log"  # "probe:<id>" | "log"
     rank: int | None = None
     details: dict[str, Any] = {}
+
+
+def found(
+    probe: str,
+    cause: str,
+    what: str,
+    where: str,
+    severity: Severity | None = None,
+    confidence: float = 1.0,
+    **details: Any,
+) -> Finding:
+    """A probe's finding with one piece of evidence; `details` are what the cause's fixes ask for."""
+    return Finding(cause, (Evidence(what, where),), severity, confidence, f"probe:{probe}", details=details)
+
+
+def in_recipe(facts: Facts, key: str) -> str:
+    """`path:line` of a key of the recipe; the path alone for a key that is not written there."""
+    path, line = facts.get("recipe.path", "the recipe"), facts.get("recipe.lines", {}).get(key)
+    return f"{path}:{line}" if line else str(path)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
 from doctor.estimate.names import parameters_in_name
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding, Severity
+from doctor.findings import Finding, Severity, found
+
+_found = partial(found, "gpu")
 
 CPU_TRAINABLE = 1e9  # parameters; above it a run on the CPU takes days
 BUSY_SHARE = 0.10  # of a card's memory, held by others
@@ -29,10 +32,6 @@ def _true(value: Any) -> bool:
 
 def wants_bf16(values: dict[str, Any]) -> bool:
     return any(_true(values.get(key)) for key in ("bf16", "pure_bf16", "bf16_full_eval"))
-
-
-def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity=severity, source="probe:gpu", details=details)
 
 
 def _parameters(facts: Facts) -> float | None:

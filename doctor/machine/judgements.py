@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from doctor.estimate import states
 from doctor.estimate.names import parameters_in_name
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding, Severity
+from doctor.findings import Finding, Severity, found, in_recipe
+
+_found = partial(found, "machine")
 
 SHM_SMALL = 128 << 20  # bytes; Docker gives 64 MiB unless told otherwise
 GPU_SHARE = 0.6  # of a card that states may take, so that activations find room
@@ -23,23 +26,6 @@ _WRITTEN = {
     "datasets_cache": "the dataset cache",
     "tmp": "the folder for temporary files",
 }
-
-
-def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    confidence = details.pop("confidence", 1.0)
-    return Finding(
-        cause,
-        (Evidence(what, where),),
-        severity=severity,
-        confidence=confidence,
-        source="probe:machine",
-        details=details,
-    )
-
-
-def _where(facts: Facts, key: str) -> str:
-    line = facts["recipe.lines"].get(key)
-    return f"{facts['recipe.path']}:{line}" if line else str(facts["recipe.path"])
 
 
 def _size(count: float) -> str:
@@ -101,7 +87,7 @@ def host_memory(facts: Facts) -> Iterator[Finding]:
     details = {"needed": _size(need.least), "available": _size(total), **_offload_details(facts, size[0], zero)}
     details["gather_on_save_too_big"] = _gathers(facts) and need.least + size[0] * states.BF16 > total
     severity, confidence = (None, 0.95) if surely else (Severity.WARNING, 0.6)
-    where = _where(facts, "deepspeed" if zero.stage else "model_name_or_path")
+    where = in_recipe(facts, "deepspeed" if zero.stage else "model_name_or_path")
     yield _found("mem-host-oom", what, where, severity, confidence=confidence, **details)
 
 
@@ -150,7 +136,7 @@ def checkpoints(facts: Facts) -> Iterator[Finding]:
     if place:
         details["output_dir"] = f"{place}/{os.path.basename(disk['path'].rstrip('/')) or 'saves'}"
     severity, confidence = (None, 0.95) if short else (Severity.WARNING, 0.8)
-    yield _found("disk-full", what, _where(facts, "output_dir"), severity, confidence=confidence, **details)
+    yield _found("disk-full", what, in_recipe(facts, "output_dir"), severity, confidence=confidence, **details)
 
 
 def _roomier(facts: Facts, disk: dict[str, Any], needed: int) -> str | None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding
+from doctor.findings import Evidence, Finding, found, in_recipe
 from doctor.probes import Judgement
 from doctor.recipe import source_cache, source_tree, transformers_models
 from doctor.target import Target
-from knowledge_base.schema import Severity
 
 ID = "architecture"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "packages", "model", "arguments")
 SOURCE = f"probe:{ID}"
+
+_finding = partial(found, ID)
 
 # LLaMA-Factory release -> newest transformers that its version check accepts (extras/misc.py of each release).
 NEWEST_TRANSFORMERS = {"0.9.1": "4.46.1", "0.9.2": "4.49.0", "0.9.3": "4.52.4", "0.9.4": "4.57.1", "0.9.5": "5.6.0"}
@@ -50,16 +52,6 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
 
 def _folder(facts: Facts) -> str | None:
     return facts["model.path"] if facts["model.local"] else facts.get("model.cached_path")
-
-
-def _finding(
-    cause: str, what: str, where: str, severity: Severity | None = None, confidence: float = 1.0, **details: Any
-) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity, confidence, SOURCE, details=details)
-
-
-def _recipe_line(facts: Facts, key: str) -> str:
-    return f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get(key, 1)}"
 
 
 def model_type_known(facts: Facts) -> Iterator[Finding]:
@@ -176,7 +168,7 @@ def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
         details = {"quant_method": method, "ptq_quantised": True, "quantization_bit": "quantization_bit" in values}
         yield Finding(
             "quant-no-adapter",
-            (Evidence(what, where), Evidence(f"finetuning_type: {how}", _recipe_line(facts, "finetuning_type"))),
+            (Evidence(what, where), Evidence(f"finetuning_type: {how}", in_recipe(facts, "finetuning_type"))),
             source=SOURCE,
             details=details,
         )
@@ -201,7 +193,7 @@ def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
     details: dict[str, Any] = {"lora_target": targets, "modules": modules[:50]}
     if attention:
         details["attention_modules"] = ",".join(attention)
-    yield _finding("peft-target-modules-missing", what, _recipe_line(facts, "lora_target"), **details)
+    yield _finding("peft-target-modules-missing", what, in_recipe(facts, "lora_target"), **details)
 
 
 _ATTENTION = (

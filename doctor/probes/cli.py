@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding, Severity
+from doctor.findings import Finding, Severity, found
 from doctor.recipe import source_tree, templates
 from doctor.target import Target, shebang
 
 ID = "cli"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+
+_found = partial(found, ID)
 
 _PROGRAMS = ("llamafactory-cli", "torchrun", "python")
 # What every LLaMA-Factory source tree has under src/llamafactory; `model` was once swallowed by an ignore rule of a fork.
@@ -126,10 +129,6 @@ def _holder(workdir: Path, relative: str) -> Path | None:
         if len(folder.relative_to(workdir).parts) < _PARENTS:
             pending += children
     return None
-
-
-def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
 
 
 def not_on_path(facts: Facts) -> Iterator[Finding]:

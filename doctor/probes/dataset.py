@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding
+from doctor.findings import Evidence, Finding, found
 from doctor.probes import Judgement
 from doctor.recipe import dataset_info, dataset_rules, json_text, source_cache
 from doctor.target import Target
@@ -19,6 +20,8 @@ from knowledge_base.schema import Severity
 ID = "dataset"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory")
 SOURCE = f"probe:{ID}"
+
+_finding = partial(found, ID)
 
 LARGEST_INFO = 16 << 20  # bytes
 MOST_FILES = 1000  # of a folder given as file_name
@@ -184,10 +187,6 @@ def locale_encoding(environ: dict[str, str]) -> str | None:
 
 
 # -- judgements ---------------------------------------------------------------------------------------------------------
-def _finding(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity=severity, source=SOURCE, details=details)
-
-
 def _wanted(facts: Facts) -> bool:
     """Whether dataset_info.json will be read at all."""
     return not facts["dataset.tokenized"] and any(facts["dataset.requested"].values())

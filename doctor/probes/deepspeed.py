@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding
+from doctor.findings import Finding, found, in_recipe
 from doctor.probes.packages import version_of
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
 ID = "deepspeed"
 AFTER: tuple[str, ...] = ("recipe",)
+
+_found = partial(found, ID)
 
 _GUARDED = re.compile(r"DistributedType\.DEEPSPEED\b(?:(?!\bdef\b)[\s\S]){0,400}?\.no_sync\b")
 _RUNS_NUMACTL = re.compile(r"(?P<guard>try:\s*)?\n\s*output\s*=\s*subprocess\.check_output\(\['numactl'")
@@ -87,10 +90,6 @@ def _same_name(path: Path, target: Target) -> str | None:
     return None
 
 
-def _found(cause: str, what: str, where: str, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), source=f"probe:{ID}", details=details)
-
-
 def stage(facts: Facts) -> int:
     """The ZeRO stage of the JSON; 0 when it has none."""
     zero = facts["deepspeed.config"].get("zero_optimization", {})
@@ -110,15 +109,17 @@ def not_installed(facts: Facts) -> Iterator[Finding]:
         # Releases that drive the Trainer of transformers 5 are newer than the one that older stacks need.
         transformers = version_of(facts, "transformers")
         newer = bool(transformers and transformers.major >= 5)
-        details = {"needs_newer_deepspeed": True, "deepspeed_requirement": "deepspeed>=0.18.4"} if newer else {}
-        yield _found("ds-not-installed", what, _where(facts, "deepspeed"), **details)
+        details: dict[str, Any] = {"needs_newer_deepspeed": newer}
+        if newer:
+            details["deepspeed_requirement"] = "deepspeed>=0.18.4"
+        yield _found("ds-not-installed", what, in_recipe(facts, "deepspeed"), **details)
 
 
 def config_unusable(facts: Facts) -> Iterator[Finding]:
     error = facts["deepspeed.config_error"]
     if error and error["kind"] == "missing":
         yield _found(
-            "ds-config-missing", error["what"], _where(facts, "deepspeed"), file=facts["deepspeed.config_path"]
+            "ds-config-missing", error["what"], in_recipe(facts, "deepspeed"), file=facts["deepspeed.config_path"]
         )
     elif error:
         yield _found(
@@ -142,7 +143,7 @@ def no_sync(facts: Facts) -> Iterator[Finding]:
     yield _found(
         "ds-no-sync-zero",
         what,
-        _where(facts, "gradient_accumulation_steps"),
+        in_recipe(facts, "gradient_accumulation_steps"),
         stage=stage(facts),
         on_cpu=facts.get("gpu.count") == 0,
         cpu_without_numactl=_on_cpu_without_numactl(facts),
@@ -173,7 +174,7 @@ def cpu_world_size(facts: Facts) -> Iterator[Finding]:
         return
     if facts["launch.world_size"] > 1:
         what = f"use_cpu: true with DeepSpeed and {facts['launch.world_size']} processes: it counts a world size of 1"
-        yield _found("ds-cpu-world-size", what, _where(facts, "use_cpu"), gpus=facts.get("gpu.count") or 0)
+        yield _found("ds-cpu-world-size", what, in_recipe(facts, "use_cpu"), gpus=facts.get("gpu.count") or 0)
 
 
 def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
@@ -199,15 +200,15 @@ def disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
     config, values = facts["deepspeed.config"], facts["recipe.values"]
     if config is None:
         return
-    for in_json, in_recipe, default in _SET_BY_BOTH:
+    for in_json, key, default in _SET_BY_BOTH:
         written: Any = config
         for part in in_json.split("."):
             written = written.get(part) if isinstance(written, dict) else None
-        wanted = values.get(in_recipe, default)
+        wanted = values.get(key, default)
         if written is None or written == "auto" or isinstance(wanted, str) or _same(written, wanted):
             continue
-        what = f"{in_json} is {written!r} in the JSON and {in_recipe} is {wanted!r} in the recipe"
-        details = {"ds_config": facts["deepspeed.config_path"], "auto_values": {in_json: "auto"}}
+        what = f"{in_json} is {written!r} in the JSON and {key} is {wanted!r} in the recipe"
+        details: dict[str, Any] = {"ds_config": facts["deepspeed.config_path"], "auto_values": {in_json: "auto"}}
         yield _found("ds-config-hf-mismatch", what, facts["deepspeed.config_path"], **details)
 
 
@@ -226,11 +227,6 @@ def _same(written: Any, wanted: Any) -> bool:
     if isinstance(written, str):
         return False  # "8" in quotes is not 8 there
     return written == wanted or (isinstance(written, float) and abs(written - wanted) < 1e-12)
-
-
-def _where(facts: Facts, key: str) -> str:
-    line = facts["recipe.lines"].get(key)
-    return f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
 
 
 JUDGEMENTS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,13 +16,15 @@ from packaging.version import InvalidVersion, Version
 
 from doctor import redact
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding, Severity
+from doctor.findings import Finding, Severity, found
 from doctor.hub import settings
 from doctor.hub.needs import Need
 from doctor.target import Target
 
 ID = "hub"
 AFTER: tuple[str, ...] = ("recipe", "model", "dataset", "packages")
+
+_found = partial(found, ID)
 
 # Recipe keys whose values a hub may have to deliver, besides the model itself.
 _MODEL_KEYS = ("adapter_name_or_path", "ref_model", "ref_model_adapters", "reward_model")
@@ -139,13 +142,6 @@ def _clock(target: Target) -> dict[str, float]:
         except OSError:
             continue
     return {"now": time.time(), "installed": max(times, default=0.0)}
-
-
-def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    confidence = details.pop("confidence", 1.0)
-    return Finding(
-        cause, (Evidence(what, where),), severity=severity, confidence=confidence, source=f"probe:{ID}", details=details
-    )
 
 
 def _where(facts: Facts, need: dict[str, Any]) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from doctor import redact
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding, Severity
+from doctor.findings import Finding, found
 from doctor.target import Target
 
 ID = "launch"
 AFTER: tuple[str, ...] = ("gpu",)
+
+_found = partial(found, ID)
 
 DEFAULTS = {
     "FORCE_TORCHRUN": "1", "NNODES": "1", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29501",
@@ -77,10 +80,6 @@ def _port(node_rank: Any, port: Any) -> dict[str, Any]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
         free.bind(("", 0))
         return {"launch.port_busy": why, "launch.free_port": free.getsockname()[1]}
-
-
-def _found(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
 
 
 def port_in_use(facts: Facts) -> Iterator[Finding]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding
+from doctor.findings import Evidence, Finding, found
 from doctor.probes import Judgement
 from doctor.recipe import known_models, model_cache, model_folder, model_size, safetensors_header
 from doctor.target import Target
@@ -19,6 +20,8 @@ from doctor.target import Target
 ID = "model"
 AFTER: tuple[str, ...] = ("recipe",)
 SOURCE = f"probe:{ID}"
+
+_finding = partial(found, ID)
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _FACTS = (
@@ -177,10 +180,6 @@ def _known_size(name: str) -> int | Unknown:
 
 
 # -- judgements ---------------------------------------------------------------------------------------------------------
-def _finding(cause: str, what: str, where: str, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), source=SOURCE, details=details)
-
-
 def _line(facts: Facts, key: str = "model_name_or_path") -> str:
     return f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get(key, 1)}"
 
@@ -331,7 +330,7 @@ def special_tokens(facts: Facts) -> Iterator[Finding]:
     if empty:
         what = f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} the empty string"
         where = f"{folder}/tokenizer_config.json"
-        details = {"model_path": folder, "tokenizer_config": where, "tokens": empty}
+        details: dict[str, Any] = {"model_path": folder, "tokenizer_config": where, "tokens": empty}
         yield _finding("tok-special-tokens-empty", what, where, **details)
 
 
@@ -344,7 +343,12 @@ def embedding_fits_config(facts: Facts) -> Iterator[Finding]:
     declared = text.get("vocab_size", config.get("vocab_size"))
     if isinstance(rows, int) and isinstance(declared, int) and rows != declared:
         what = f"config.json says vocab_size {declared}, the embedding in the weights has {rows} rows"
-        details = {"rows": rows, "vocab_size": declared, "model_path": folder, "file": f"{folder}/config.json"}
+        details: dict[str, Any] = {
+            "rows": rows,
+            "vocab_size": declared,
+            "model_path": folder,
+            "file": f"{folder}/config.json",
+        }
         yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details | _origin(facts))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding, Severity
+from doctor.findings import Finding, Severity, found
 from doctor.recipe.source_tree import source_url
 from doctor.target import Target
 
 ID = "packages"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+
+_found = partial(found, ID)
 
 _METADATA_HEAD = 65536  # bytes; Requires-Dist stands in the header, before the long description
 _BUILD = re.compile(r"^__version__\s*=\s*['\"]([^'\"]+)", re.M)
@@ -123,11 +126,6 @@ def version_of(facts: Facts, name: str) -> Version | None:
         return None
 
 
-def _found(cause: str, what: str, where: str, **details: Any) -> Finding:
-    severity = details.pop("severity", None)
-    return Finding(cause, (Evidence(what, where),), severity=severity, source=f"probe:{ID}", details=details)
-
-
 def numpy_abi(facts: Facts) -> Iterator[Finding]:
     """Compiled packages that cannot load with the installed NumPy."""
     numpy = version_of(facts, "numpy")
@@ -142,8 +140,8 @@ def numpy_abi(facts: Facts) -> Iterator[Finding]:
         if version and numpy.major >= 2 and version < Version(first):
             what = f"{name} {version} was compiled for NumPy 1.x and cannot run with numpy {numpy} (first that can: {first})"
             # torch is never raised for numpy's sake: the older numpy is the smaller change.
-            newer = {} if name == "torch" else {"package_for_numpy2": f"{name}>={first}"}
-            details = {
+            newer: dict[str, Any] = {} if name == "torch" else {"package_for_numpy2": f"{name}>={first}"}
+            details: dict[str, Any] = {
                 "package": name,
                 "numpy": str(numpy),
                 "llamafactory_needs_numpy2": _llamafactory_needs_numpy2(facts),
@@ -185,7 +183,7 @@ def cuda_pairs(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _required_by(facts: Facts, name: str) -> dict[str, bool]:
+def _required_by(facts: Facts, name: str) -> dict[str, Any]:
     needs = facts["packages.requires"].get("llamafactory", ())
     declared = {
         canonicalize_name(requirement.name) for need in needs if (requirement := _applies(need, _environment(facts)))
@@ -193,7 +191,7 @@ def _required_by(facts: Facts, name: str) -> dict[str, bool]:
     return {f"{name}_not_required": name not in declared}
 
 
-def _matching_torch(facts: Facts) -> dict[str, str]:
+def _matching_torch(facts: Facts) -> dict[str, Any]:
     """Details: the newest set whose three parts exist. torchaudio's releases follow torch's minor; it is the youngest
     that bounds the set, and torchvision's minor is torch's plus 15 (README of torchvision, table of versions)."""
     audio, torch = version_of(facts, "torchaudio"), version_of(facts, "torch")

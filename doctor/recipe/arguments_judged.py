@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding
+from doctor.findings import Evidence, Finding, found, in_recipe
 from knowledge_base.schema import Severity
+
+_finding = partial(found, "arguments")
 
 SOURCE = "probe:arguments"
 Rule = Callable[[Facts], Iterator[Finding]]
-
-
-def _line(facts: Facts, key: str) -> str:
-    return f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get(key, 1)}"
-
-
-def _finding(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity, source=SOURCE, details=details)
 
 
 def keys_known(facts: Facts) -> Iterator[Finding]:
@@ -45,16 +40,16 @@ def keys_known(facts: Facts) -> Iterator[Finding]:
         if unknown["elsewhere"] and facts["arguments.subcommand"] != "train":
             details |= {"recipe": facts["recipe.path"]}
             yield _finding(
-                "cfg-wrong-subcommand", f'"{key}" is an argument of `train` only', _line(facts, key), **details
+                "cfg-wrong-subcommand", f'"{key}" is an argument of `train` only', in_recipe(facts, key), **details
             )
         else:
-            yield _finding("cfg-unknown-key", what, _line(facts, key), **details)
+            yield _finding("cfg-unknown-key", what, in_recipe(facts, key), **details)
 
 
 def values_fit(facts: Facts) -> Iterator[Finding]:
     for misfit in facts["arguments.misfits"]:
         key, kind, meant = misfit["key"], misfit["kind"], misfit["meant"]
-        where, what = _line(facts, key), f"{key}: {misfit['text']}"
+        where, what = in_recipe(facts, key), f"{key}: {misfit['text']}"
         details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
         details["recipe"] = facts["recipe.path"]
         if kind == "choice":
@@ -87,7 +82,7 @@ def combinations_allowed(facts: Facts) -> Iterator[Finding]:
             continue  # the value itself is at fault, and values_fit says so
         cause, details = _cause_of(refusal["message"], facts, keys)
         evidence = [Evidence(refusal["message"], f"{refusal['file']}:{refusal['line']}")]
-        evidence += [Evidence(f"{key}: {given[key]}", _line(facts, key)) for key in keys[:4]]
+        evidence += [Evidence(f"{key}: {given[key]}", in_recipe(facts, key)) for key in keys[:4]]
         details |= {"key": keys[-1]} if keys and "key" not in details else {}
         yield Finding(cause, tuple(evidence), source=SOURCE, details=details)
 
@@ -190,13 +185,13 @@ def packages_present(facts: Facts) -> Iterator[Finding]:
             f"{version} is installed" if version else "it is not installed"
         )
         details = {"distribution": str(wanted), "key": keys[0], "use_unsloth": name == "unsloth"}
-        yield _finding(_CAUSE_OF_PACKAGE.get(name, "pkg-missing"), what, _line(facts, keys[0]), **details)
+        yield _finding(_CAUSE_OF_PACKAGE.get(name, "pkg-missing"), what, in_recipe(facts, keys[0]), **details)
 
 
 def flash_attention_there(facts: Facts) -> Iterator[Finding]:
     if facts["recipe.values"].get("flash_attn") == "fa2" and "flash-attn" not in facts["packages.versions"]:
         yield _finding(
-            "attn-flash-missing", "flash_attn: fa2, and flash-attn is not installed", _line(facts, "flash_attn")
+            "attn-flash-missing", "flash_attn: fa2, and flash-attn is not installed", in_recipe(facts, "flash_attn")
         )
 
 
@@ -205,7 +200,7 @@ def unsloth_with_one_gpu(facts: Facts) -> Iterator[Finding]:
         what = f"use_unsloth with {facts['launch.world_size']} processes; unsloth trains on one GPU"
         zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
         zero3 = isinstance(zero, Mapping) and zero.get("stage") == 3
-        yield _finding("attn-unsloth", what, _line(facts, "use_unsloth"), zero3=zero3)
+        yield _finding("attn-unsloth", what, in_recipe(facts, "use_unsloth"), zero3=zero3)
 
 
 def output_dir_free(facts: Facts) -> Iterator[Finding]:
@@ -221,10 +216,10 @@ def output_dir_free(facts: Facts) -> Iterator[Finding]:
     if state["checkpoint"]:
         details["last_checkpoint"] = state["checkpoint"]
         what = f"training would go on from {state['checkpoint']}; choose another output_dir to start anew"
-        yield _finding("cfg-output-dir-not-empty", what, _line(facts, "output_dir"), Severity.INFO, **details)
+        yield _finding("cfg-output-dir-not-empty", what, in_recipe(facts, "output_dir"), Severity.INFO, **details)
     elif state["weights"]:
         what = f"{state['path']} already holds {', '.join(state['weights'])}"
-        yield _finding("cfg-output-dir-not-empty", what, _line(facts, "output_dir"), **details)
+        yield _finding("cfg-output-dir-not-empty", what, in_recipe(facts, "output_dir"), **details)
 
 
 def repeated_keys(facts: Facts) -> Iterator[Finding]:

@@ -1,0 +1,95 @@
+"""PyTorch's caching allocator, played back: what it reserves for a sequence of allocations.
+
+The rules are those of c10/cuda/CUDACachingAllocator.cpp: sizes above 1 MiB come from the large pool; the smallest free
+block that fits is taken and split when more than 1 MiB would be left; a new segment is 20 MiB for requests under
+10 MiB, else the request rounded up to 2 MiB; neighbours that are free are joined again. Requests up to 1 MiB are only
+counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+_MIB = 1 << 20
+SMALL, MIDDLE, SEGMENT, ROUND, GRAIN = _MIB, 10 * _MIB, 20 * _MIB, 2 * _MIB, 512
+
+
+class _Block:
+    __slots__ = ("after", "before", "free", "number", "size")
+
+    def __init__(self, size: int, number: int) -> None:
+        self.size = size
+        self.number = number
+        self.free = False
+        self.before: _Block | None = None
+        self.after: _Block | None = None
+
+
+class Allocator:
+    """`take` gives a handle for `give`. `reserved`, `allocated`, and their peaks, in bytes."""
+
+    def __init__(self) -> None:
+        self.reserved = self.allocated = self.peak = self.peak_reserved = 0
+        self._free: list[tuple[int, int]] = []
+        self._blocks: dict[int, _Block] = {}
+        self._numbers = 0
+
+    def take(self, size: float) -> _Block:
+        wanted = max(GRAIN, -(-int(size) // GRAIN) * GRAIN)
+        self.allocated += wanted
+        self.peak = max(self.peak, self.allocated)
+        if wanted <= SMALL:
+            return self._new(wanted, -1)
+        at = bisect_left(self._free, (wanted, 0))
+        if at < len(self._free):
+            _, number = self._free.pop(at)
+            block = self._blocks[number]
+        else:
+            segment = SEGMENT if wanted < MIDDLE else -(-wanted // ROUND) * ROUND
+            self.reserved += segment
+            self.peak_reserved = max(self.peak_reserved, self.reserved)
+            block = self._new(segment, None)
+        block.free = False
+        if block.size - wanted > SMALL:
+            rest = self._new(block.size - wanted, None)
+            rest.before, rest.after = block, block.after
+            if block.after:
+                block.after.before = rest
+            block.after, block.size = rest, wanted
+            self._release(rest)
+        else:
+            self.allocated += block.size - wanted  # the whole block counts as allocated
+            self.peak = max(self.peak, self.allocated)
+        return block
+
+    def give(self, block: _Block) -> None:
+        self.allocated -= block.size
+        if block.number < 0:
+            return
+        for other in (block.before, block.after):
+            if other is not None and other.free:
+                self._free.pop(bisect_left(self._free, (other.size, other.number)))
+                block.size += other.size
+                del self._blocks[other.number]
+                if other is block.before:
+                    block.before = other.before
+                    if other.before:
+                        other.before.after = block
+                else:
+                    block.after = other.after
+                    if other.after:
+                        other.after.before = block
+        self._release(block)
+
+    def _new(self, size: int, number: int | None) -> _Block:
+        if number is None:
+            self._numbers += 1
+            number = self._numbers
+        block = _Block(size, number)
+        if number >= 0:
+            self._blocks[number] = block
+        return block
+
+    def _release(self, block: _Block) -> None:
+        block.free = True
+        insort(self._free, (block.size, block.number))

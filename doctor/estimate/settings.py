@@ -1,0 +1,99 @@
+"""What of a recipe decides its memory, read as LLaMA-Factory 0.9 reads it (its defaults included). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from doctor.estimate.states import Offload, offload
+
+
+class World(msgspec.Struct, frozen=True):
+    """The ranks, and what each card and node has: bytes, None where not known."""
+
+    nproc: int = 1
+    nnodes: int = 1
+    gpu_bytes: int | None = None
+    host_bytes: int | None = None
+
+    @property
+    def size(self) -> int:
+        return max(1, self.nproc) * max(1, self.nnodes)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """`precision`: amp (32-bit weights under autocast), half (16-bit weights), full (all 32 bits)."""
+
+    length: int = 2048
+    batch: int = 1
+    accumulation: int = 1
+    checkpointing: bool = True
+    eager: bool = False
+    liger: bool = False
+    padded: bool = False
+    finetuning: str = "full"
+    rank: int = 8
+    bits: int = 16  # of frozen base weights: 16, 8 or 4
+    train_layers: int = 2
+    precision: str = "amp"
+    optimizer: str = "adamw_torch_fused"
+    zero: Offload = Offload()
+    deepspeed: bool = False
+    bucket: float = 5e8
+    sub_group: float = 1e9
+    live: float = 1e9
+    gather_on_save: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return self.length * self.batch
+
+
+def _number(config: Mapping[str, Any], key: str, default: float) -> float:
+    value = config.get(key, default)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+
+def _whole(values: Mapping[str, Any], key: str, default: int) -> int:
+    return max(1, int(_number(values, key, default)))
+
+
+def read(values: Mapping[str, Any], deepspeed: Mapping[str, Any] | None) -> Settings:
+    """Settings of a recipe and its DeepSpeed JSON (None: it names none, or it cannot be read)."""
+    zero_config = (deepspeed or {}).get("zero_optimization")
+    zero_config = zero_config if isinstance(zero_config, Mapping) else {}
+    engine = deepspeed is not None
+    finetuning = str(values.get("finetuning_type", "lora"))
+    half = values.get("bf16") is True or values.get("fp16") is True
+    pure = values.get("pure_bf16") is True
+    bits = values.get("quantization_bit")
+    frozen_base = finetuning in ("lora", "oft")
+    if not half and not pure:
+        precision = "full"
+    else:
+        precision = "half" if pure or engine or frozen_base else "amp"
+    batch = _whole(values, "per_device_train_batch_size", 8)
+    packed = values.get("packing") is True or values.get("neat_packing") is True
+    return Settings(
+        length=_whole(values, "cutoff_len", 2048),
+        batch=batch,
+        accumulation=_whole(values, "gradient_accumulation_steps", 1),
+        checkpointing=values.get("disable_gradient_checkpointing") is not True,
+        eager=values.get("flash_attn") in ("disabled", "off"),
+        liger=values.get("enable_liger_kernel") is True,
+        padded=batch > 1 and not packed,
+        finetuning=finetuning,
+        rank=_whole(values, "lora_rank", 8),
+        bits=bits if bits in (4, 8) else 16,
+        train_layers=abs(int(_number(values, "freeze_trainable_layers", 2))),
+        precision=precision,
+        optimizer=str(values.get("optim", "adamw_torch_fused")),
+        zero=offload(deepspeed),
+        deepspeed=engine,
+        bucket=_number(zero_config, "reduce_bucket_size", 5e8),
+        sub_group=_number(zero_config, "sub_group_size", 1e9),
+        live=_number(zero_config, "stage3_max_live_parameters", 1e9),
+        gather_on_save=zero_config.get("stage3_gather_16bit_weights_on_model_save") is True,
+    )
