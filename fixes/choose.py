@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,8 @@ from typing import Any
 
 from doctor.findings import Finding
 from fixes.errors import Refused
+from knowledge_base import offers
 from knowledge_base.schema import Action, Cause, Fix, FixClass
-
-PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-ARGUMENTS = {"model": "--model PATH", "dataset": "--dataset PATH"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Choice:
                 continue
             place = next((p for p in (Path(given).expanduser(), workdir / given) if p.exists()), None)
             if place is None and (given.startswith((".", "/", "~")) or Path(given).suffix in (".json", ".jsonl")):
-                raise Refused(f"{ARGUMENTS[name].split()[0]} {given} does not exist.")
+                raise Refused(f"{offers.ARGUMENTS[name].split()[0]} {given} does not exist.")
             found[name] = str(place.absolute()) if place else given
         return found
 
@@ -76,45 +73,16 @@ def _candidate(fix: Fix, values: Mapping[str, Any]) -> Candidate:
         return Candidate(fix, obstacle=f"it applies only where {missing[0].replace('_', ' ')}")
     if present := [name for name in fix.unless if values.get(name)]:
         return Candidate(fix, obstacle=f"it does not apply where {present[0].replace('_', ' ')}")
-    wanted = {name for action in fix.actions for name in _placeholders(action)}
+    wanted = offers.placeholders(fix.actions)
     lacking = sorted(name for name in wanted if values.get(name) is None)
     if lacking:
-        argument = next((name for name in lacking if name in ARGUMENTS), None)
-        if argument and all(name in ARGUMENTS for name in lacking):
-            needed = " and ".join(ARGUMENTS[name] for name in lacking)
+        argument = next((name for name in lacking if name in offers.ARGUMENTS), None)
+        if argument and all(name in offers.ARGUMENTS for name in lacking):
+            needed = " and ".join(offers.ARGUMENTS[name] for name in lacking)
             return Candidate(fix, obstacle=f"give {needed}", missing_argument=needed)
         return Candidate(fix, obstacle=f"{lacking[0].replace('_', ' ')} is not known here")
-    actions = tuple(Action(a.kind, fill(a.args, values)) for a in fix.action_list())
-    return Candidate(fix, actions, uses_argument=bool(wanted & ARGUMENTS.keys()), values=values)
-
-
-def _placeholders(value: Any) -> set[str]:
-    if isinstance(value, str):
-        return set(PLACEHOLDER.findall(value))
-    if isinstance(value, Mapping):
-        return {name for item in [*value.keys(), *value.values()] for name in _placeholders(item)}
-    if isinstance(value, (list, tuple)):
-        return {name for item in value for name in _placeholders(item)}
-    return set()
-
-
-def fill(value: Any, values: Mapping[str, Any]) -> Any:
-    """Placeholders replaced in every string; a string that is one placeholder becomes the value itself, type kept."""
-    if isinstance(value, str):
-        whole = PLACEHOLDER.fullmatch(value)
-        if whole and whole[1] in values:
-            return values[whole[1]]
-        return PLACEHOLDER.sub(lambda m: str(values[m[1]]) if m[1] in values else m[0], value)
-    if isinstance(value, Mapping):
-        return {str(fill(key, values)): fill(item, values) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        filled: list[Any] = []
-        for item in value:
-            new = fill(item, values)
-            # A detail that is a list stands for its items: packages: ['{requirements}'].
-            filled += new if isinstance(new, list) and isinstance(item, str) else [new]
-        return filled
-    return value
+    actions = tuple(Action(a.kind, offers.filled(a.args, values)) for a in fix.action_list())
+    return Candidate(fix, actions, uses_argument=bool(wanted & offers.ARGUMENTS.keys()), values=values)
 
 
 def is_manual(fix: Fix) -> bool:

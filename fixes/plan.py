@@ -14,13 +14,13 @@ from doctor.findings import Finding
 from doctor.target import Target
 from fixes import actions
 from fixes.change import Change
-from fixes.choose import Candidate, Choice, candidates, fill, is_manual
+from fixes.choose import Candidate, Choice, candidates, is_manual
 from fixes.context import Context
 from fixes.errors import FixError, Refused
 from fixes.packages import fingerprint, installed
 from fixes.resolve import Packages, resolve
 from fixes.steps import Alternative, Outcome, Plan, PlannedAction, Step, load_plan, package_wishes, target_names
-from knowledge_base import load
+from knowledge_base import load, offers
 from knowledge_base.schema import Cause, FixClass
 
 __all__ = ["Outcome", "Plan", "Step", "load_plan", "make_plan"]
@@ -285,4 +285,4 @@ def _compatible(one: str, other: str) -> bool:
 def _title(candidate: Candidate, finding: Finding, arguments: Mapping[str, str]) -> dict[str, str]:
     values = {**finding.details, **arguments}
     texts = {"en": candidate.fix.title.en, "zh": candidate.fix.title.zh}
-    return {lang: redact.text(str(fill(text, values))) for lang, text in texts.items()}
+    return {lang: redact.text(str(offers.filled(text, values))) for lang, text in texts.items()}

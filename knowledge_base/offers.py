@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-import string
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from knowledge_base.schema import Cause, Fix, FixClass, Text
 
-ARGUMENTS = frozenset({"model", "dataset"})  # what a user can say on the command line of `fix`
-_FORMATTER = string.Formatter()
+ARGUMENTS = {"model": "--model PATH", "dataset": "--dataset PATH"}  # what a user can say on the command line of `fix`
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def placeholders(value: Any) -> set[str]:
     """Names of the `{placeholders}` in the strings of a JSON-like value."""
     if isinstance(value, str):
-        return {name for _, name, _, _ in _FORMATTER.parse(value) if name}
+        return set(PLACEHOLDER.findall(value))
     if isinstance(value, Mapping):
-        return set().union(*(placeholders(item) for pair in value.items() for item in pair)) if value else set()
+        return {name for item in [*value.keys(), *value.values()] for name in placeholders(item)}
     if isinstance(value, (list, tuple)):
-        return set().union(*(placeholders(item) for item in value)) if value else set()
+        return {name for item in value for name in placeholders(item)}
     return set()
 
 
 def filled(value: Any, known: Mapping[str, Any]) -> Any:
-    """The value with placeholders replaced. A string that is one placeholder alone takes the detail's own type."""
+    """Placeholders replaced in every string; what is not known stays as it is written.
+
+    A string that is one placeholder alone becomes the value itself, its type kept; where it stands in a list and the
+    value is a list too, its items stand there instead (`packages: ['{requirements}']`).
+    """
     if isinstance(value, str):
-        parts = list(_FORMATTER.parse(value))
-        if len(parts) == 1 and parts[0][0] == "" and parts[0][1]:
-            return known[parts[0][1]]
-        return "".join(text + (str(known[name]) if name else "") for text, name, _, _ in parts)
+        whole = PLACEHOLDER.fullmatch(value)
+        if whole and whole[1] in known:
+            return known[whole[1]]
+        return PLACEHOLDER.sub(lambda found: str(known[found[1]]) if found[1] in known else found[0], value)
     if isinstance(value, Mapping):
-        return {filled(key, known): filled(item, known) for key, item in value.items()}
+        return {str(filled(key, known)): filled(item, known) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [filled(item, known) for item in value]
+        items: list[Any] = []
+        for item in value:
+            new = filled(item, known)
+            items += new if isinstance(new, list) and isinstance(item, str) else [new]
+        return items
     return value
 
 
 def title(text: Text, known: Mapping[str, Any], lang: str = "en") -> str:
-    """A text in one language; an argument that was not given is shown as it is written on the
-    command line, any other unknown value as `…`."""
+    """A text in one language; an argument that was not given is shown as it is written on the command line, any other
+    unknown value as `…`."""
     words = text.in_language(lang)
-    unsaid = {name: f"--{name} PATH" for name in ARGUMENTS}
-    return str(filled(words, {name: known.get(name, unsaid.get(name, "…")) for name in placeholders(words)}))
+    return str(filled(words, {name: known.get(name, ARGUMENTS.get(name, "…")) for name in placeholders(words)}))
 
 
 def lacking(fix: Fix, details: Mapping[str, Any]) -> set[str]:
@@ -60,5 +67,5 @@ def offered(cause: Cause, details: Mapping[str, Any], arguments: Mapping[str, st
         if not all(given.get(name) for name in fix.when) or any(given.get(name) for name in fix.unless):
             continue
         missing = lacking(fix, given)
-        if not missing or (fix.class_ is FixClass.NEEDS_ARGUMENT and missing <= ARGUMENTS):
+        if not missing or (fix.class_ is FixClass.NEEDS_ARGUMENT and missing <= ARGUMENTS.keys()):
             yield fix

@@ -113,6 +113,8 @@ PIECES = (
     *("ad_tok", "g_stat", "k_toke", "mError", "manage", "rocess", " data", "ERROR", "abled", "fied ", "ncomp", "t of "),
     *("ld s", "lled", "lloc", "rece", "ry: "),
 )
+DIGITS = re.compile(rb"\d+")
+READ = 24  # bytes of a word in which a piece is looked for
 PIECES_IN_BYTES = tuple(part.encode() for part in PIECES)
 
 
@@ -135,11 +137,13 @@ def pieces(words: Iterable[bytes], any_case: bool = False) -> dict[bytes, bytes]
 
 def _parts(word: bytes) -> list[bytes]:
     """Pieces of four to six bytes without digits and blanks at their ends: those that a search rejects soonest."""
+    runs = [run[:READ] for run in DIGITS.split(word[: 2 * READ]) if len(run) >= 4]
     return [
         part
+        for run in runs
         for length in (4, 5, 6)
-        for start in range(len(word) - length + 1)
-        if (part := word[start : start + length]).strip() == part and not any(48 <= byte < 58 for byte in part)
+        for start in range(len(run) - length + 1)
+        if (part := run[start : start + length])[0] != 32 and part[-1] != 32
     ]
 
 

@@ -8,8 +8,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from fixes import actions
-from fixes.choose import PLACEHOLDER
 from knowledge_base import load
+from knowledge_base.offers import PLACEHOLDER
 from knowledge_base.schema import Action, Cause, Fix, FixClass
 
 ARGUMENTS = {
