@@ -131,7 +131,21 @@ def noise(log: str, dice: random.Random) -> str:
     return "\n".join([*before, log])
 
 
-CHANGES: tuple[Callable[[str, random.Random], str], ...] = (paths, numbers, versions, times, ranks, noise)
+def in_a_real_log(log: str, dice: random.Random) -> str:
+    """Behind all that a real run prints before it trains: no condition of a signature may hang on such words."""
+    real = (LOGS / "healthy" / "h100-zero3.log").read_text(encoding="utf-8")
+    return real[: real.index("***** Running training")].rpartition("\n")[0] + "\n" + log
+
+
+CHANGES: tuple[Callable[[str, random.Random], str], ...] = (
+    paths,
+    numbers,
+    versions,
+    times,
+    ranks,
+    noise,
+    in_a_real_log,
+)
 
 
 def changed(log: str, seed: int) -> Iterator[tuple[str, str]]:
@@ -162,11 +176,12 @@ def paraphrased(all_cases: list[dict[str, Any]], folder: Path, show: bool) -> fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="?", type=Path)
+    parser.add_argument("--only-paraphrase", action="store_true")
     parser.add_argument("--show", action="store_true", help="list the cases on standard error")
     arguments = parser.parse_args()
     all_cases = cases(arguments.cases)
     with tempfile.TemporaryDirectory() as folder:
-        out = left_out(all_cases, Path(folder), arguments.show)
+        out = 0.0 if arguments.only_paraphrase else left_out(all_cases, Path(folder), arguments.show)
         same = paraphrased(all_cases, Path(folder), arguments.show)
     return 0 if out <= 4 and same == 0 else 1
 

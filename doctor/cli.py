@@ -121,6 +121,23 @@ def train(**options: Any) -> int:
 
 
 @cli.command()
+@target_options
+@output_options
+@click.option("--gpus", "cards", metavar="8x80GB", help="GPUs of each node; this machine's by default.")
+@click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Nodes; those of the launch by default.")
+@click.option("--host-memory", metavar="1TB", help="Memory of each node; this machine's by default.")
+@click.option("--from", "captured", metavar="FACTS", help="Estimate for captured facts instead of this machine.")
+def estimate(**options: Any) -> int:
+    """Say what RECIPE needs of GPUs, host and disk, and whether it fits.
+
+    Exit code 0: it fits, or that cannot be told (the verdict says so); 1: it does not fit.
+    """
+    from doctor.commands.estimate import run
+
+    return run(**options)
+
+
+@cli.command()
 @click.argument("cause")
 @output_options
 def explain(**options: Any) -> int:

@@ -23,6 +23,11 @@ LOOSE_WITHIN = 1500  # lines from the end in which the two looser ways are tried
 TRIED = 400  # lines that one pattern is tried on; an error printed ten thousand times says nothing new
 KEPT = 40  # matches of one signature
 WRAPPED_OVER = 4  # lines that one message may be wrapped over
+# What transformers and DeepSpeed tell of every run (files loaded and saved, settings printed): it meets no condition.
+CHATTER = re.compile(
+    r"\[INFO\|\w+\.py:\d+\].{0,40}>> (?:loading|Loading|Saving|.{0,40} saved in)"
+    r"|\[[\d :,-]+\] \[INFO\] \[config\.py:\d+:print"
+)
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
 
 
@@ -86,7 +91,8 @@ class _Search:
 
     def _somewhere(self, pattern: Pattern) -> bool:
         if pattern not in self.holds:
-            self.holds[pattern] = next(self._places(pattern), None) is not None
+            places = (index for index, _ in self._places(pattern))
+            self.holds[pattern] = any(not CHATTER.match(self.corpus.texts[index]) for index in places)
         return self.holds[pattern]
 
     def _places(self, pattern: Pattern) -> Iterator[tuple[int, Any]]:

@@ -14,27 +14,29 @@ _MIB = 1 << 20
 SMALL, MIDDLE, SEGMENT, ROUND, GRAIN = _MIB, 10 * _MIB, 20 * _MIB, 2 * _MIB, 512
 
 
-class _Block:
+class Block:
     __slots__ = ("after", "before", "free", "number", "size")
 
     def __init__(self, size: int, number: int) -> None:
         self.size = size
         self.number = number
         self.free = False
-        self.before: _Block | None = None
-        self.after: _Block | None = None
+        self.before: Block | None = None
+        self.after: Block | None = None
 
 
 class Allocator:
-    """`take` gives a handle for `give`. `reserved`, `allocated`, and their peaks, in bytes."""
+    """`take` gives a handle for `give`. `reserved`, `allocated` and their peaks are bytes; `capacity` is what may be reserved."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: float = float("inf")) -> None:
+        self.capacity = capacity
+        self.failed = False  # a request did not fit even after all unused segments were given back
         self.reserved = self.allocated = self.peak = self.peak_reserved = 0
         self._free: list[tuple[int, int]] = []
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, Block] = {}
         self._numbers = 0
 
-    def take(self, size: float) -> _Block:
+    def take(self, size: float) -> Block:
         wanted = max(GRAIN, -(-int(size) // GRAIN) * GRAIN)
         self.allocated += wanted
         self.peak = max(self.peak, self.allocated)
@@ -46,6 +48,9 @@ class Allocator:
             block = self._blocks[number]
         else:
             segment = SEGMENT if wanted < MIDDLE else -(-wanted // ROUND) * ROUND
+            if self.reserved + segment > self.capacity:
+                self._give_back()
+                self.failed |= self.reserved + segment > self.capacity
             self.reserved += segment
             self.peak_reserved = max(self.peak_reserved, self.reserved)
             block = self._new(segment, None)
@@ -62,7 +67,7 @@ class Allocator:
             self.peak = max(self.peak, self.allocated)
         return block
 
-    def give(self, block: _Block) -> None:
+    def give(self, block: Block) -> None:
         self.allocated -= block.size
         if block.number < 0:
             return
@@ -81,15 +86,24 @@ class Allocator:
                         other.after.before = block
         self._release(block)
 
-    def _new(self, size: int, number: int | None) -> _Block:
+    def _give_back(self) -> None:
+        """Return segments without a used block to the driver, as before a retry."""
+        for size, number in [*self._free]:
+            block = self._blocks[number]
+            if block.before is None and block.after is None:
+                self._free.pop(bisect_left(self._free, (size, number)))
+                del self._blocks[number]
+                self.reserved -= size
+
+    def _new(self, size: int, number: int | None) -> Block:
         if number is None:
             self._numbers += 1
             number = self._numbers
-        block = _Block(size, number)
+        block = Block(size, number)
         if number >= 0:
             self._blocks[number] = block
         return block
 
-    def _release(self, block: _Block) -> None:
+    def _release(self, block: Block) -> None:
         block.free = True
         insort(self._free, (block.size, block.number))

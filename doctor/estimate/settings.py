@@ -32,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True):
     checkpointing: bool = True
     eager: bool = False
     liger: bool = False
-    padded: bool = False
+    mask_bytes: int = 0  # of an attention mask of length × length for each sample: none, bool, 16-bit
     finetuning: str = "full"
     rank: int = 8
     bits: int = 16  # of frozen base weights: 16, 8 or 4
@@ -74,6 +74,7 @@ def read(values: Mapping[str, Any], deepspeed: Mapping[str, Any] | None) -> Sett
         precision = "full"
     else:
         precision = "half" if pure or engine or frozen_base else "amp"
+    eager = values.get("flash_attn") in ("disabled", "off")
     batch = _whole(values, "per_device_train_batch_size", 8)
     packed = values.get("packing") is True or values.get("neat_packing") is True
     return Settings(
@@ -81,9 +82,9 @@ def read(values: Mapping[str, Any], deepspeed: Mapping[str, Any] | None) -> Sett
         batch=batch,
         accumulation=_whole(values, "gradient_accumulation_steps", 1),
         checkpointing=values.get("disable_gradient_checkpointing") is not True,
-        eager=values.get("flash_attn") in ("disabled", "off"),
+        eager=eager,
         liger=values.get("enable_liger_kernel") is True,
-        padded=batch > 1 and not packed,
+        mask_bytes=2 if eager or values.get("neat_packing") is True else 1 if batch > 1 and not packed else 0,
         finetuning=finetuning,
         rank=_whole(values, "lora_rank", 8),
         bits=bits if bits in (4, 8) else 16,

@@ -33,18 +33,24 @@ def wheel(place: Path, name: str, version: str, *requires: str) -> str:
     return str(next((place / "wheels").glob(f"{name}-{version}-*.whl")))
 
 
-@pytest.fixture
-def linked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """llamafactory 0.9.1 wants lib<2; user 1.0 wants lib<2, user 2.0 any; torch 2.5 wants lib<3. An index of wheels."""
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of wheels. user 1.0 wants lib<2, user 2.0 any; needs-torch wants torch>=2.6."""
+    place = tmp_path_factory.mktemp("wheels")
     for name, version, *requires in (
         ("lib", "1.0"), ("lib", "1.1"), ("lib", "2.0"), ("lib", "3.0"),
         ("user", "1.0", "lib<2"), ("user", "2.0", "lib"),
         ("llamafactory", "0.9.1", "six"), ("torch", "2.5.1"), ("torch", "2.6.0"), ("needs_torch", "1.0", "torch>=2.6"),
     ):  # fmt: skip
-        wheel(tmp_path, name, version, *requires)
-    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "wheels"))
+        wheel(place, name, version, *requires)
+    return place / "wheels"
+
+
+@pytest.fixture
+def linked(world: World, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An environment with lib 1.0, user 1.0, llamafactory and torch 2.5.1 from that index."""
+    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     world.python = make_environment(tmp_path / "packages")
-    wheels = tmp_path / "wheels"
     names = ("lib-1.0", "user-1.0", "llamafactory-0.9.1", "torch-2.5.1")
     install(world.python, "six==1.15.0", *(str(next(wheels.glob(f"{n}-*.whl"))) for n in names))
     for origin in world.prefix.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
