@@ -192,7 +192,9 @@ def train(config: dict[str, Any], output: Path) -> dict[str, Any]:
                        "MASTER_PORT": str(random.randrange(20000, 40000))}  # fmt: skip
     count = config["batch"] * config.get("accumulation", 1) * config.get("steps", STEPS)
     vocabulary = SHAPES[config["shape"]]["vocab_size"]
-    write_data(output / "data", vocabulary, config["length"], count, config.get("ragged", False), config.get("parts", 1))
+    write_data(
+        output / "data", vocabulary, config["length"], count, config.get("ragged", False), config.get("parts", 1)
+    )
     from llamafactory.train.sft.trainer import CustomSeq2SeqTrainer as Trainer
     from llamafactory.train.tuner import run_exp
 
@@ -342,7 +344,7 @@ def main() -> None:
 
     out, budget = Path(folder), float(sys.argv[3]) if len(sys.argv) > 3 else 540.0
     started = time.monotonic()
-    rows = open(out / "rows.jsonl", "a", buffering=1)
+    rows = open(out / "rows.jsonl", "a", buffering=1)  # noqa: SIM115 - open to the end, each row is written at once
     rows.write(json.dumps({"machine": machine()}) + "\n")
     import torch
 

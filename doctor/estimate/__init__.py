@@ -49,9 +49,7 @@ def estimate(
         return None
     use = settings.read(recipe, deepspeed)
     judged = verdict.judge(form, use, world)
-    disk = states.disk_need(
-        float(form.parameters), recipe, use.deepspeed, states.steps_of(recipe, records, world.size)
-    )
+    disk = states.disk_need(float(form.parameters), recipe, use.deepspeed, states.steps_of(recipe, records, world.size))
     near: list[changes.Change] = []
     if with_changes and judged.verdict != verdict.FITS and (world.gpu_bytes or world.host_bytes):
         near = changes.nearest(form, use, world)

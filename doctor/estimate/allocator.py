@@ -26,7 +26,7 @@ class Block:
 
 
 class Allocator:
-    """`take` gives a handle for `give`. `reserved`, `allocated` and their peaks are bytes; `capacity` is what may be reserved."""
+    """`take` gives a handle for `give`. All figures are bytes; `capacity` is what may be reserved."""
 
     def __init__(self, capacity: float = float("inf")) -> None:
         self.capacity = capacity

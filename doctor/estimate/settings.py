@@ -70,9 +70,8 @@ def read(values: Mapping[str, Any], deepspeed: Mapping[str, Any] | None) -> Sett
     pure = values.get("pure_bf16") is True
     bits = values.get("quantization_bit")
     frozen_base = finetuning in ("lora", "oft")
-    if not half and not pure:
-        precision = "full"
-    else:
+    precision = "full"
+    if half or pure:
         precision = "half" if pure or engine or frozen_base else "amp"
     eager = values.get("flash_attn") in ("disabled", "off")
     batch = _whole(values, "per_device_train_batch_size", 8)

@@ -1,0 +1,93 @@
+"""An estimate as text: what is needed, of what it consists, whether it fits, what would make it fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_STYLE = {"fits": "bold green", "does not fit": "bold red", "cannot tell": "bold yellow"}
+_WORDS = {
+    "fits": ("fits", "放得下"),
+    "does not fit": ("does not fit", "放不下"),
+    "cannot tell": ("cannot tell", "无法判断"),
+    "GPU memory": ("GPU memory", "显存"),
+    "GPU memory is within the margin": ("GPU memory is within the margin of 3 %", "显存处于 3% 的误差余量之内"),
+    "host memory": ("host memory", "主机内存"),
+    "host memory is within the margin": ("host memory is within the margin", "主机内存处于误差余量之内"),
+    "the size of the GPUs is not known": (
+        "no GPU is seen here; say which with --gpus 8x80GB",
+        "此处没有发现 GPU；请用 --gpus 8x80GB 指定",
+    ),
+    "gpu": ("each GPU at the peak", "每张 GPU 的峰值"),
+    "host": ("host memory of a node", "每个节点的主机内存"),
+    "host_certain": ("at least", "至少"),
+    "checkpoint": ("one checkpoint", "一个检查点"),
+    "disk": ("disk for the run", "整个训练所需磁盘"),
+    "weights": ("weights", "权重"),
+    "gradients": ("gradients", "梯度"),
+    "optimizer": ("optimizer states", "优化器状态"),
+    "logits_and_loss": ("logits and loss", "logits 与损失"),
+    "activations_and_buffers": ("activations and buffers", "激活值与缓冲区"),
+    "allocator_slack": ("allocator's slack", "分配器余量"),
+    "context": ("CUDA context, NCCL", "CUDA 上下文与 NCCL"),
+    "changes": ("What would make it fit, the cheapest in speed first:", "可使其放得下的改动（按速度代价从小到大）："),
+    "no_changes": ("No single known change makes it fit.", "没有已知的改动能使其放得下。"),
+    "of": ("of", "共"),
+}
+_NOTES = {
+    "liger": ("never holds all logits; no slower", "不保存全部 logits；不会变慢"),
+    "sdpa": ("no matrix of attention scores; faster", "不保存注意力矩阵；更快"),
+    "batch": ("same global batch; a little slower for short samples", "全局批大小不变；样本短时略慢"),
+    "zero3": ("weights are gathered layer by layer; more traffic", "逐层汇聚权重；通信更多"),
+    "checkpoint": ("activations are computed twice; about a quarter slower", "激活值重算一遍；约慢四分之一"),
+    "gpus": ("states are split over more GPUs", "状态分摊到更多 GPU"),
+    "offload_optimizer": ("the optimizer runs on the CPU; slower steps", "优化器在 CPU 上运行；每步更慢"),
+    "offload_all": ("parameters and optimizer in host memory; much slower", "参数与优化器放入主机内存；慢得多"),
+    "cutoff": ("longer samples lose their end", "更长的样本会丢失结尾"),
+    "lora": ("trains adapters, not the model: another result", "只训练适配器而非整个模型：结果不同"),
+    "together": ("these changes together", "以上改动一并使用"),
+}
+
+
+def _say(word: str, lang: str) -> str:
+    return _WORDS.get(word, (word, word))[1 if lang == "zh" else 0]
+
+
+def note(name: str, lang: str) -> str:
+    """What a change costs, in words."""
+    return _NOTES[name][1 if lang == "zh" else 0]
+
+
+def size(count: float) -> str:
+    """GiB for memory as cards and free(1) show it."""
+    return f"{count / 2**30:,.1f} GiB"
+
+
+def show(out: Console, found: Mapping[str, Any], world: Mapping[str, Any], lang: str) -> None:
+    """The whole estimate. `world`: gpu_bytes and host_bytes, what there is."""
+    verdict = found["verdict"]
+    head = Text.assemble((_say(verdict, lang), _STYLE[verdict]))
+    if found["reason"]:
+        head.append(f"  ({_say(found['reason'], lang)})")
+    out.print(head)
+    gpu, host = found["gpu_bytes_per_rank"], found["host_bytes_per_node"]
+    out.print(f"  {_say('gpu', lang)}: {size(gpu)}{_of(world.get('gpu_bytes'), lang)}")
+    for name, count in found["parts"].items():
+        out.print(Text(f"      {size(count):>12}  {_say(name, lang)}", style="dim"))
+    least = f" ({_say('host_certain', lang)} {size(found['host_bytes_certain'])})"
+    out.print(f"  {_say('host', lang)}: {size(host)}{least}{_of(world.get('host_bytes'), lang)}")
+    out.print(f"  {_say('checkpoint', lang)}: {size(found['checkpoint_bytes'])}")
+    out.print(f"  {_say('disk', lang)}: {size(found['disk_bytes'])}")
+    if verdict == "fits" or not world.get("gpu_bytes"):
+        return
+    out.print(_say("changes" if found["changes"] else "no_changes", lang))
+    for change in found["changes"]:
+        keys = ", ".join(f"{key}: {value}" for key, value in change["set"].items())
+        out.print(f"  {keys}  → {size(change['gpu_bytes_per_rank'])}  ({change['note']})", soft_wrap=True)
+
+
+def _of(there: int | None, lang: str) -> str:
+    return f" {_say('of', lang)} {size(there)}" if there else ""
