@@ -17,6 +17,7 @@ from doctor.errors import BadInput, Refused
 from doctor.examine import Examination, severity_of
 from doctor.exit_codes import ExitCode
 from doctor.findings import Finding, Severity
+from doctor.probes import readers_of
 from doctor.report import document
 from doctor.report.words import language, say
 from doctor.target import Target
@@ -191,7 +192,7 @@ class _Fixing:
         blind = {report.id for report in self.before.probes if report.status in ("unknown", "error")}
         looked_at = ("model.name", "model.path", "dataset.entries")
         if any(self.before.facts.get(name) != after.facts.get(name) for name in looked_at):
-            blind |= {"model", "dataset", "template", "hub", "gpu", "machine", "arguments"}
+            blind |= readers_of("model", "dataset")
         return {finding.cause for finding in after.findings if finding.source.removeprefix("probe:") in blind}
 
     def _report(self, plan: Plan, outcomes: list[dict[str, Any]], journal: str | None, findings: list[Finding]) -> int:

@@ -46,3 +46,11 @@ def all_probes() -> tuple[Probe, ...]:
         if not info.name.startswith("_")
     ]
     return tuple(cast(Probe, module) for module in modules)
+
+
+def readers_of(*ids: str) -> set[str]:
+    """The named probes and every probe that, directly or by others, reads their facts."""
+    found = set(ids)
+    while more := {probe.ID for probe in all_probes() if found & set(probe.AFTER)} - found:
+        found |= more
+    return found
