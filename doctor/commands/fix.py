@@ -192,7 +192,7 @@ class _Fixing:
         blind = {report.id for report in self.before.probes if report.status in ("unknown", "error")}
         looked_at = ("model.name", "model.path", "dataset.entries")
         if any(self.before.facts.get(name) != after.facts.get(name) for name in looked_at):
-            blind |= readers_of("model", "dataset")
+            blind |= {*readers_of("model", "dataset"), "gpu", "machine"}  # the last two judge by the model's size
         return {finding.cause for finding in after.findings if finding.source.removeprefix("probe:") in blind}
 
     def _report(self, plan: Plan, outcomes: list[dict[str, Any]], journal: str | None, findings: list[Finding]) -> int:
