@@ -6,6 +6,7 @@ read from the installed sources, so that a patched or a future release is judged
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -83,10 +84,19 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
 
 
 def _same_name(path: Path, target: Target) -> str | None:
-    """A DeepSpeed JSON of that name where LLaMA-Factory keeps them, when the recipe's path is wrong."""
+    """A DeepSpeed JSON of that name where LLaMA-Factory keeps them, when the recipe's path is wrong.
+
+    A name spelt almost so counts only where the ZeRO stage is the same: another stage needs another amount of memory.
+    """
     for folder in (Path("examples") / "deepspeed", Path("examples"), Path()):
         if (target.workdir / folder / path.name).is_file():
             return str(folder / path.name)
+    stage = re.search(r"z(?:ero)?_?([0-3])", path.stem)
+    names = [file.name for file in path.parent.glob("*.json")]
+    for name in difflib.get_close_matches(path.name, names, n=3, cutoff=0.85):
+        other = re.search(r"z(?:ero)?_?([0-3])", name)
+        if stage and other and stage[1] == other[1] and ("offload" in name) == ("offload" in path.name):
+            return target.shown(path.with_name(name))
     return None
 
 
@@ -117,14 +127,15 @@ def not_installed(facts: Facts) -> Iterator[Finding]:
 
 def config_unusable(facts: Facts) -> Iterator[Finding]:
     error = facts["deepspeed.config_error"]
+    path = facts["deepspeed.config_path"]
     if error and error["kind"] == "missing":
-        yield _found(
-            "ds-config-missing", error["what"], in_recipe(facts, "deepspeed"), file=facts["deepspeed.config_path"]
-        )
+        details = {"file": path}
+        if existing := facts.get("deepspeed.existing_config"):
+            details["existing_ds_config"] = existing
+        yield _found("ds-config-missing", error["what"], in_recipe(facts, "deepspeed"), **details)
     elif error:
-        yield _found(
-            "ds-config-invalid", error["what"], facts["deepspeed.config_path"], file=facts["deepspeed.config_path"]
-        )
+        syntax = error["kind"] == "syntax"
+        yield _found("ds-config-invalid", error["what"], path, file=path, ds_config=path, json_syntax_error=syntax)
 
 
 def no_sync(facts: Facts) -> Iterator[Finding]:
@@ -195,6 +206,26 @@ def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def total_disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
+    """A fixed train_batch_size beside "auto" parts is compared with the recipe's micro batch × accumulation × processes."""
+    config, values = facts["deepspeed.config"], facts["recipe.values"]
+    if config is None or not isinstance(config.get("train_batch_size"), int):
+        return
+    if all(
+        isinstance(config.get(key), int) for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+    ):
+        return  # batch_arithmetic says it
+    micro, accumulation = values.get("per_device_train_batch_size", 8), _accumulation(facts)
+    total, expected = config["train_batch_size"], micro * accumulation * facts["launch.world_size"]
+    if total != expected:
+        what = (
+            f"train_batch_size is {total} in the JSON and {micro} × {accumulation} × {facts['launch.world_size']} = "
+            f"{expected} by the recipe"
+        )
+        path = facts["deepspeed.config_path"]
+        yield _found("ds-config-hf-mismatch", what, path, ds_config=path, auto_values={"train_batch_size": "auto"})
+
+
 def disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
     """A number in the JSON that the Trainer also sets must be equal or "auto" (transformers' HfTrainerDeepSpeedConfig)."""
     config, values = facts["deepspeed.config"], facts["recipe.values"]
@@ -230,5 +261,6 @@ def _same(written: Any, wanted: Any) -> bool:
 
 
 JUDGEMENTS = (
-    not_installed, config_unusable, no_sync, numactl, cpu_world_size, batch_arithmetic, disagrees_with_recipe,
+    not_installed, config_unusable, no_sync, numactl, cpu_world_size, batch_arithmetic, total_disagrees_with_recipe,
+    disagrees_with_recipe,
 )  # fmt: skip

@@ -133,7 +133,8 @@ def columns_present(facts: Facts) -> Iterator[Finding]:
         key, column = next(iter(missing.items()))
         details |= {"role": key, "column": column, "missing": list(missing.values())}
         details["optional"] = all(key in data_shape.OPTIONAL for key in missing)
-        details["columns_without"] = {k: c for k, c in entry["columns"].items() if c and k not in missing}
+        # null, not left out: what an entry leaves out stays as it is when the entry is changed.
+        details["columns_without"] = dict.fromkeys(missing)
         near = data_shape.column_for(key, column, scan, shape)
         if near and len(missing) == 1:
             details["nearest"] = near

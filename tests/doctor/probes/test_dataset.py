@@ -134,7 +134,7 @@ def test_an_optional_column_that_is_not_there(tmp_path):
     found = examine(tmp_path, {"sky": entry}, GOOD)
     assert causes(found) == ["data-column-missing"]
     assert found[0].details["optional"] is True
-    assert found[0].details["columns_without"] == {"messages": "conversations"}
+    assert found[0].details["columns_without"] == {"system": None}
 
 
 def test_the_messages_under_another_name(tmp_path):
