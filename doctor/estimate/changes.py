@@ -15,7 +15,7 @@ _STEPS = 2  # enough for the optimizer's states to be there
 
 
 class Change(msgspec.Struct, frozen=True):
-    """`set` is what to set: recipe keys, `zero_optimization.…` of the DeepSpeed JSON, or `gpus`. `note` says what it
+    """`set` is what to set: recipe keys, `zero_optimization.…` of the DeepSpeed JSON, or `nodes`. `note` says what it
     costs, as a key of doctor/report/estimate_text.py."""
 
     set: dict[str, Any]
@@ -48,7 +48,7 @@ def _tried(shape: Shape, use: Settings, world: World, setting: dict[str, Any], n
 def _together(shape: Shape, use: Settings, world: World) -> list[Change]:
     setting: dict[str, Any] = {}
     done: set[str] = set()
-    while step := next((s for s in _steps(use, world) if s[3] not in done and s[3] != "gpus"), None):
+    while step := next((s for s in _steps(use, world) if s[3] not in done and s[3] != "nodes"), None):
         if step[3] != "cutoff":
             done.add(step[3])
         setting |= step[0]
@@ -78,7 +78,7 @@ def _steps(use: Settings, world: World) -> list[_Step]:
         steps.append(({"disable_gradient_checkpointing": False}, replace(use, checkpointing=True), world, "checkpoint"))
     more = replace(world, nnodes=2 * world.nnodes)
     if use.deepspeed and use.zero.stage:
-        steps.append(({"gpus": more.size}, use, more, "gpus"))
+        steps.append(({"nodes": more.nnodes}, use, more, "nodes"))
     if use.deepspeed and use.zero.stage and use.zero.optimizer == "none" and use.finetuning == "full":
         zero = Offload(use.zero.stage, "cpu", "none")
         keys = {"zero_optimization.offload_optimizer.device": "cpu"}

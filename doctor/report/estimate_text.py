@@ -43,7 +43,7 @@ _NOTES = {
     "batch": ("same global batch; a little slower for short samples", "全局批大小不变；样本短时略慢"),
     "zero3": ("weights are gathered layer by layer; more traffic", "逐层汇聚权重；通信更多"),
     "checkpoint": ("activations are computed twice; about a quarter slower", "激活值重算一遍；约慢四分之一"),
-    "gpus": ("states are split over more GPUs", "状态分摊到更多 GPU"),
+    "nodes": ("states are split over more nodes", "状态分摊到更多节点"),
     "offload_optimizer": ("the optimizer runs on the CPU; slower steps", "优化器在 CPU 上运行；每步更慢"),
     "offload_all": ("parameters and optimizer in host memory; much slower", "参数与优化器放入主机内存；慢得多"),
     "cutoff": ("longer samples lose their end", "更长的样本会丢失结尾"),
