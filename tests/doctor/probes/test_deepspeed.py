@@ -103,6 +103,33 @@ def test_a_number_in_quotes_is_not_the_recipe_s_number():
     assert list(deepspeed.disagrees_with_recipe(story(**{"deepspeed.config": auto}))) == []
 
 
+def test_a_fixed_total_beside_automatic_parts_is_the_recipe_s():
+    """2 processes × 12 steps × 1 record: transformers compares 24 with it."""
+    wrong = {"train_batch_size": 7, "gradient_accumulation_steps": "auto"}
+    (found,) = deepspeed.total_disagrees_with_recipe(story(**{"deepspeed.config": wrong}))
+    assert found.cause == "ds-config-hf-mismatch"
+    assert found.details["auto_values"] == {"train_batch_size": "auto"}
+    for config in ({**wrong, "train_batch_size": 24}, {**wrong, "train_batch_size": "auto"}):
+        assert list(deepspeed.total_disagrees_with_recipe(story(**{"deepspeed.config": config}))) == []
+
+
+def test_a_file_of_that_name_elsewhere_or_of_a_name_spelt_almost_so(tmp_path):
+    target = make_target(tmp_path, recipe="deepspeed: examples/ds_z3_config.json\n")
+    folder = target.workdir / "examples/deepspeed"
+    folder.mkdir(parents=True)
+    (folder / "ds_z3_config.json").write_text("{}")
+    (folder / "ds_z2_offload_config.json").write_text("{}")
+
+    def existing(named):
+        facts = Facts({"recipe.path": "recipe.yaml", "recipe.values": {"deepspeed": named}, "recipe.lines": {}})
+        facts = facts.merged(deepspeed.collect(target, facts))
+        return next(deepspeed.config_unusable(facts)).details.get("existing_ds_config")
+
+    assert existing("examples/ds_z3_config.json") == "examples/deepspeed/ds_z3_config.json"
+    assert existing("examples/deepspeed/ds_z3_confg.json") == "examples/deepspeed/ds_z3_config.json"
+    assert existing("examples/deepspeed/ds_z2_config.json") is None  # offload or another stage is another thing
+
+
 def facts_of(tmp_path, config=None, files=None, named="ds.json"):
     target = make_target(tmp_path, recipe=f"deepspeed: {named}\n")
     if config is not None:
@@ -143,7 +170,9 @@ def test_a_json_that_cannot_be_used(tmp_path, config, kind):
     cause = "ds-config-missing" if kind == "missing" else "ds-config-invalid"
     judged = story(**{name: facts._values[name] for name in facts if name.startswith("deepspeed.config")})
     judged = judged.merged({"deepspeed.existing_config": None})
-    assert [finding.cause for finding in deepspeed.config_unusable(judged)] == [cause]
+    (found,) = deepspeed.config_unusable(judged)
+    assert found.cause == cause
+    assert found.details.get("json_syntax_error", False) == (kind == "syntax")
 
 
 def test_a_package_that_is_not_there_is_unknown(tmp_path):
