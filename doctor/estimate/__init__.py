@@ -48,10 +48,11 @@ def estimate(
     if form is None:
         return None
     use = settings.read(recipe, deepspeed)
-    judged = verdict.judge(form, use, world)
+    judged = _with_doubts(verdict.judge(form, use, world), recipe, model, world)
     disk = states.disk_need(float(form.parameters), recipe, use.deepspeed, states.steps_of(recipe, records, world.size))
     near: list[changes.Change] = []
-    if with_changes and judged.verdict != verdict.FITS and (world.gpu_bytes or world.host_bytes):
+    modelled = not judged.reason.startswith("not modelled")
+    if with_changes and modelled and judged.verdict != verdict.FITS and (world.gpu_bytes or world.host_bytes):
         near = changes.nearest(form, use, world)
     return Estimate(
         gpu_bytes_per_rank=judged.gpu,
@@ -65,6 +66,24 @@ def estimate(
         reason=judged.reason,
         changes=near,
     )
+
+
+def _with_doubts(
+    judged: verdict.Judged, recipe: Mapping[str, Any], model: Mapping[str, Any] | float, world: World
+) -> verdict.Judged:
+    """No verdict on what is not modelled; where only the model's size is known, none that is near the card's size."""
+    unknown = settings.not_modelled(recipe, model)
+    if unknown:
+        return msgspec.structs.replace(judged, verdict=verdict.UNKNOWN, reason=f"not modelled: {unknown}")
+    if isinstance(model, Mapping) or not world.gpu_bytes or judged.verdict == verdict.UNKNOWN:
+        return judged
+    near = (
+        judged.gpu > world.gpu_bytes * 0.8 if judged.verdict == verdict.FITS else judged.sure < world.gpu_bytes * 1.25
+    )
+    if near and judged.reason != "host memory":
+        reason = "GPU memory is within the margin"
+        return msgspec.structs.replace(judged, verdict=verdict.UNKNOWN, reason=reason)
+    return judged
 
 
 def _parts(form: shape.Shape, use: settings.Settings, world: World, judged: verdict.Judged) -> dict[str, int]:

@@ -11,8 +11,6 @@ from doctor.estimate.settings import Settings, World
 from doctor.estimate.shape import Shape
 from doctor.estimate.states import Offload
 
-_STEPS = 2  # enough for the optimizer's states to be there
-
 
 class Change(msgspec.Struct, frozen=True):
     """`set` is what to set: recipe keys, `zero_optimization.…` of the DeepSpeed JSON, or `nodes`. `note` says what it
@@ -39,7 +37,7 @@ def nearest(shape: Shape, use: Settings, world: World) -> list[Change]:
 
 
 def _tried(shape: Shape, use: Settings, world: World, setting: dict[str, Any], note: str) -> Change | None:
-    judged = verdict.judge(shape, use, world, _STEPS)
+    judged = verdict.judge(shape, use, world)
     if judged.verdict != verdict.FITS:
         return None
     return Change(setting, judged.gpu, judged.host.expected, note)

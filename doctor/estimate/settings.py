@@ -51,6 +51,28 @@ class Settings(msgspec.Struct, frozen=True):
         return self.length * self.batch
 
 
+# Recipe keys whose memory is not modelled; "fits" or "does not fit" would be a guess.
+_NOT_MODELLED = (
+    "use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon", "use_kt", "use_mca", "use_unsloth",
+    "mixture_of_depths", "use_llama_pro", "fsdp", "shift_attn", "sequence_parallel_size", "fp8",
+)  # fmt: skip
+
+
+def not_modelled(values: Mapping[str, Any], model: Any) -> str | None:
+    """What of a recipe the planner does not know, by its key; None when it knows everything that matters."""
+    for key in _NOT_MODELLED:
+        value = values.get(key)
+        if value is True or (value and value != 1):
+            return key
+    if values.get("stage", "sft") not in ("sft", "pt"):
+        return f"stage: {values['stage']}"
+    if values.get("quantization_bit") and values.get("quantization_method", "bnb") not in ("bnb", "bitsandbytes"):
+        return "quantization_method"
+    if isinstance(model, Mapping) and model.get("quantization_config"):
+        return "quantization_config"
+    return None
+
+
 def _number(config: Mapping[str, Any], key: str, default: float) -> float:
     value = config.get(key, default)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default

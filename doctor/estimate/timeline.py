@@ -1,4 +1,4 @@
-"""Three training steps as allocations: what PyTorch holds at each moment, played through its allocator.
+"""Training steps as allocations: what PyTorch holds at each moment, played through its allocator.
 
 What is saved for the backward pass follows the modelling code of transformers (Qwen2, Llama and their like), what the
 optimizer and ZeRO hold follows DeepSpeed's stages. benchmarks/memory/ holds the runs that this was checked against.
@@ -16,7 +16,7 @@ from doctor.estimate.shape import Shape
 _MIB = 1 << 20
 WORKSPACE = 66 * _MIB  # cuBLAS workspaces
 QUANTIZED = {4: 0.52, 8: 1.02}  # bytes of a weight with its scales (bitsandbytes, double quantization for 4 bits)
-STEPS = 3
+STEPS = 2  # the second one runs with the optimizer's states; a third is like it
 # optimizer -> bytes of state for each trained element that is kept in 32 bits
 _STATES = {"adafactor": 0.02, "sgd": 0.0, "lion": 4.0, "8bit": 2.0, "paged": 2.0}
 ADAM = 8.0

@@ -21,6 +21,7 @@ _WORDS = {
         "no GPU is seen here; say which with --gpus 8x80GB",
         "此处没有发现 GPU；请用 --gpus 8x80GB 指定",
     ),
+    "not modelled": ("its memory is not modelled", "尚不能估算其内存"),
     "gpu": ("each GPU at the peak", "每张 GPU 的峰值"),
     "host": ("host memory of a node", "每个节点的主机内存"),
     "host_certain": ("at least", "至少"),
@@ -71,7 +72,8 @@ def show(out: Console, found: Mapping[str, Any], world: Mapping[str, Any], lang:
     verdict = found["verdict"]
     head = Text.assemble((_say(verdict, lang), _STYLE[verdict]))
     if found["reason"]:
-        head.append(f"  ({_say(found['reason'], lang)})")
+        told, _, key = str(found["reason"]).partition(": ")
+        head.append(f"  ({_say(told, lang)}{': ' if key else ''}{key})")
     out.print(head)
     gpu, host = found["gpu_bytes_per_rank"], found["host_bytes_per_node"]
     out.print(f"  {_say('gpu', lang)}: {size(gpu)}{_of(world.get('gpu_bytes'), lang)}")

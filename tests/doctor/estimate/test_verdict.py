@@ -145,3 +145,19 @@ def test_where_no_single_change_suffices_several_are_combined():
     assert len(changes) == 1
     assert changes[0].note == "together"
     assert len(changes[0].set) > 1
+
+
+@pytest.mark.parametrize(
+    "more", [{"use_galore": True}, {"stage": "dpo"}, {"quantization_bit": 4, "quantization_method": "hqq"}]
+)
+def test_what_is_not_modelled_gets_no_verdict(more):
+    found = estimate(SKY | more, QWEN_32B, None, World(8, 1, H100, int(1.7e12)))
+    assert (found.verdict, found.changes) == ("cannot tell", [])
+    assert found.reason.startswith("not modelled")
+
+
+def test_a_size_alone_gives_no_verdict_near_the_limit():
+    known = estimate(use(), known_models.config("Qwen/Qwen2.5-3B"), None, World(1, 1, int(54 * GIB)))
+    rough = estimate(use(), 3.09e9, None, World(1, 1, int(54 * GIB)))
+    assert known.verdict == "fits"
+    assert rough.verdict == "cannot tell"
