@@ -83,6 +83,9 @@ def _port(node_rank: Any, port: Any) -> dict[str, Any]:
 
 
 def port_in_use(facts: Facts) -> Iterator[Finding]:
+    """Only torchrun needs the port; the command line starts it when told to, or for more than one GPU."""
+    if not facts["launch.force_torchrun"] and facts.get("gpu.count") in (0, 1):
+        return
     if facts["launch.port_busy"]:
         what = f"port {facts['launch.master_port']} cannot be listened on: {facts['launch.port_busy']}"
         yield _found("launch-port-in-use", what, "MASTER_PORT", free_port=facts["launch.free_port"])

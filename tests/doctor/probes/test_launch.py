@@ -54,6 +54,13 @@ def test_a_free_port_is_no_finding(tmp_path, busy_port):
     assert list(launch.port_in_use(facts)) == []
 
 
+def test_one_process_without_torchrun_needs_no_port(tmp_path, busy_port):
+    one = collected(tmp_path, gpus=1, MASTER_PORT=str(busy_port), FORCE_TORCHRUN="0")
+    assert list(launch.port_in_use(one)) == []
+    several = collected(tmp_path, gpus=2, MASTER_PORT=str(busy_port), FORCE_TORCHRUN="0")
+    assert len(list(launch.port_in_use(several))) == 1
+
+
 def test_other_nodes_do_not_listen(tmp_path, busy_port):
     facts = collected(tmp_path, gpus=1, MASTER_PORT=str(busy_port), NODE_RANK="1", NNODES="2")
     assert list(launch.port_in_use(facts)) == []
