@@ -1,6 +1,8 @@
 """Launches `llamafactory-cli train` as the target would, streams it, and ends it cleanly.
 
-The trainer runs in a process group of its own: Ctrl-C reaches it once as SIGINT, a second one ends every rank.
+The trainer runs in a process group of its own: Ctrl-C reaches it once as SIGINT, a second one ends every rank. torchrun
+gives each rank a session of its own, so the group is not enough to find them all: every process of a run carries the
+run's mark in its environment.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from doctor import redact
 from doctor.errors import BadInput
@@ -23,7 +27,9 @@ from doctor.target import Target
 
 _CHUNK = 65536  # bytes read at once
 _LONGEST_LINE = 1 << 20  # bytes held back for redaction before they are let through
-GRACE_SECONDS = 30.0  # what a rank gets between SIGTERM and SIGKILL
+MARK = "SKYT1_DOCTOR_RUN"  # variable that every process of one run carries
+GRACE_SECONDS = 30.0  # what a rank gets between the first signal and SIGKILL
+ORPHAN_SECONDS = 2.0  # what a rank gets after its launcher has ended
 
 
 def environment(target: Target) -> dict[str, str]:
@@ -61,24 +67,33 @@ def run(argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path) -
 
     A trainer ended by signal N gives 128 + N, as a shell says it; 130 when the user interrupted.
     """
+    mark = f"{os.getpid()}-{time.time_ns()}"
     with log.open("wb") as file:
         process = subprocess.Popen(
             argv,
             cwd=workdir,
-            env=dict(environ),
+            env={**environ, MARK: mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        with _signals_forwarded(process) as interrupted:
+        with _signals_forwarded(process, mark) as interrupted:
             assert process.stdout is not None
+            threading.Thread(target=_end_orphans, args=(process, mark), daemon=True).start()
             _stream(process.stdout, file)
             code = process.wait()
-    _end_group(process.pid, signal.SIGKILL)  # no rank outlives the launcher
+    _kill_marked(mark)
     if interrupted:
         return 128 + signal.SIGINT
     return 128 - code if code < 0 else code
+
+
+def _end_orphans(process: subprocess.Popen[bytes], mark: str) -> None:
+    """When the launcher is gone, a rank that still holds our pipe would keep us reading for ever."""
+    process.wait()
+    time.sleep(ORPHAN_SECONDS)
+    _kill_marked(mark)
 
 
 def _stream(source: IO[bytes], log: IO[bytes]) -> None:
@@ -110,17 +125,18 @@ def _emit(data: bytes, out: IO[bytes], log: IO[bytes]) -> None:
 
 
 @contextmanager
-def _signals_forwarded(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+def _signals_forwarded(process: subprocess.Popen[bytes], mark: str) -> Iterator[list[int]]:
     """Forward SIGINT, SIGTERM and SIGHUP to the trainer's group: gently first, the second time for good."""
     received: list[int] = []
 
     def forward(number: int, frame: object) -> None:
         received.append(number)
         if len(received) > 1:
-            _end_group(process.pid, signal.SIGKILL)
+            _kill_marked(mark)
             return
-        _end_group(process.pid, signal.Signals(number))
-        threading.Thread(target=_kill_later, args=(process,), daemon=True).start()
+        with suppress(ProcessLookupError):  # it has ended already
+            os.killpg(process.pid, number)
+        threading.Thread(target=_kill_later, args=(process, mark), daemon=True).start()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, forward) for number in numbers}
@@ -131,17 +147,16 @@ def _signals_forwarded(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _kill_later(process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            return
-        time.sleep(0.2)
-    _end_group(process.pid, signal.SIGKILL)
+def _kill_later(process: subprocess.Popen[bytes], mark: str) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+        return
+    _kill_marked(mark)
 
 
-def _end_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return  # all of it has ended already
+def _kill_marked(mark: str) -> None:
+    """End every process that carries the mark; no rank outlives its run."""
+    for found in psutil.process_iter():
+        with suppress(psutil.Error):  # ended in between, or of another user
+            if found.environ().get(MARK) == mark:
+                found.kill()

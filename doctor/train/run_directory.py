@@ -21,6 +21,8 @@ from doctor import redact
 from doctor.errors import BadInput
 from doctor.recipe import yaml_recipe
 from doctor.target import Target
+from fixes.edit import yaml_text
+from fixes.errors import CannotEdit
 
 RUNS = Path(".skyt1-doctor") / "runs"
 
@@ -66,9 +68,15 @@ def effective_recipe(target: Target, run: RunDirectory) -> Path:
     Older releases take no overrides on the command line, so they are merged here. A recipe that holds a secret is
     recorded masked; the launcher then gets a private copy outside the record, which `remove_private` takes away.
     """
-    text = target.recipe.read_text(encoding="utf-8-sig")
+    data = target.recipe.read_bytes()
     if target.overrides:
-        text = _merged(text, yaml_recipe.parse_overrides(target.overrides))
+        try:
+            data = yaml_text.set_values(
+                data, yaml_recipe.parse_overrides(target.overrides), target.shown(target.recipe)
+            )
+        except CannotEdit as error:
+            raise BadInput(str(error)) from None
+    text = data.decode("utf-8-sig")
     masked = redact.text(text)
     (run.path / "recipe.yaml").write_text(masked, encoding="utf-8")
     if masked == text:
@@ -83,20 +91,3 @@ def remove_private(recipe: Path) -> None:
     """Remove the private copy of a recipe with secrets; the record's own copy stays."""
     if recipe.is_absolute():
         recipe.unlink(missing_ok=True)
-
-
-def _merged(text: str, values: dict[str, Any]) -> str:
-    """The recipe's text with values set, comments and order kept."""
-    import io
-
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.version = (1, 1)  # as LLaMA-Factory reads it
-    loaded = yaml.load(text)
-    loaded.update(values)
-    yaml.version = None
-    out = io.StringIO()
-    yaml.dump(loaded, out)
-    return out.getvalue().removeprefix("%YAML 1.1\n---\n")

@@ -96,8 +96,12 @@ def test_a_second_signal_kills_a_trainer_that_does_not_listen(tmp_path):
     assert not any(alive(int(pid)) for pid in pids)
 
 
-def test_no_rank_outlives_a_launcher_that_dies(tmp_path):
-    assert run(tmp_path, f"(trap '' TERM; sleep 60) > /dev/null 2>&1 & echo $! > {tmp_path}/pids; exit 1") == 1
+@pytest.mark.parametrize("session", ["", "setsid "])
+@pytest.mark.parametrize("output", ["> /dev/null 2>&1", ""])
+def test_no_rank_outlives_a_launcher_that_dies(tmp_path, session, output):
+    """Also one with a session of its own, as torchrun gives its ranks, and one that still holds our pipe."""
+    body = f"{session}sh -c 'trap \"\" TERM; echo $$ > {tmp_path}/pids; exec sleep 60' {output} & sleep 0.5; exit 1"
+    assert run(tmp_path, body) == 1
     (pid,) = wait_for(tmp_path / "pids")
     time.sleep(0.2)
     assert not alive(int(pid))
