@@ -123,7 +123,12 @@ def test_spaces_and_chinese_characters_work(tmp_path):
 
 
 def test_check_in_both_languages(place):
-    arguments = ("check", "--offline", "--skip", "launch")  # a busy port would be told with a free one, another each time
+    arguments = (
+        "check",
+        "--offline",
+        "--skip",
+        "launch",
+    )  # a busy port would be told with a free one, another each time
     english, chinese = (doctor(*arguments, "--lang", lang, cwd=place).stdout for lang in ("en", "zh"))
     assert "dataset_info.json is not valid JSON" in english
     assert "修复" in chinese
