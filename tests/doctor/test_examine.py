@@ -90,6 +90,7 @@ def test_errors_come_before_warnings_and_the_run_s_order_decides_within(severity
 
 
 def test_replayed_facts_give_the_same_findings():
-    facts = Facts({"launch.port_busy": "in use", "launch.free_port": 40000, "launch.master_port": 29501})
+    busy = {"launch.port_busy": "in use", "launch.free_port": 40000, "launch.master_port": 29501}
+    facts = Facts({**busy, "launch.force_torchrun": True})
     again = examine.replay(Facts.from_json(facts.to_json()))
     assert [finding.cause for finding in again.findings] == ["launch-port-in-use"]
