@@ -43,8 +43,10 @@ def apply_plan(
     *,
     command: str = "fix --apply",
     say: Say = lambda text: None,
+    still_there: Callable[[str], bool] = lambda cause: True,
 ) -> Applied:
-    """Apply every agreed step. `say` gets progress notes for people.
+    """Apply every agreed step. `say` gets progress notes for people. `still_there` is asked before a cause is mended after
+    others were: what another model or data file has healed needs no fix of its own.
 
     Raises LockHeld when another run is writing and WorldChanged when the plan no longer fits; nothing is changed then.
     An interruption (Ctrl-C) takes back what this call did and is raised on.
@@ -54,7 +56,7 @@ def apply_plan(
     with lock.hold(_lock_places(plan, target, state), command):
         notes += history.recover_locked(target.workdir)
         check_world(plan, target)
-        run = _Run(plan, target, facts, verify, state, command, say)
+        run = _Run(plan, target, facts, verify, state, command, say, still_there)
         try:
             run.all_steps()
         except BaseException:
@@ -80,6 +82,7 @@ class _Run:
     state: Path
     command: str
     say: Say
+    still_there: Callable[[str], bool]
     journal: Journal | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -96,6 +99,8 @@ class _Run:
         # only with the variable that the same fix sets.
         shared = {cause: self._do(cause, groups) for cause in groups if cause in self.package_causes}
         for cause in groups:
+            if cause not in shared and self.journal is not None and not self.still_there(cause):
+                self._settle(Outcome(cause, _fixes_of(groups[cause]), "nothing to do", "the fixes before it healed it"))
             if not self._settled(cause):
                 numbers = shared[cause] if cause in shared else self._do(cause, groups)
                 if not self._settled(cause):

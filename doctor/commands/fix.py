@@ -149,7 +149,9 @@ class _Fixing:
         from fixes.apply import apply_plan
 
         notes: Callable[[str], None] = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
-        applied = apply_plan(plan, self.target, self.before.facts, self._verify, say=notes)
+        applied = apply_plan(
+            plan, self.target, self.before.facts, self._verify, say=notes, still_there=self._still_there
+        )
         for note in applied.notes:
             notes(note)
         outcomes = [outcome.document() for outcome in applied.outcomes]
@@ -176,6 +178,10 @@ class _Fixing:
             return VerifyResult(None, "only the next run can show it", broken)
         lost = self._lost_sight(cause, after)
         return VerifyResult(None, lost, broken) if lost else VerifyResult(True, None, broken)
+
+    def _still_there(self, cause: str) -> bool:
+        """False only when the cause was judged before and is seen to be gone now."""
+        return self._verify(cause).healed is not True
 
     def _lost_sight(self, cause: str, after: Examination) -> str | None:
         """Why the probe that found the cause could not look again, if so."""
