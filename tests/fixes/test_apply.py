@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from doctor.facts import Facts
 from fixes import history
+from fixes.apply import apply_plan
 from fixes.errors import LockHeld
 from fixes.lock import hold
 from fixes.verify import VerifyResult
@@ -126,3 +128,20 @@ def test_no_journal_in_a_read_only_directory(world: World, tmp_path: Path, monke
     assert history.history(world.workdir)[0].directory.is_relative_to(tmp_path / "state")
     history.undo(world.workdir)
     assert world.snapshot() == before
+
+
+def test_what_an_earlier_fix_healed_gets_no_fix_of_its_own(world: World) -> None:
+    """Another model makes its own demands: a fix for the old one's would only cost."""
+    world.cause("model", fix("one", set_recipe(a=1)))
+    world.cause("memory", fix("two", set_recipe(b=2)))
+    world.cause("other", fix("three", set_recipe(c=3)))
+    before = world.recipe.read_text()
+    applied = apply_plan(world.plan(), world.target, Facts(), healed, still_there=lambda cause: cause != "memory")
+    assert [o.outcome for o in applied.outcomes] == ["verified", "nothing to do", "verified"]
+    assert world.recipe.read_text() == before + "a: 1\nc: 3\n"
+
+
+def test_the_first_cause_is_mended_without_asking_again(world: World) -> None:
+    world.cause("c", fix("one", set_recipe(a=1)))
+    applied = apply_plan(world.plan(), world.target, Facts(), healed, still_there=lambda cause: False)
+    assert [o.outcome for o in applied.outcomes] == ["verified"]
