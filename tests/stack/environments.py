@@ -26,8 +26,9 @@ LIMIT = 900.0  # seconds for one command
 
 
 def plain_environ() -> dict[str, str]:
-    """The environment of a shell with nothing active."""
+    """The environment of a shell with nothing active. Bytecode is kept, or every run would compile torch anew."""
     hidden = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "HF_ENDPOINT", "WANDB_API_KEY", "HF_TOKEN"}
+    hidden |= {"PYTHONDONTWRITEBYTECODE"}
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
