@@ -57,9 +57,9 @@ def main() -> None:
 
     say("A training environment, as `pip install` resolves it today: " + " ".join(PACKAGES))
     uv_bin = uv.find_uv_bin()
-    plain = {
-        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH")
-    }
+    # Nothing active; bytecode is kept, or every command would compile torch anew.
+    hidden = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    plain = {name: value for name, value in os.environ.items() if name not in hidden}
     run(uv_bin, "venv", "--quiet", "--python", training_python(), str(env_dir), environ=plain, cwd=folder)
     python = str(env_dir / "bin" / "python")
     run(uv_bin, "pip", "install", "--quiet", "--python", python, *PACKAGES, environ=plain, cwd=folder)
