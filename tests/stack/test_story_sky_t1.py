@@ -17,8 +17,9 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
+    # llamafactory-cli splits its command at spaces, so the environment may have none; all that is the user's may.
     root = tmp_path_factory.mktemp("sky-t1 故事")
-    environment = Environment(root / "env", *SKY_T1)
+    environment = Environment(tmp_path_factory.mktemp("sky-t1") / "env", *SKY_T1)
     place = Workspace(root, environment)
     return environment, place, environment.freeze(), place.hashes()
 
