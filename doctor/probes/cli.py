@@ -252,8 +252,17 @@ def wrong_workdir(facts: Facts) -> Iterator[Finding]:
         yield _found("cli-wrong-workdir", what, where, folder=place["folder"])
 
 
+def path_with_space(facts: Facts) -> Iterator[Finding]:
+    """llamafactory-cli splits its torchrun command, with its own full path in it, at white space (launcher.py, cli.py)."""
+    root = facts["llamafactory.root"]
+    if root and any(letter.isspace() for letter in root) and facts["launch.force_torchrun"]:
+        what = f"LLaMA-Factory lies in {root!r}; its command line falls apart at the space"
+        yield _found("cli-path-with-space", what, "llamafactory-cli")
+
+
 JUDGEMENTS = (
     not_on_path,
+    path_with_space,
     mixed_environments,
     torchrun_of_target,
     deepspeed_without_torchrun,

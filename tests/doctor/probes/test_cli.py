@@ -189,3 +189,11 @@ def test_the_deepspeed_json_is_in_another_folder(tmp_path):
     assert judged(facts.merged({"dataset.elsewhere": [str(inner)]})) == {}
     here = msgspec.structs.replace(on_path(tmp_path, scripts), workdir=inner)
     assert collected(here, **{"recipe.values": {"deepspeed": "ds/z3.json"}})["cli.elsewhere"] is None
+
+
+def test_an_environment_with_a_space_in_its_path():
+    facts = Facts({"llamafactory.root": "/home/me/my envs/llamafactory", "launch.force_torchrun": True})
+    (found,) = cli.path_with_space(facts)
+    assert found.cause == "cli-path-with-space"
+    for healthy in ({"llamafactory.root": "/home/me/envs/llamafactory"}, {"launch.force_torchrun": False}):
+        assert list(cli.path_with_space(facts.merged(healthy))) == []
