@@ -34,13 +34,14 @@ docs: $(STAMP)
 	$(BIN)/python -m knowledge_base.pages docs/causes
 
 unit: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q tests/doctor tests/knowledge_base
+	$(BIN)/python -m pytest -q tests/fixes
 
 stack: $(STAMP)
 	$(BIN)/python -m pytest -q -m stack tests/stack
 
-test: lint
-	$(BIN)/python -m pytest -q -m "not stack or story"
+test: unit
+	$(BIN)/python -m pytest -q -m "not stack or story" tests/stack
 
 reproduce: $(STAMP)
 	$(BIN)/python -m pytest -q -m "stack" tests/stack

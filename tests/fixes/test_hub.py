@@ -139,7 +139,7 @@ def test_download_then_undo(world: World, server: Hub, modelscope: bool) -> None
     before = snapshot(world.workdir)
     environ = {"HF_ENDPOINT": server.url, "MODELSCOPE_DOMAIN": server.url}
     (outcome,) = download(world, {**environ, "USE_MODELSCOPE_HUB": "1"} if modelscope else environ)
-    assert outcome.outcome == "verified"  # type: ignore[attr-defined]
+    assert outcome.outcome == "verified", outcome  # type: ignore[attr-defined]
     place = world.workdir / "models" / "toy"
     assert {p.name: p.read_bytes() for p in place.iterdir()} == {
         "config.json": FILES["config.json"],
