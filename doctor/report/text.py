@@ -33,20 +33,27 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
             _indented(out, Text.assemble(item["what"], ("  — " + item["where"], "dim")))
         if why:
             _indented(out, Text.assemble((say("why", lang) + ": ", "italic"), finding["why"]))
-        for fix in finding["fixes"]:
-            proven = ", ".join(fix["verified_on"])
-            line = Text.assemble(
-                (f"{say('fix', lang)} ({say(fix['class'], lang)}): ", "green"), fix["title"], (f"  {fix['id']}", "dim")
-            )
-            if proven:
-                line.append(f"  ✓ {say('verified_on', lang)} {proven}", style="green")
-            _indented(out, line)
+        _fixes(out, finding["fixes"], lang)
         if why:
-            for advice in finding["does_not_help"]:
-                _indented(out, Text(f"{say('does_not_help', lang)}: {advice['what']} — {advice['why']}", style="dim"))
+            _folk_advice(out, finding["does_not_help"], lang)
         elif finding["does_not_help"]:
             named = "; ".join(advice["what"] for advice in finding["does_not_help"])
             _indented(out, Text(f"{say('does_not_help', lang)}: {named}", style="dim"))
+
+
+def _fixes(out: Console, fixes: Iterable[Mapping[str, Any]], lang: str) -> None:
+    for fix in fixes:
+        line = Text.assemble(
+            (f"{say('fix', lang)} ({say(fix['class'], lang)}): ", "green"), fix["title"], (f"  {fix['id']}", "dim")
+        )
+        if fix["verified_on"]:
+            line.append(f"  ✓ {say('verified_on', lang)} {', '.join(fix['verified_on'])}", style="green")
+        _indented(out, line)
+
+
+def _folk_advice(out: Console, does_not_help: Iterable[Mapping[str, Any]], lang: str) -> None:
+    for advice in does_not_help:
+        _indented(out, Text(f"{say('does_not_help', lang)}: {advice['what']} — {advice['why']}", style="dim"))
 
 
 def _indented(out: Console, line: Text) -> None:
@@ -113,16 +120,8 @@ def cause(out: Console, entry: Mapping[str, Any], lang: str) -> None:
     if entry["affected"]:
         affected = ", ".join(f"{name} {specifier}" for name, specifier in entry["affected"].items())
         _indented(out, Text(f"{say('affected', lang)}: {affected}"))
-    findings_like = {**entry, "evidence": [], "rank": None, "source": "knowledge base"}
-    for fix in findings_like["fixes"]:
-        line = Text.assemble(
-            (f"{say('fix', lang)} ({say(fix['class'], lang)}): ", "green"), fix["title"], (f"  {fix['id']}", "dim")
-        )
-        if fix["verified_on"]:
-            line.append(f"  ✓ {say('verified_on', lang)} {', '.join(fix['verified_on'])}", style="green")
-        _indented(out, line)
-    for advice in entry["does_not_help"]:
-        _indented(out, Text(f"{say('does_not_help', lang)}: {advice['what']} — {advice['why']}", style="dim"))
+    _fixes(out, entry["fixes"], lang)
+    _folk_advice(out, entry["does_not_help"], lang)
     _indented(out, Text(f"{say('references', lang)}:"))
     for link in entry["references"]:
         _indented(out, Text(f"  {link}", style="blue"))
