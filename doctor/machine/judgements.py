@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from doctor.estimate import states
+from doctor.estimate.from_facts import records
 from doctor.estimate.names import parameters_in_name
 from doctor.facts import Facts
 from doctor.findings import Finding, Severity, found, in_recipe
@@ -33,18 +34,6 @@ def _size(count: float) -> str:
         if count >= 0.95 * size:
             return f"{count / size:.3g} {unit}"
     return f"{count / 1e3:.3g} kB"
-
-
-def _records(facts: Facts) -> int | None:
-    """Records of all data sets together, None where one was not counted to its end."""
-    total = 0
-    scans = facts.get("records.scans", {}).values()
-    for scan in scans:
-        count = scan["rows"] if scan.get("rows") is not None else scan["read"] if scan["complete"] else None
-        if count is None:
-            return None
-        total += count
-    return total if scans else None
 
 
 def _parameters(facts: Facts) -> tuple[float, str] | None:
@@ -116,7 +105,7 @@ def checkpoints(facts: Facts) -> Iterator[Finding]:
     if not disk or "unknown" in disk or size is None:
         return
     values, free = facts["recipe.values"], disk["free"]
-    steps = states.steps_of(values, _records(facts), facts.get("launch.world_size") or 1)
+    steps = states.steps_of(values, records(facts), facts.get("launch.world_size") or 1)
     need = states.disk_need(size[0], values, bool(values.get("deepspeed")), steps)
     short = need.at_least > free
     if not short and (need.planned is None or need.planned <= free):
