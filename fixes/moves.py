@@ -128,11 +128,14 @@ def _rename_whole(missing: set[Path], staged: Path, mirrored: Path) -> set[Path]
 
 
 def edited(moves: list[Move]) -> list[str]:
-    """What backward would take away although it is not what the fix put there, one line each."""
+    """What backward would take away although it is not what the fix put there, one line each.
+
+    Bytecode is never an edit: Python writes it anew, unasked, at the next import.
+    """
     said = []
-    outs = {m.target: m.place for m in moves if m.way == "out"}
+    outs = {m.target: m.place for m in moves if m.way == "out" and not is_bytecode(m.target)}
     for move in moves:
-        if move.way == "in" and not exists(move.place):
+        if move.way == "in" and not is_bytecode(move.target) and not exists(move.place):
             if not exists(move.target):
                 said.append(f"{move.target} is gone")
             elif move.size is not None:
@@ -142,6 +145,10 @@ def edited(moves: list[Move]) -> list[str]:
     ins = {m.target for m in moves if m.way == "in" and not exists(m.place)}
     said += [f"{t} was made" for t, kept in outs.items() if exists(kept) and exists(t) and t not in ins]
     return said
+
+
+def is_bytecode(path: Path) -> bool:
+    return path.suffix == ".pyc" and path.parent.name == "__pycache__"
 
 
 def backward(moves: list[Move], aside: Path, force: bool = False) -> None:

@@ -44,6 +44,7 @@ moves() {
     done
     grep '^out	' "$1" | while IFS='	' read -r _ target kept; do
         if [ ! -e "$kept" ] && [ ! -L "$kept" ]; then continue; fi
+        case $target in */__pycache__/*.pyc) rm -f -- "$target" ;; esac
         if [ -e "$target" ] || [ -L "$target" ]; then echo "in the way, left alone: $target" >&2; continue; fi
         mkdir -p -- "${target%/*}"; mv -- "$kept" "$target"
     done

@@ -23,6 +23,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
     monkeypatch.setattr(load, "CAUSES", tmp_path / "causes")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # users' interpreters write bytecode, so these do
     yield World(workdir, prefix / "bin" / "python", tmp_path / "causes")
     load.paths.cache_clear()
     load.cause.cache_clear()

@@ -116,7 +116,9 @@ def test_undo_script_without_the_tool(with_packages: World) -> None:
     world.cause("c", fix("six", pip("six==1.16.0"), {"kind": "set-recipe", "values": {"a": 1}}))
     world.cause("d", fix("aside", {"kind": "move-aside", "path": "data"}))
     before, frozen = world.snapshot(), freeze(world.python)
+    subprocess.run([str(world.python), "-c", "import six"], check=True)
     world.apply()
+    subprocess.run([str(world.python), "-c", "import six"], check=True)  # Python writes bytecode where the old one was
     (entry,) = history.history(world.workdir)
     done = subprocess.run(["sh", str(entry.directory / "undo.sh")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
