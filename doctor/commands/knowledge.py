@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from doctor.commands.output import print_json
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.report import document
 from doctor.report.words import language, say
-from knowledge_base import load, offers
+from knowledge_base import load
 from knowledge_base.schema import Cause
-
-
-def entry(cause: Cause, lang: str) -> dict[str, Any]:
-    """A cause as the document shows it: all fixes, also those that apply to some findings only."""
-    return {
-        "cause": cause.id,
-        "area": load.area(cause.id),
-        "severity": cause.severity.value,
-        "title": offers.title(cause.title, {}, lang),
-        "why": cause.why.in_language(lang).strip(),
-        "affected": cause.affected,
-        "evidence_kind": cause.evidence.value,
-        "fixes": [
-            {
-                "id": fix.id,
-                "class": fix.class_.value,
-                "title": offers.title(fix.title, {}, lang),
-                "verified_on": document.proofs(fix.verified_on),
-            }
-            for fix in cause.fixes
-        ],
-        "does_not_help": [
-            {"id": advice.id, "what": advice.what.in_language(lang), "why": advice.why.in_language(lang).strip()}
-            for advice in cause.does_not_help
-        ],
-        "references": list(cause.references),
-    }
 
 
 def explain(*, cause: str, form: str, lang: str | None) -> int:
     lang = language(lang)
     try:
-        shown = entry(load.cause(cause), lang)
+        shown = document.entry(load.cause(cause), lang)
     except load.UnknownCause as unknown:
         hint = f"did you mean {unknown.near[0]}?" if unknown.near else "`skyt1-doctor causes TEXT` searches."
         raise BadInput(f"There is no cause called {cause}; {hint}") from None
@@ -59,7 +30,7 @@ def explain(*, cause: str, form: str, lang: str | None) -> int:
 def causes(*, text: str | None, form: str, lang: str | None) -> int:
     lang = language(lang)
     words = (text or "").lower().split()
-    found = [entry(cause, lang) for cause in load.all_causes() if all(word in _searched(cause) for word in words)]
+    found = [document.entry(cause, lang) for cause in load.all_causes() if all(word in _searched(cause) for word in words)]
     if form == "json":
         print_json(document.envelope("causes", causes=found))
     elif not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from doctor import __version__, redact
 from doctor.examine import Examination, severity_of
 from doctor.findings import Finding, Severity
 from knowledge_base import load, offers
-from knowledge_base.schema import Proof
+from knowledge_base.schema import Cause, Fix, Proof
 
 SCHEMA_VERSION = 1
 
@@ -53,20 +53,45 @@ def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
         "source": finding.source,
         "blocks_training": severity is Severity.ERROR and cause.blocks_training is not False,
         "rank": finding.rank,
-        "fixes": [
-            {
-                "id": fix.id,
-                "class": fix.class_.value,
-                "title": offers.title(fix.title, finding.details, lang),
-                "verified_on": proofs(fix.verified_on),
-            }
-            for fix in offers.offered(cause, finding.details)
-        ],
-        "does_not_help": [
-            {"id": advice.id, "what": advice.what.in_language(lang), "why": advice.why.in_language(lang).strip()}
-            for advice in cause.does_not_help
-        ],
+        "fixes": remedies(offers.offered(cause, finding.details), finding.details, lang),
+        "does_not_help": folk_advice(cause, lang),
     }
+
+
+def entry(cause: Cause, lang: str) -> dict[str, Any]:
+    """A cause by itself: all its fixes, also those that apply to some findings only."""
+    return {
+        "cause": cause.id,
+        "area": load.area(cause.id),
+        "severity": cause.severity.value,
+        "title": offers.title(cause.title, {}, lang),
+        "why": cause.why.in_language(lang).strip(),
+        "affected": cause.affected,
+        "evidence_kind": cause.evidence.value,
+        "fixes": remedies(cause.fixes, {}, lang),
+        "does_not_help": folk_advice(cause, lang),
+        "references": list(cause.references),
+    }
+
+
+def remedies(fixes: Iterable[Fix], details: Mapping[str, Any], lang: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": fix.id,
+            "class": fix.class_.value,
+            "title": offers.title(fix.title, details, lang),
+            "verified_on": proofs(fix.verified_on),
+        }
+        for fix in fixes
+    ]
+
+
+def folk_advice(cause: Cause, lang: str) -> list[dict[str, str]]:
+    """What the web advises and was found not to help."""
+    return [
+        {"id": advice.id, "what": advice.what.in_language(lang), "why": advice.why.in_language(lang).strip()}
+        for advice in cause.does_not_help
+    ]
 
 
 def proofs(verified_on: tuple[Proof, ...]) -> dict[str, Any]:
