@@ -108,8 +108,8 @@ def diagnosis(out: Console, document: Mapping[str, Any], lang: str) -> None:
     _indented(out, Text(f"{unknown['exception']}: {unknown['message']}{rank}"))
     for line in str(unknown.get("excerpt", "")).splitlines():
         _indented(out, Text(line, style="dim"))
-    if unknown.get("search"):
-        out.print(f"{say('search_for', lang)}: {unknown['search']}")
+    if unknown.get("search_for"):
+        out.print(f"{say('search_for', lang)}: {unknown['search_for']}")
 
 
 def cause(out: Console, entry: Mapping[str, Any], lang: str) -> None:
