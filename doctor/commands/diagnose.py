@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,14 +11,17 @@ import msgspec
 from doctor.commands.output import print_json
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
+from doctor.findings import Finding
 from doctor.report import document
 from doctor.report.words import language
 
+RUN_LOG = "train.log"  # of a run directory, facts.json beside it
 
-def facts_beside(workdir: str | None) -> Facts | None:
-    """Versions of the target of a working directory, when one was named."""
+
+def facts_beside(workdir: str | None, logs: tuple[str, ...]) -> Facts | None:
+    """Facts of the target that ran: of the working directory that was named, or as `train` recorded them with the log."""
     if workdir is None:
-        return None
+        return _recorded(Path(logs[0])) if len(logs) == 1 else None
     from doctor import examine, target
     from doctor.probes import all_probes
 
@@ -24,14 +29,31 @@ def facts_beside(workdir: str | None) -> Facts | None:
     return examine.collect(found, all_probes(), examine.DEFAULT_BUDGET)[0]
 
 
+def _recorded(log: Path) -> Facts | None:
+    """The facts in the record of the run that `log` belongs to; None for a log of another origin."""
+    record = log.parent / "facts.json"
+    if log.name != RUN_LOG or not record.is_file():
+        return None
+    from doctor.commands.check import read_facts
+
+    return read_facts(str(record))
+
+
 def run(*, logs: tuple[str, ...], form: str, lang: str | None, workdir: str | None) -> int:
     from doctor.diagnose import diagnose
 
     lang = language(lang)
-    result = diagnose(list(logs) or ["-"], facts_beside(workdir))
+    facts = facts_beside(workdir, logs)
+    result = diagnose(list(logs) or ["-"], facts)
+    findings: Sequence[Finding] = result.findings
+    if facts is not None:
+        from doctor import examine
+        from doctor.diagnose.confirm import confirm
+
+        findings = confirm(findings, examine.replay(facts).findings)
     unrecognised: Any = msgspec.to_builtins(result.unrecognised) if result.unrecognised else None
-    content = document.envelope("diagnose", result.findings, lang, unrecognised=unrecognised, notes=list(result.notes))
-    content["healthy"] = not result.findings and unrecognised is None
+    content = document.envelope("diagnose", findings, lang, unrecognised=unrecognised, notes=list(result.notes))
+    content["healthy"] = not findings and unrecognised is None
     if form == "json":
         print_json(content)
     else:

@@ -125,10 +125,9 @@ class _Fixing:
             only = self.choice.only
             return [f for f in self.before.findings if only or severity_of(f) is not Severity.INFO]
         from doctor.diagnose import diagnose
+        from doctor.diagnose.confirm import confirm
 
-        seen = diagnose([self.from_log], self.before.facts).findings
-        judged = {finding.cause: finding for finding in self.before.findings}
-        return [judged.get(finding.cause, finding) for finding in seen]
+        return confirm(diagnose([self.from_log], self.before.facts).findings, self.before.findings)
 
     def _asked(self, plan: Plan) -> Plan:
         """The plan with what the user agreed to in the terminal, one fix at a time."""

@@ -30,7 +30,9 @@ def explain(*, cause: str, form: str, lang: str | None) -> int:
 def causes(*, text: str | None, form: str, lang: str | None) -> int:
     lang = language(lang)
     words = (text or "").lower().split()
-    found = [document.entry(cause, lang) for cause in load.all_causes() if all(word in _searched(cause) for word in words)]
+    found = [
+        document.entry(cause, lang) for cause in load.all_causes() if all(word in _searched(cause) for word in words)
+    ]
     if form == "json":
         print_json(document.envelope("causes", causes=found))
     elif not found:
