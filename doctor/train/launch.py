@@ -1,22 +1,18 @@
-"""Launches `llamafactory-cli train` as the target would, streams it, and ends it cleanly.
-
-The trainer runs in a process group of its own: Ctrl-C reaches it once as SIGINT, a second one ends every rank. torchrun
-gives each rank a session of its own, so the group is not enough to find them all: every process of a run carries the
-run's mark in its environment.
-"""
+"""Launches `llamafactory-cli train` as the target would, through a keeper that owns the process tree and the log."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -24,12 +20,13 @@ from doctor import redact
 from doctor.errors import BadInput
 from doctor.probes.launch import DEFAULTS
 from doctor.target import Target
+from doctor.train.keeper import LETTERS, MARK, kill_marked
+from doctor.train.tail import Tail
 
-_CHUNK = 65536  # bytes read at once
-_LONGEST_LINE = 1 << 20  # bytes held back for redaction before they are let through
-MARK = "SKYT1_DOCTOR_RUN"  # variable that every process of one run carries
-GRACE_SECONDS = 30.0  # what a rank gets between the first signal and SIGKILL
-ORPHAN_SECONDS = 2.0  # what a rank gets after its launcher has ended
+KEEPER = (sys.executable, "-m", "doctor.train.keeper")
+LOOK_SECONDS = 0.1  # between two looks at the log; what a line waits at most before it is shown
+_ROOT = str(Path(__file__).resolve().parents[2])
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def environment(target: Target) -> dict[str, str]:
@@ -53,6 +50,12 @@ def command(target: Target, recipe: Path) -> list[str]:
     return [str(cli), "train", str(recipe)]
 
 
+def shown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The launch variables that LLaMA-Factory reads, as they stand before its command; redacted."""
+    names = [*DEFAULTS, "NPROC_PER_NODE", "RDZV_ID", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS"]
+    return {name: redact.text(f"{name}={environ[name]}").partition("=")[2] for name in names if name in environ}
+
+
 def changed_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that the launch sets beyond the caller's environment, for the record, redacted."""
     return {
@@ -62,84 +65,78 @@ def changed_variables(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def run(argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path) -> int:
-    """Run the trainer, stream its output to stdout and to `log` with secrets masked. Returns its own exit code.
+class Running:
+    """A run that has been started. Its output is in the log, masked; it ends with this process at the latest."""
 
-    A trainer ended by signal N gives 128 + N, as a shell says it; 130 when the user interrupted.
-    """
-    mark = f"{os.getpid()}-{time.time_ns()}"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            argv,
-            cwd=workdir,
-            env={**environ, MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    def __init__(
+        self, argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path, events: Path | None = None
+    ) -> None:
+        self.mark = f"{os.getpid()}-{time.time_ns()}"
+        ours = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH", "")]))}
+        self.keeper = subprocess.Popen(
+            KEEPER, cwd="/", env=ours, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
-        with _signals_forwarded(process, mark) as interrupted:
-            assert process.stdout is not None
-            threading.Thread(target=_end_orphans, args=(process, mark), daemon=True).start()
-            _stream(process.stdout, file)
-            code = process.wait()
-    _kill_marked(mark)
-    if interrupted:
-        return 128 + signal.SIGINT
-    return 128 - code if code < 0 else code
+        spec = {
+            "argv": argv,
+            "environ": dict(environ),
+            "workdir": str(workdir),
+            "log": str(log),
+            "events": str(events) if events else None,
+            "mark": self.mark,
+        }
+        self._tell(json.dumps(spec).encode() + b"\n")
 
+    def _tell(self, data: bytes) -> None:
+        assert self.keeper.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended already
+            self.keeper.stdin.write(data)
+            self.keeper.stdin.flush()
 
-def _end_orphans(process: subprocess.Popen[bytes], mark: str) -> None:
-    """When the launcher is gone, a rank that still holds our pipe would keep us reading for ever."""
-    process.wait()
-    time.sleep(ORPHAN_SECONDS)
-    _kill_marked(mark)
+    def poll(self) -> int | None:
+        """The trainer's own exit code, 128 + N where signal N ended it; None while it runs."""
+        code = self.keeper.poll()
+        if code is not None and code < 0:  # somebody ended the keeper: nothing may outlive it
+            kill_marked(self.mark)
+            return 128 - code
+        return code
 
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Ask the ranks to end; they are killed after the keeper's GRACE_SECONDS."""
+        self._tell(next(letter for letter, meant in LETTERS.items() if meant == number))
 
-def _stream(source: IO[bytes], log: IO[bytes]) -> None:
-    """Copy output as it comes, a line (or a progress bar's carriage return) at a time, so that a secret is seen whole."""
-    held = b""
-    out: Any = sys.stdout.buffer
-    while chunk := os.read(source.fileno(), _CHUNK):
-        held += chunk
-        end = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
-        if not end and len(held) > _LONGEST_LINE:
-            end = len(held)
-        if end:
-            _emit(held[:end], out, log)
-            held = held[end:]
-    if held:
-        _emit(held, out, log)
+    def kill(self) -> None:
+        self._tell(b"k")
 
-
-def _emit(data: bytes, out: IO[bytes], log: IO[bytes]) -> None:
-    text = data.decode("utf-8", errors="surrogateescape")
-    clean = redact.text(text).encode("utf-8", errors="surrogateescape")
-    log.write(clean)
-    log.flush()
-    try:
-        out.write(clean)
-        out.flush()
-    except BrokenPipeError:  # whoever watched has gone; the run and its log go on
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open for the rest of the process
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the run, parents first."""
+        try:
+            return psutil.Process(self.keeper.pid).children(recursive=True)
+        except psutil.Error:
+            return []
 
 
 @contextmanager
-def _signals_forwarded(process: subprocess.Popen[bytes], mark: str) -> Iterator[list[int]]:
-    """Forward SIGINT, SIGTERM and SIGHUP to the trainer's group: gently first, the second time for good."""
+def signals_passed_on(running: Callable[[], Running | None], told: Callable[[int], None]) -> Iterator[list[int]]:
+    """SIGINT, SIGTERM and SIGHUP end the run gently the first time and at once the second; `told` hears each.
+
+    Yields the list of signals that came, which grows. In a thread other than the main one nothing is caught.
+    """
     received: list[int] = []
 
-    def forward(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         received.append(number)
-        if len(received) > 1:
-            _kill_marked(mark)
-            return
-        with suppress(ProcessLookupError):  # it has ended already
-            os.killpg(process.pid, number)
-        threading.Thread(target=_kill_later, args=(process, mark), daemon=True).start()
+        run = running()
+        if run is not None:
+            if len(received) > 1:
+                run.kill()
+            else:
+                run.stop(number)
+        told(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, forward) for number in numbers}
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield received
     finally:
@@ -147,16 +144,31 @@ def _signals_forwarded(process: subprocess.Popen[bytes], mark: str) -> Iterator[
             signal.signal(number, handler)
 
 
-def _kill_later(process: subprocess.Popen[bytes], mark: str) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_SECONDS)
+def run(argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path) -> int:
+    """Run a trainer, stream its masked output to stdout and to `log`. Returns its own exit code.
+
+    A trainer ended by signal N gives 128 + N, as a shell says it; 130 when the user interrupted.
+    """
+    running = Running(argv, environ, workdir, log)
+    tail = Tail(log)
+    with signals_passed_on(lambda: running, lambda number: None) as received:
+        while (code := running.poll()) is None:
+            echo(tail.read())
+            time.sleep(LOOK_SECONDS)
+    echo(tail.read())
+    return 128 + signal.SIGINT if received else code
+
+
+def echo(data: bytes) -> None:
+    """To stdout as it is. Whoever watched may have gone: the run and its log go on."""
+    if not data:
         return
-    _kill_marked(mark)
+    out: Any = sys.stdout.buffer
+    try:
+        out.write(data)
+        out.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open for the rest of the process
 
 
-def _kill_marked(mark: str) -> None:
-    """End every process that carries the mark; no rank outlives its run."""
-    for found in psutil.process_iter():
-        with suppress(psutil.Error):  # ended in between, or of another user
-            if found.environ().get(MARK) == mark:
-                found.kill()
+__all__ = ["MARK", "Running", "changed_variables", "command", "echo", "environment", "run", "signals_passed_on"]

@@ -1,0 +1,175 @@
+"""Where a run stands, from its lines: step, phase, logged values, how long its steps take. Fed with lines and times."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from doctor.train.trainer_lines import Bar, Count, Logged, Phase, parse
+
+KEPT = 2000  # logged steps kept for medians and trends
+# Steps left out of the run's own measure: the first compile, allocate and fill caches.
+WARM_UP = 1
+
+
+class Step(msgspec.Struct):
+    """One logged step; what the trainer did not log is None. `seconds` is the mean since the step logged before it."""
+
+    at: float
+    step: int
+    values: dict[str, float]
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+    samples_per_second: float | None = None
+
+
+class Progress:
+    """`feed` takes lines; the attributes say where the run stands.
+
+    phase: starting | training | evaluating | saving | trained | done. `sign` is when anything last moved, `moved` when a
+    step last ended. Times are seconds of one clock, given by the caller.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.phase = "starting"
+        self.step = 0
+        self.total: int | None = None
+        self.start: int | None = None  # step that the run resumed at
+        self.epochs: int | None = None
+        self.batch: int | None = None  # samples of one optimizer step over all ranks
+        self.sign = started
+        self.moved: float | None = None
+        self.steps: deque[Step] = deque(maxlen=KEPT)
+        self.durations: deque[float] = deque(maxlen=KEPT)  # seconds of a step, one entry for each look at which it moved
+        self.saves: list[str] = []
+        self.runtime: float | None = None
+        self._pending: dict[str, float] | None = None
+        self._step_times: deque[tuple[float, int]] = deque(maxlen=2)
+        self._tokens: tuple[float, float] | None = None
+
+    def feed(self, line: str, now: float) -> list[Step]:
+        """Take one line. Returns the steps that are complete by it."""
+        self.sign = now
+        done: list[Step] = []
+        for said in parse(line):
+            if isinstance(said, Count):
+                self._count(said)
+            elif isinstance(said, Phase):
+                self._enter(said, now)
+            elif isinstance(said, Bar):
+                done += self._bar(said, now)
+            elif isinstance(said, Logged):
+                done += self._logged(said, now)
+        return done
+
+    def _count(self, said: Count) -> None:
+        if said.name == "total":
+            self.total = said.value
+        elif said.name == "start":
+            self.start = said.value
+            self.step = max(self.step, said.value)
+        elif said.name == "epochs":
+            self.epochs = said.value
+        elif said.name == "batch":
+            self.batch = said.value
+
+    def _enter(self, said: Phase, now: float) -> None:
+        self.phase = said.name
+        if said.name == "training":
+            self.moved = None
+            self._step_times.append((now, self.step))
+        if said.path:
+            self.saves.append(said.path)
+
+    def _bar(self, bar: Bar, now: float) -> list[Step]:
+        """The bar that follows logged values stands at their step: tqdm draws it anew below what it prints."""
+        if bar.what is not None or self.phase not in ("training", "saving") or bar.total != (self.total or bar.total):
+            return []
+        if self.total is None and self.phase == "training":
+            self.total = bar.total
+        if self.phase == "saving" and bar.n > self.step:
+            self.phase = "training"
+        self._reach(bar.n, now)
+        if self._pending is None:
+            return []
+        values, self._pending = self._pending, None
+        return [self._done(bar.n, values, now)]
+
+    def _logged(self, said: Logged, now: float) -> list[Step]:
+        if "train_runtime" in said.values:
+            self.runtime = said.values["train_runtime"]
+            return self.flush(now)
+        if not said.of_step:  # an evaluation's result: training goes on
+            self.phase = "training" if self.phase == "evaluating" else self.phase
+            self._step_times.clear()
+            return []
+        done = self.flush(now)
+        self._pending = said.values
+        if self.phase in ("starting", "saving", "evaluating"):
+            self.phase = "training"
+        return done
+
+    def flush(self, now: float) -> list[Step]:
+        """Values that no bar followed (disable_tqdm, or the end of the log): their step is known by the epoch."""
+        if self._pending is None:
+            return []
+        values, self._pending = self._pending, None
+        step = self.step
+        if self.total and self.epochs and "epoch" in values:
+            step = max(step, min(self.total, round(values["epoch"] * self.total / self.epochs)))
+        self._reach(step, now)
+        return [self._done(step, values, now)]
+
+    def _reach(self, step: int, now: float) -> None:
+        if step <= self.step and self.moved is not None:
+            return
+        if step > self.step:
+            if self._step_times and self.moved is not None:
+                before, at = self._step_times[-1]
+                if step > at and now > before:
+                    self.durations.append((now - before) / (step - at))
+            self._step_times.append((now, step))
+            self.moved = now
+        self.step = max(self.step, step)
+
+    def _done(self, step: int, values: dict[str, float], now: float) -> Step:
+        last = self.steps[-1] if self.steps else None
+        done = Step(now, step, values)
+        if last is not None and step > last.step and now > last.at:
+            done.seconds = (now - last.at) / (step - last.step)
+        elif self.durations:
+            done.seconds = self.durations[-1]
+        if done.seconds and self.batch:
+            done.samples_per_second = self.batch / done.seconds
+        if (tokens := values.get("num_input_tokens_seen")) is not None:
+            if self._tokens and now > self._tokens[0]:
+                done.tokens_per_second = (tokens - self._tokens[1]) / (now - self._tokens[0])
+            self._tokens = (now, tokens)
+        self.steps.append(done)
+        return done
+
+    def median_seconds(self) -> float | None:
+        """Of a step over the run, None before three were measured."""
+        measured = list(self.durations)[WARM_UP:] if len(self.durations) > WARM_UP + 2 else list(self.durations)
+        return statistics.median(measured) if len(measured) >= 3 else None
+
+    def seconds_left(self) -> float | None:
+        """Until the last step, by the median step; evaluations and saves are not foreseen."""
+        median = self.median_seconds()
+        return (self.total - self.step) * median if self.total and median else None
+
+
+def row(done: Step, total: int | None) -> dict[str, Any]:
+    """A step as a line of metrics.jsonl; absent where unknown."""
+    return {
+        "step": done.step,
+        "total": total,
+        **{name: done.values.get(name) for name in ("epoch", "loss", "learning_rate", "grad_norm")},
+        "step_seconds": done.seconds,
+        "tokens_per_second": done.tokens_per_second,
+        "samples_per_second": done.samples_per_second,
+    }
