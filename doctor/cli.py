@@ -157,6 +157,19 @@ def causes(**options: Any) -> int:
     return run(**options)
 
 
+@cli.command()
+@click.argument("run", required=False)
+@click.option("--workdir", metavar="DIR", help="Where training starts; the current directory by default.")
+@click.option("--html", metavar="FILE", help="Write one self-contained page.")
+@click.option("--markdown", is_flag=False, flag_value="-", metavar="[FILE]", help="Write Markdown for an issue.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of texts; the locale's by default.")
+def report(**options: Any) -> int:
+    """Show how a RUN went: the last one of the workdir, or the one named, as a page or as Markdown."""
+    from doctor.commands.report import run
+
+    return run(**options)
+
+
 def _fail(message: str, code: ExitCode, arguments: list[str]) -> int:
     """One sentence on stderr, and the document on stdout where JSON was asked for."""
     from doctor import redact

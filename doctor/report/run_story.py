@@ -1,0 +1,168 @@
+"""How a run went, from its record: the verdict, the few figures that matter, the events in order. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import median
+
+import msgspec
+
+from doctor.exit_codes import ExitCode
+from doctor.report.run_findings import Told
+from doctor.report.run_record import Event, RunRecord, Step
+from doctor.report.run_words import clock, duration, event_kind, moment, number, say, size
+
+GRAVE = ("alarm", "failure")
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`state`: done, failed, interrupted, open (no end recorded) or unknown (no events recorded)."""
+
+    state: str
+    title: str
+    sentences: tuple[str, ...]
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """One event as it is shown. `at`: seconds since the run began; `share`: 0 to 100 of the time axis."""
+
+    kind: str
+    word: str
+    text: str
+    at: float
+    share: float
+    clock: str
+    utc: str
+    grave: bool
+    attempt: int | None
+
+
+class Span(msgspec.Struct, frozen=True):
+    """When the record begins and ends, seconds since the epoch."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+def span(record: RunRecord) -> Span | None:
+    """From the first to the last thing recorded; None where nothing has a time."""
+    times = [row.time for rows in (record.steps, record.machine, record.events) for row in rows]
+    return Span(min(times), max(times)) if times else None
+
+
+def steps(record: RunRecord) -> list[Step]:
+    """The logged steps in order; of a step that was trained again after a resume, the later one."""
+    latest = {row.step: row for row in sorted(record.steps, key=lambda row: row.time)}
+    return [latest[step] for step in sorted(latest)]
+
+
+def verdict(record: RunRecord, findings: list[Told], lang: str) -> Verdict:
+    """How it ended, in a few words, and what else has to be known at once."""
+    state, title = _ending(record, lang)
+    told: list[str] = []
+    if state == "failed":
+        error = next((finding for finding in findings if finding.severity == "error"), None)
+        told.append(f"{error.title} ({error.cause})" if error else say("cause_unknown", lang))
+    if state == "open" and (whole := span(record)):
+        told.append(say("open_why", lang, when=moment(whole.end)))
+    if state == "unknown":
+        told.append(say("no_events", lang))
+    for kind, word in (("heal", "healed"), ("alarm", "alarms")):
+        if count := sum(event.kind == kind for event in record.events):
+            told.append(say(f"{word}_once", lang) if count == 1 else say(word, lang, count=count))
+    return Verdict(state, title, tuple(told))
+
+
+def _ending(record: RunRecord, lang: str) -> tuple[str, str]:
+    last = next((event for event in reversed(record.events) if event.kind == "end"), None)
+    if last is not None and last.code is not None:
+        if last.code == ExitCode.OK:
+            return "done", say("done", lang)
+        if last.code == ExitCode.INTERRUPTED:
+            return "interrupted", say("interrupted", lang)
+        return "failed", say("failed", lang, code=last.code)
+    if record.diagnosis.get("findings") or record.diagnosis.get("unrecognised"):
+        return "failed", say("failed_plain", lang)
+    if record.events:
+        return "open", say("open", lang)
+    return "unknown", say("open", lang)
+
+
+def figures(record: RunRecord, lang: str) -> list[tuple[str, str]]:
+    """The few numbers that say how it went, as (label, value); only those that were recorded."""
+    rows = steps(record)
+    shown: list[tuple[str, str]] = []
+
+    def add(word: str, value: str) -> None:
+        shown.append((say(word, lang), value))
+
+    if rows:
+        total = next((row.total for row in reversed(rows) if row.total), None)
+        add("steps", say("steps_of", lang, done=rows[-1].step, total=total) if total else str(rows[-1].step))
+    if (whole := span(record)) and whole.seconds > 0:
+        add("wall", duration(whole.seconds, lang))
+    losses = [row.loss for row in rows if row.loss is not None]
+    if losses:
+        add("loss_tile", f"{number_or_nan(losses[0])} → {number_or_nan(losses[-1])}")
+    if seconds := finite(row.step_seconds for row in rows):
+        add("step_tile", duration(median(seconds), lang))
+    for attribute, unit in (("tokens_per_second", "tokens/s"), ("samples_per_second", "samples/s")):
+        if rates := finite(getattr(row, attribute) for row in rows):
+            add("rate_tile", f"{number(median(rates))} {unit}")
+            break
+    cards = [gpu for sample in record.machine for gpu in sample.gpus if gpu.used is not None]
+    if cards:
+        top = max(cards, key=lambda gpu: gpu.used or 0)
+        add("gpu_tile", _of(top.used or 0, top.total))
+    hosts = [sample for sample in record.machine if sample.host_used is not None]
+    if hosts:
+        peak = max(hosts, key=lambda sample: sample.host_used or 0)
+        add("host_tile", _of(peak.host_used or 0, peak.host_limit or peak.host_total))
+    attempts = max((event.attempt or 1 for event in record.events), default=1)
+    if attempts > 1:
+        add("attempts", str(attempts))
+    return shown
+
+
+def number_or_nan(value: float) -> str:
+    return number(value) if math.isfinite(value) else "NaN" if math.isnan(value) else "∞"
+
+
+def finite(values: Iterable[float | None]) -> list[float]:
+    """The known, finite ones of some optional numbers."""
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def _of(used: float, total: float | None) -> str:
+    return f"{size(used)} / {size(total)}" if total else size(used)
+
+
+def moments(record: RunRecord, lang: str) -> list[Moment]:
+    """The events in the order of time, placed on the time axis."""
+    whole = span(record)
+    if whole is None:
+        return []
+    length = whole.seconds or 1.0
+    return [
+        Moment(
+            kind=event.kind,
+            word=event_kind(event.kind, lang),
+            text=_text(event, lang),
+            at=event.time - whole.begin,
+            share=round(100 * (event.time - whole.begin) / length, 2),
+            clock=clock(event.time - whole.begin),
+            utc=moment(event.time),
+            grave=event.kind in GRAVE or (event.kind == "end" and event.code not in (None, ExitCode.OK)),
+            attempt=event.attempt if event.attempt and event.attempt > 1 else None,
+        )
+        for event in sorted(record.events, key=lambda event: event.time)
+    ]
+
+
+def _text(event: Event, lang: str) -> str:
+    return event.text.get(lang) or event.text.get("en") or next(iter(event.text.values()), "")
