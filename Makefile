@@ -10,7 +10,8 @@ help:
 	@echo "make demo       the main job on the embedded toy model, with installation (about 6 minutes)"
 	@echo "make test       lint, unit tests and the story on real packages"
 	@echo "make unit       lint and unit tests only (a minute)"
-	@echo "make reproduce  every reproduction with real packages (long)"
+	@echo "make stack      every test with real packages, the whole matrix (hours)"
+	@echo "make reproduce  of these, each cause made to happen, healed and trained (an hour)"
 	@echo "make bench      the benchmarks, each beside its alternative"
 
 $(STAMP): pyproject.toml
@@ -44,7 +45,7 @@ test: unit
 	$(BIN)/python -m pytest -q -m "not stack or story" tests/stack
 
 reproduce: $(STAMP)
-	$(BIN)/python -m pytest -q -m "stack" tests/stack
+	$(BIN)/python -m pytest -q -m stack tests/stack/reproductions
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/check.py

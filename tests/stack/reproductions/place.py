@@ -83,12 +83,7 @@ class Place:
     def write_deepspeed(self, **values: Any) -> None:
         """A plain ZeRO-2 file without offload, which needs no compiler, and a recipe that names it."""
         config = {
-            "train_batch_size": "auto",
-            "train_micro_batch_size_per_gpu": "auto",
-            "gradient_accumulation_steps": "auto",
-            "gradient_clipping": "auto",
-            "zero_allow_untested_optimizer": True,
-            "bf16": {"enabled": "auto"},
+            **workspace.DEEPSPEED,
             "fp16": {"enabled": "auto"},
             "zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8, "allgather_bucket_size": 5e8},
             **values,
