@@ -123,6 +123,18 @@ def train(**options: Any) -> int:
 @cli.command()
 @target_options
 @output_options
+@click.option("--again", is_flag=True, help="Also when nothing has changed since a rehearsal that passed.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=1200.0, show_default=True, help="At most this long.")
+def rehearse(**options: Any) -> int:
+    """Run RECIPE for real at toy scale: a small random model, a sample of the data, two steps, save, resume, load."""
+    from doctor.commands.rehearse import run
+
+    return run(**options)
+
+
+@cli.command()
+@target_options
+@output_options
 @click.option("--gpus", "cards", metavar="8x80GB", help="GPUs of each node; this machine's by default.")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Nodes; those of the launch by default.")
 @click.option("--host-memory", metavar="1TB", help="Memory of each node; this machine's by default.")

@@ -1,8 +1,8 @@
 """What a rehearsal showed, and where it is kept: `<workdir>/.skyt1-doctor/rehearsals/<fingerprint>/`.
 
-    rehearsal.json   the Rehearsal below, as JSON
-    recipe.yaml      the recipe as rehearsed
-    *.log            what each stage wrote
+rehearsal.json   the Rehearsal below, as JSON
+recipe.yaml      the recipe as rehearsed
+*.log            what each stage wrote
 """
 
 from __future__ import annotations

@@ -65,6 +65,21 @@ _WORDS = {
     "failed_with": ("Training failed with exit code {code}.", "训练失败，退出码 {code}。"),
     "mend_with": ("Mend it with: {command}", "修复：{command}"),
     "interrupted": ("Interrupted.", "已中断。"),
+    "skipped": ("skipped", "跳过"),
+    "stage_model": ("model", "模型"),
+    "stage_train": ("train", "训练"),
+    "stage_evaluate": ("evaluate", "评估"),
+    "stage_save": ("save", "保存"),
+    "stage_resume": ("resume", "续训"),
+    "stage_load": ("load", "加载"),
+    "not_rehearsed": ("Not rehearsed", "未演练"),
+    "rehearsal_passed": ("The rehearsal passed in {seconds} s.", "演练通过，用时 {seconds} 秒。"),
+    "rehearsal_failed": ("The rehearsal failed after {seconds} s.", "演练失败，用时 {seconds} 秒。"),
+    "rehearsal_nothing": ("Nothing could be rehearsed.", "未能演练。"),
+    "rehearsal_cached": (
+        "Nothing has changed since that rehearsal; repeat it with --again.",
+        "自那次演练以来没有任何变化；可用 --again 重新演练。",
+    ),
 }
 
 

@@ -1,0 +1,101 @@
+"""`rehearse`: the recipe run at toy scale, and the verdict."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from doctor import examine, redact, target
+from doctor.commands.output import print_json
+from doctor.exit_codes import ExitCode
+from doctor.facts import Facts
+from doctor.probes import all_probes
+from doctor.recipe import yaml_recipe
+from doctor.rehearse import FAILED, PASSED, Rehearsal, cached, rehearse
+from doctor.report import document
+from doctor.report.words import language, say
+from knowledge_base.schema import Text
+
+
+def run(
+    *,
+    recipe: str | None,
+    workdir: str | None,
+    python: str | None,
+    env: str | None,
+    offline: bool,
+    again: bool,
+    seconds: float,
+    form: str,
+    lang: str | None,
+) -> int:
+    lang = language(lang)
+    found = target.find(recipe, workdir, python, env, offline)
+    yaml_recipe.read(found.recipe, found.shown(found.recipe))
+    facts, _ = examine.collect(found, all_probes(), examine.DEFAULT_BUDGET)
+    kept = None if again else cached(found, facts)
+    result = kept or rehearse(found, facts, progress(lang), seconds)
+    content = envelope(result, facts, lang)
+    if form == "json":
+        print_json(content)
+    else:
+        _print(content, recipe, lang)
+    return exit_code(result)
+
+
+def progress(lang: str) -> Callable[[Text], None]:
+    """Lines on stderr, each with the seconds since the beginning."""
+    started = time.monotonic()
+
+    def tell(text: Text) -> None:
+        seconds = time.monotonic() - started
+        print(f"[{seconds:4.0f} s] {redact.text(text.in_language(lang))}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def envelope(result: Rehearsal, facts: Facts, lang: str) -> dict[str, Any]:
+    """The document of the command: the findings as ever, and the rehearsal under its own key."""
+    content = document.envelope("rehearse", result.findings, lang, unrecognised=result.unrecognised)
+    content["healthy"] = result.verdict != FAILED and content["healthy"]
+    content["rehearsal"] = result.to_json(lang)
+    return content
+
+
+def exit_code(result: Rehearsal) -> int:
+    """0 passed or nothing could be rehearsed (the verdict says which), 1 findings, 5 a failure of unknown cause."""
+    if result.verdict != FAILED:
+        return ExitCode.OK
+    return ExitCode.FINDINGS if result.findings else ExitCode.UNKNOWN_FAILURE
+
+
+def _print(content: dict[str, Any], recipe: str | None, lang: str) -> None:
+    from doctor.report import text
+
+    out = text.console()
+    told = content["rehearsal"]
+    for stage in told["stages"]:
+        word = "skipped" if "skipped" in stage else "stage_passed" if stage["passed"] else "stage_failed"
+        mark = {"skipped": "·", "stage_passed": "✓", "stage_failed": "✗"}[word]
+        seconds = f"{stage['seconds']:6.1f} s" if word != "skipped" else f"{say('skipped', lang)}: {stage['skipped']}"
+        out.print(f"{mark} {say('stage_' + stage['id'], lang)}  {seconds}", soft_wrap=True)
+    if told["not_rehearsed"]:
+        out.print(f"\n{say('not_rehearsed', lang)}:")
+        for item in told["not_rehearsed"]:
+            out.print(f"  {item[lang]}", soft_wrap=True)
+    out.print()
+    if content["findings"] or content["unrecognised"]:
+        text.diagnosis(out, content, lang)
+    verdict = {PASSED: "rehearsal_passed", FAILED: "rehearsal_failed"}.get(told["verdict"], "rehearsal_nothing")
+    style = {"rehearsal_passed": "green", "rehearsal_failed": "bold red"}.get(verdict, "yellow")
+    out.print(say(verdict, lang, seconds=f"{told['seconds']:.0f}"), style=style)
+    if told["cached"]:
+        out.print(say("rehearsal_cached", lang))
+    out.print(f"{say('run_directory', lang)}: {told['directory']}", soft_wrap=True)
+    failed = next((s for s in told["stages"] if not s["passed"] and "skipped" not in s and s.get("log")), None)
+    if failed and content["findings"]:
+        words = ["skyt1-doctor", "fix", *([recipe] if recipe else []), "--from-log", failed["log"]]
+        out.print(say("mend_with", lang, command=shlex.join(words)), soft_wrap=True)

@@ -1,0 +1,151 @@
+"""One launch of a rehearsal: a command of the target under a deadline, its log followed, its end awaited."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from doctor.target import Target
+from doctor.train import launch
+from doctor.train.tail import Lines, Tail
+
+IDLE_SECONDS = 90.0  # without a line and without work of any process: it hangs
+SILENT_SECONDS = 600.0  # without a line although something computes: NCCL spins while it waits
+_IDLE = 0.03  # share of a core that waiting processes use at most
+_LOOK = 0.2  # seconds
+
+ENDED, HANGS, LATE, INTERRUPTED = "ended", "hangs", "late", "interrupted"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a launch went: `code` is its own exit code where it `ended`; `seconds` from its start."""
+
+    how: str
+    code: int
+    seconds: float
+    log: Path
+
+    @property
+    def passed(self) -> bool:
+        return self.how == ENDED and self.code == 0
+
+
+class Launch:
+    """A command that has been started."""
+
+    def __init__(self, argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path) -> None:
+        log.unlink(missing_ok=True)
+        self.log = log
+        self.started = time.monotonic()
+        self.running = launch.Running(argv, environ, workdir, log)
+        self.tail, self.lines = Tail(log), Lines()
+
+    def wait(self, until: float, heard: Callable[[str], None] = lambda line: None) -> Outcome:
+        """Until it ends, hangs, or the monotonic clock passes `until`. `heard` gets every line of its log.
+
+        Ctrl-C and SIGTERM end it and are told as INTERRUPTED.
+        """
+        quiet = _Quiet(self.running)
+        with launch.signals_passed_on(lambda: self.running, lambda number: None) as received:
+            while (code := self.running.poll()) is None:
+                lines = self.lines.feed(self.tail.read())
+                for line in lines:
+                    heard(line)
+                how = quiet.judge(bool(lines)) or (LATE if time.monotonic() > until else None)
+                if how and not received:
+                    self.end()
+                    return self.outcome(how, 1)
+                time.sleep(_LOOK)
+        for line in [*self.lines.feed(self.tail.read()), *self.lines.finish()]:
+            heard(line)
+        return self.outcome(INTERRUPTED if received else ENDED, code)
+
+    def end(self) -> None:
+        """End every process of it; returns when they are gone."""
+        self.running.kill()
+        until = time.monotonic() + 15.0
+        while self.running.poll() is None and time.monotonic() < until:
+            time.sleep(_LOOK)
+
+    def outcome(self, how: str, code: int) -> Outcome:
+        return Outcome(how, code, time.monotonic() - self.started, self.log)
+
+
+class _Quiet:
+    """Whether a launch stands still: it writes nothing, and no process of it computes."""
+
+    def __init__(self, running: launch.Running) -> None:
+        self.running = running
+        self.heard = self.looked = time.monotonic()
+        self.used = 0.0
+        self.worked = self.heard
+
+    def judge(self, heard: bool) -> str | None:
+        now = time.monotonic()
+        if heard:
+            self.heard = self.worked = now
+            return None
+        if now - self.looked > 5.0:
+            used = self._cpu_seconds()
+            if abs(used - self.used) > _IDLE * (now - self.looked):
+                self.worked = now
+            self.used, self.looked = used, now
+        silent = now - self.heard > SILENT_SECONDS
+        idle = min(now - self.heard, now - self.worked) > IDLE_SECONDS
+        return HANGS if silent or idle else None
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self.running.processes():
+            with suppress(psutil.Error):  # it has just ended
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+
+def environment(target: Target, processes: int, gpus: int, datasets_cache: Path | None) -> dict[str, str]:
+    """The launch environment of the user, on one node, at a free port, with as many processes as are rehearsed."""
+    environ = launch.environment(target)
+    for name in ("RDZV_ID", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        environ.pop(name, None)
+    environ |= {"NNODES": "1", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environ["NPROC_PER_NODE"] = str(processes)
+    if processes > 1:
+        environ["FORCE_TORCHRUN"] = "1"
+    if gpus == 0:
+        # DeepSpeed's CPU accelerator asks the program numactl for its cores unless this says how many processes there
+        # are; on GPUs, for which the CPU stands in here, it never does.
+        environ.setdefault("LOCAL_SIZE", str(processes))
+    if datasets_cache is not None:
+        environ["HF_DATASETS_CACHE"] = str(datasets_cache)
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would compile everything anew at each of the starts
+    return environ
+
+
+def child_environment(target: Target) -> dict[str, str]:
+    """For a child that makes or loads a model: on the CPU, asking no hub."""
+    return {
+        **launch.environment(target),
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def interrupted(outcome: Outcome) -> None:
+    """Raises KeyboardInterrupt when the user ended it."""
+    if outcome.how == INTERRUPTED:
+        raise KeyboardInterrupt(signal.SIGINT)
