@@ -53,7 +53,12 @@ _IN_CODE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[./~].*")  # a name with
 
 
 def text(value: str) -> str:
-    """The same text with every secret-looking part replaced by `***`, its vendor prefix kept."""
+    """The same text with every secret-looking part replaced by `***`, its vendor prefix kept.
+
+    Half a surrogate pair, which JSON can spell and UTF-8 cannot hold, becomes `?`.
+    """
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
     for shape in SHAPES.values():
         value = shape.sub(lambda m: m["keep"] + MASK, value)
     value = IN_URL.sub(lambda m: m["keep"] + MASK + "@", value)

@@ -175,7 +175,9 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
         return {"arguments.output_dir": Unknown(f"{given} cannot be listed ({error.strerror})")}
     numbers = [int(n.partition("-")[2]) for n in names if n.startswith("checkpoint-") and n.partition("-")[2].isdigit()]
     free = next(
-        f"{given.rstrip('/')}-{n}" for n in range(2, 1000) if not (target.workdir / f"{given.rstrip('/')}-{n}").exists()
+        f"{given.rstrip('/')}-{n}"
+        for n in range(2, 1000)
+        if not os.path.exists(target.workdir / f"{given.rstrip('/')}-{n}")
     )
     state = {
         "path": given,

@@ -62,6 +62,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         if resolved is not None:
             base = path.parent if path else target.workdir
             entries[name] = msgspec.to_builtins(resolved) | _files(target, base, resolved, rules)
+            raw = document.value.get(name) if isinstance(document.value, dict) else None
+            entries[name]["declared_keys"] = sorted(raw) if isinstance(raw, dict) else []
     return found | {
         "dataset.info_error": [msgspec.to_builtins(p) for p in document.problems] or None,
         "dataset.info_ascii": path is None or path.read_bytes().isascii(),
@@ -145,10 +147,10 @@ def _files(target: Target, base: Path, entry: dataset_info.Entry, rules: dataset
         return {"files": [], "missing": None, "near_files": []}
     local = base / entry.source
     if entry.source and entry.load_from == "script":
-        return {"files": [], "missing": None if local.exists() else target.shown(local), "near_files": []}
-    if entry.source and local.is_dir():
+        return {"files": [], "missing": None if os.path.exists(local) else target.shown(local), "near_files": []}
+    if entry.source and os.path.isdir(local):
         paths = sorted(p for p in local.iterdir())[:MOST_FILES]
-    elif entry.source and local.is_file():
+    elif entry.source and os.path.isfile(local):
         paths = [local]
     else:
         return {"files": [], "missing": target.shown(local), "near_files": _near_files(base, entry.source, rules)}
@@ -156,7 +158,7 @@ def _files(target: Target, base: Path, entry: dataset_info.Entry, rules: dataset
 
 
 def _file(target: Target, path: Path, rules: dataset_rules.DatasetRules) -> dict[str, Any]:
-    size = path.stat().st_size if path.exists() else 0
+    size = path.stat().st_size if os.path.exists(path) else 0
     return {
         "path": str(path),
         "shown": target.shown(path),

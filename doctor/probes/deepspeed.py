@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -76,8 +77,11 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         what = f"{shown}:{error.lineno} is not valid JSON ({error.msg})"
         return {**broken, "deepspeed.config_error": {"kind": "syntax", "what": what, "line": error.lineno}}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a number of thousands of digits
         return {**broken, "deepspeed.config_error": {"kind": "unreadable", "what": f"{shown} cannot be read ({error})"}}
+    except RecursionError:
+        what = f"{shown} is not valid JSON (nested too deep)"
+        return {**broken, "deepspeed.config_error": {"kind": "syntax", "what": what, "line": 1}}
     if not isinstance(config, dict):
         return {**broken, "deepspeed.config_error": {"kind": "shape", "what": f"{shown} holds no JSON object"}}
     return {"deepspeed.config_path": shown, "deepspeed.config": config, "deepspeed.config_error": None}
@@ -89,7 +93,7 @@ def _same_name(path: Path, target: Target) -> str | None:
     A name spelt almost so counts only where the ZeRO stage is the same: another stage needs another amount of memory.
     """
     for folder in (Path("examples") / "deepspeed", Path("examples"), Path()):
-        if (target.workdir / folder / path.name).is_file():
+        if os.path.isfile(target.workdir / folder / path.name):
             return str(folder / path.name)
     stage = re.search(r"z(?:ero)?_?([0-3])", path.stem)
     names = [file.name for file in path.parent.glob("*.json")]

@@ -48,13 +48,13 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         return {"model.name": None} | {f"model.{fact}": lacking for fact in _FACTS}
     name = name.strip()
     local = target.workdir / name
-    is_folder = local.is_dir()
+    is_folder = os.path.isdir(local)
     path_like = is_folder or looks_like_path(name, target.workdir)
     found: dict[str, Any] = {
         "model.name": name,
         "model.kind": "local" if is_folder else "path" if path_like else "hub",
         "model.local": is_folder,
-        "model.exists": local.exists(),
+        "model.exists": os.path.exists(local),
         "model.path": str(local) if is_folder else None,
         "model.near": None if is_folder or not path_like else near_folder(name, target.workdir, target.environ),
         "model.cached": [],
@@ -78,10 +78,10 @@ def looks_like_path(name: str, workdir: Path) -> bool:
     """Whether a name that is no existing folder was meant as one, not as a hub id."""
     if name.startswith(("/", "./", "../", "~", ".\\", "\\")) or "\\" in name or re.match(r"[A-Za-z]:", name):
         return True
-    if (workdir / name).exists() or not _HUB_ID.fullmatch(name):
+    if os.path.exists(workdir / name) or not _HUB_ID.fullmatch(name):
         return True
     first = name.partition("/")[0]
-    return "/" in name and (workdir / first).is_dir()
+    return "/" in name and os.path.isdir(workdir / first)
 
 
 def near_folder(name: str, workdir: Path, environ: Mapping[str, str]) -> str | None:
@@ -98,7 +98,7 @@ def near_folder(name: str, workdir: Path, environ: Mapping[str, str]) -> str | N
         candidates += [parent / like for like in difflib.get_close_matches(last, siblings, n=1, cutoff=0.7)]
     except OSError:
         siblings = []
-    return next((str(c) for c in candidates if (c / "config.json").is_file()), None)
+    return next((str(c) for c in candidates if os.path.isfile(c / "config.json")), None)
 
 
 def inner_model(folder: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ class Adapter(msgspec.Struct, frozen=True):
 
 def inspect(name: str, folder: Path) -> Adapter:
     """Facts of one adapter; `folder` need not exist."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return Adapter(name, None)
     config, error = _config(folder / CONFIG)
-    weights = next((folder / w for w in WEIGHTS if (folder / w).exists()), None)
+    weights = next((folder / w for w in WEIGHTS if os.path.exists(folder / w)), None)
     rank_seen, weights_error = _rank(weights) if weights and weights.suffix == ".safetensors" else (None, None)
     rank = config.get("r")
     base = config.get("base_model_name_or_path")
@@ -46,14 +47,14 @@ def inspect(name: str, folder: Path) -> Adapter:
     return Adapter(
         name=name,
         path=str(folder),
-        has_config=(folder / CONFIG).is_file(),
+        has_config=os.path.isfile(folder / CONFIG),
         has_weights=weights is not None,
         config_error=error,
         weights_error=weights_error,
         rank=rank if isinstance(rank, int) else None,
         weights_rank=rank_seen if not config.get("rank_pattern") else None,
         base=base if isinstance(base, str) else None,
-        full_model=(folder / "config.json").is_file(),
+        full_model=os.path.isfile(folder / "config.json"),
         found_at=str(below[-1].parent) if below else None,
     )
 

@@ -312,7 +312,7 @@ class _Observer:
                             self.media.parent,
                             self.media / "images",
                         )
-                        self.scan.media_found_in = next((str(p) for p in near if (p / item).is_file()), None)
+                        self.scan.media_found_in = next((str(p) for p in near if os.path.isfile(p / item)), None)
 
     def fault(self, kind: str, text: str, rows: _Rows, index: int, shown: str) -> None:
         fault = self.scan.faults.setdefault(kind, Fault(0, []))

@@ -6,6 +6,7 @@ of the name written as three underscores in older releases.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def snapshots(repository: str, revision: str, root: Path) -> list[Path]:
         commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         commit = revision
-    if (folder / "snapshots" / commit).is_dir():
+    if os.path.isdir(folder / "snapshots" / commit):
         found.append(folder / "snapshots" / commit)
     return found
 
@@ -51,4 +52,4 @@ def modelscope_folders(repository: str, environ: Mapping[str, str]) -> list[Path
         return []
     spelt = dict.fromkeys((f"{owner}/{name}", f"{owner}/{name.replace('.', '___')}"))
     places = (root / middle / s for root in roots for middle in ("hub/models", "hub", "models", "") for s in spelt)
-    return [place for place in dict.fromkeys(places) if (place / "config.json").is_file()]
+    return [place for place in dict.fromkeys(places) if os.path.isfile(place / "config.json")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -176,8 +177,8 @@ def _safetensors(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict
         return _absent(path), {}
     except safetensors_header.Unreadable as why:
         return WeightFault(path.name, why.kind, str(why)), {}
-    except OSError as error:
-        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({error.strerror})"), {}
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({getattr(error, 'strerror', error)})"), {}
     lacking = wanted - tensors.keys()
     if lacking:
         text = f"{len(lacking)} tensors of the index are not in it, {min(lacking)} among them"
@@ -196,8 +197,8 @@ def _bin(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Te
             tail = file.read()
     except FileNotFoundError:
         return _absent(path), {}
-    except OSError as error:
-        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({error.strerror})"), {}
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({getattr(error, 'strerror', error)})"), {}
     if not head:
         return WeightFault(path.name, safetensors_header.EMPTY, "0 bytes"), {}
     if head.startswith(LFS_MARK):
@@ -217,7 +218,7 @@ def _absent(path: Path) -> WeightFault:
 
 
 def _bytes(folder: Path, files: list[str]) -> int:
-    return sum((folder / name).stat().st_size for name in files if (folder / name).exists())
+    return sum((folder / name).stat().st_size for name in files if os.path.exists(folder / name))
 
 
 _EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "model.language_model.embed_tokens.weight",

@@ -48,7 +48,7 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
     if isinstance(value, float):
         if "float" in types or "str" in types:
             return None
-        whole = int(value) if value == int(value) else None
+        whole = int(value) if value.is_integer() else None
         return _misfit(value, types, whole)
     if isinstance(value, list):
         return None if {"list", "str"} & set(types) else _misfit(value, types)
@@ -73,12 +73,12 @@ def _text(field: Field, value: str, exponents_are_numbers: bool) -> Misfit | Non
             if exponents_are_numbers and "float" in types:
                 return None
             number = float(value)
-            whole = number == int(number) and "float" not in types
+            whole = number.is_integer() and "float" not in types
             return Misfit("exponent", f"{value} is text in YAML 1.1, not a number", int(number) if whole else number)
         if _NUMBER.fullmatch(value.strip()):
             number = float(value.replace(",", "").replace("_", ""))
-            fits = "float" in types or number == int(number)
-            meant = (int(number) if "int" in types and number == int(number) else number) if fits else None
+            fits = "float" in types or number.is_integer()
+            meant = (int(number) if "int" in types and number.is_integer() else number) if fits else None
             return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed', meant)
     return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed')
 

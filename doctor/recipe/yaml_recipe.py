@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import msgspec
 from doctor.errors import BadInput
 
 LARGEST = 4 << 20  # bytes; a recipe is a page of text, anything larger is another file by mistake
+LONGEST_NUMBER = 256  # bits; beyond that a float is infinite or a conversion to text refused
+MOST_VALUES = 100_000  # after aliases are followed: nine of nine of nine … fit into a page of text
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -59,9 +63,11 @@ def parse(text: str, shown: str) -> Recipe:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         tab = "; a tab stands there" if "\t" in "".join(text.splitlines()[line - 1 : line]) else ""
-        raise BadInput(f"{shown}:{line} is not valid YAML ({error.problem}{tab}); correct that line.") from None
+        raise BadInput(
+            f"{shown}:{line} is not valid YAML ({str(error.problem)[:200]}{tab}); correct that line."
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(f"{shown} is not valid YAML ({' '.join(str(error).split())}); correct it.") from None
+        raise BadInput(f"{shown} is not valid YAML ({' '.join(str(error).split())[:200]}); correct it.") from None
     if root is None or values is None:
         raise BadInput(f"The recipe {shown} is empty; copy one from examples/train_full and edit it.")
     if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
@@ -74,17 +80,28 @@ def parse(text: str, shown: str) -> Recipe:
         if name in lines:
             repeated[name] = key.start_mark.line + 1
         lines[name] = key.start_mark.line + 1
-    return Recipe({str(key): _plain(value) for key, value in values.items()}, lines, repeated)
+    try:
+        plain = _plain(values, count(1))
+    except (OverflowError, RecursionError):
+        raise BadInput(
+            f"{shown} holds aliases that unfold to more than a recipe can be; write the values out."
+        ) from None
+    return Recipe(plain, lines, repeated)
 
 
-def _plain(value: Any) -> Any:
-    """YAML's dates, sets and bytes as JSON can hold them, so that facts stay JSON-able."""
+def _plain(value: Any, made: Iterator[int]) -> Any:
+    """YAML's dates, sets and bytes as JSON can hold them, so that facts stay JSON-able. `made` counts the values; raises
+    OverflowError above MOST_VALUES, RecursionError for an alias of what it stands in."""
+    if next(made) > MOST_VALUES:
+        raise OverflowError
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, made) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
+        return [_plain(item, made) for item in value]
+    if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= LONGEST_NUMBER else "inf"
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else str(value)
     return str(value)
@@ -99,7 +116,7 @@ def parse_overrides(overrides: dict[str, str]) -> dict[str, Any]:
     values = {}
     for key, text in overrides.items():
         try:
-            values[key] = _plain(yaml.safe_load(text))
-        except yaml.YAMLError:
+            values[key] = _plain(yaml.safe_load(text), count(1))
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
             values[key] = text
     return values
