@@ -1,0 +1,211 @@
+"""Faults of the DeepSpeed JSON and of what DeepSpeed needs around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.faults.catalogue.recipe import values
+from tests.faults.fault import Fault, Inject, together
+from tests.faults.workspace import Workspace
+
+ZERO2, ZERO3 = "sky-t1 full zero2", "sky-t1 full zero3"
+
+
+def config(**changed: Any) -> Inject:
+    return lambda place: place.edit_deepspeed(**changed)
+
+
+def zero(**changed: Any) -> Inject:
+    return config(zero_optimization={"stage": 2, "overlap_comm": False, **changed})
+
+
+def text(change: str, into: str) -> Inject:
+    def inject(place: Workspace) -> None:
+        before = place.deepspeed.read_text()
+        assert change in before
+        place.deepspeed.write_text(before.replace(change, into, 1))
+
+    return inject
+
+
+def trailing_comma(place: Workspace) -> None:
+    before = place.deepspeed.read_text()
+    place.deepspeed.write_text(before[: before.rindex("\n}")] + ",\n}\n")
+
+
+def environ(**changed: str | None) -> Inject:
+    """Variables of the shell; None takes one away."""
+
+    def inject(place: Workspace) -> None:
+        for name, value in changed.items():
+            place.environ.pop(name, None)
+            if value is not None:
+                place.environ[name] = value
+
+    return inject
+
+
+def fresh_total(place: Workspace) -> None:
+    place.edit_deepspeed(train_batch_size=12, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=1)
+
+
+FILE = [
+    Fault(
+        "ds-path-old",
+        "ds-config-missing",
+        "the folder of another release",
+        values(deepspeed="examples/ds_z3_offload_config.json"),
+        ZERO2,
+    ),
+    Fault(
+        "ds-path-misspelt",
+        "ds-config-missing",
+        "ds_z3_ofload_config.json",
+        values(deepspeed="examples/deepspeed/ds_z3_ofload_config.json"),
+        "sky-t1 lora zero2",
+    ),
+    Fault("ds-comma", "ds-config-invalid", "a comma behind the last key", trailing_comma, ZERO2),
+    Fault("ds-comment", "ds-config-invalid", "a // comment", text("{\n", "{\n  // ZeRO-2\n"), ZERO3),
+    Fault(
+        "ds-empty",
+        "ds-config-invalid",
+        "an empty file",
+        lambda place: place.deepspeed.write_text("") and None,
+        ZERO2,
+        healable=False,
+    ),
+    Fault(
+        "ds-list",
+        "ds-config-invalid",
+        "a list",
+        lambda place: place.deepspeed.write_text("[]\n") and None,
+        "sky-t1 lora zero2",
+        healable=False,
+    ),
+]
+VALUES = [
+    Fault("ds-stage-4", "ds-config-invalid", "stage: 4", zero(stage=4), ZERO2),
+    Fault("ds-stage-auto", "ds-config-invalid", 'stage: "auto"', zero(stage="auto"), ZERO2),
+    Fault(
+        "ds-key-unknown",
+        "ds-config-invalid",
+        "stage3_gather_fp16_weights misspelt",
+        zero(stage=3, stage3_gather_16bit_weight_on_save=True),
+        ZERO3,
+    ),
+    Fault(
+        "ds-device-unknown",
+        "ds-config-invalid",
+        "offload_optimizer to gpu",
+        zero(offload_optimizer={"device": "gpu"}),
+        ZERO2,
+    ),
+    Fault(
+        "ds-bucket-auto",
+        "ds-config-invalid",
+        "reduce_bucket_size auto in words",
+        zero(reduce_bucket_size="large"),
+        "sky-t1 lora zero2",
+    ),
+    Fault(
+        "ds-bucket-fraction",
+        "ds-prefetch-bucket-float",
+        "stage3_prefetch_bucket_size: 3686.4",
+        zero(stage=3, stage3_prefetch_bucket_size=3686.4),
+        ZERO3,
+    ),
+    Fault("ds-zero-as-number", "ds-config-invalid", "zero_optimization: 2", config(zero_optimization=2), ZERO2),
+    Fault(
+        "ds-micro-batch",
+        "ds-config-hf-mismatch",
+        "train_micro_batch_size_per_gpu: 4 beside 1 in the recipe",
+        config(train_micro_batch_size_per_gpu=4),
+        ZERO2,
+    ),
+    Fault("ds-total-batch", "ds-config-hf-mismatch", "train_batch_size: 7", config(train_batch_size=7), ZERO2),
+    Fault("ds-batch-arithmetic", "ds-batch-size-mismatch", "12 is not 1 × 1 × 1", fresh_total, "sky-t1 lora zero2"),
+    Fault(
+        "ds-accumulation-quoted",
+        "ds-config-hf-mismatch",
+        'gradient_accumulation_steps: "1"',
+        config(gradient_accumulation_steps="1"),
+        ZERO2,
+    ),
+    Fault("ds-clipping", "ds-config-hf-mismatch", "gradient_clipping: 0.5", config(gradient_clipping=0.5), ZERO3),
+    Fault(
+        "ds-learning-rate",
+        "ds-config-hf-mismatch",
+        "an optimizer with another learning rate",
+        config(optimizer={"type": "AdamW", "params": {"lr": 3e-5, "torch_adam": True}}),
+        ZERO2,
+    ),
+    Fault(
+        "ds-bf16-only-here",
+        "ds-config-hf-mismatch",
+        "bf16 in the JSON, not in the recipe",
+        together(config(bf16={"enabled": True}), values(bf16=None)),
+        ZERO2,
+    ),
+    Fault(
+        "ds-bf16-and-fp16",
+        "ds-config-hf-mismatch",
+        "bf16 and fp16 in the JSON",
+        config(bf16={"enabled": True}, fp16={"enabled": True}),
+        ZERO2,
+    ),
+    Fault(
+        "ds-micro-batch-current",
+        "ds-config-hf-mismatch",
+        "train_micro_batch_size_per_gpu: 4",
+        config(train_micro_batch_size_per_gpu=4),
+        "current full zero2",
+    ),
+    Fault("ds-stage-4-current", "ds-config-invalid", "stage: 4", zero(stage=4), "current full zero2"),
+    Fault("ds-comma-current", "ds-config-invalid", "a comma behind the last key", trailing_comma, "current full zero2"),
+]
+AROUND = [
+    Fault(
+        "ds-without-torchrun",
+        "launch-torchrun-missing",
+        "FORCE_TORCHRUN=0",
+        environ(FORCE_TORCHRUN="0", LOCAL_SIZE="1"),
+        ZERO2,
+    ),
+    Fault(
+        "ds-without-torchrun-current",
+        "launch-torchrun-missing",
+        "FORCE_TORCHRUN=0",
+        environ(FORCE_TORCHRUN="0"),
+        "current full zero2",
+    ),
+    Fault(
+        "ds-without-numactl",
+        "env-numactl-missing",
+        "no numactl on a machine without GPU",
+        environ(LOCAL_SIZE=None),
+        ZERO2,
+    ),
+    Fault(
+        "ds-nvme-without-path",
+        "ds-offload-nvme",
+        "offload to NVMe without nvme_path",
+        zero(stage=3, offload_optimizer={"device": "nvme"}),
+        ZERO3,
+        healable=False,
+    ),
+    Fault(
+        "ds-adafactor-offloaded",
+        "ds-offload-client-optimizer",
+        "offload with optim: adafactor",
+        together(zero(offload_optimizer={"device": "cpu"}), values(optim="adafactor")),
+        ZERO2,
+    ),
+    Fault(
+        "ds-with-quantisation",
+        "ds-zero3-quantized",
+        "quantization_bit under ZeRO-3",
+        together(values(quantization_bit=4, finetuning_type="lora")),
+        ZERO3,
+    ),
+]
+FAULTS = [*FILE, *VALUES, *AROUND]

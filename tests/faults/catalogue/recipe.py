@@ -1,0 +1,370 @@
+"""Faults of the recipe: keys, types, choices, and combinations that LLaMA-Factory refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.faults.fault import Fault, Inject, together
+from tests.faults.workspace import Workspace
+
+MODEL, DATA = ("--model", "{model}"), ("--dataset", "{data}")
+VALIDATED = {"val_size": 0.25, "eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 1}
+
+
+def values(**changed: Any) -> Inject:
+    return lambda place: place.set_recipe(**changed)
+
+
+def line(text: str) -> Inject:
+    return lambda place: place.add_line(text)
+
+
+def second_line(text: str) -> Inject:
+    """A key that is given again."""
+    return lambda place: _append(place, text)
+
+
+def _append(place: Workspace, text: str) -> None:
+    place.recipe.write_text(place.recipe.read_text() + text + "\n")
+
+
+def renamed_file(suffix: str) -> Inject:
+    def inject(place: Workspace) -> None:
+        place.recipe = place.recipe.rename(place.recipe.with_suffix(suffix))
+
+    return inject
+
+
+def in_gbk(place: Workspace) -> None:
+    """A comment in Chinese, saved by an editor of another code page."""
+    place.recipe.write_bytes("# 全量微调\n".encode("gbk") + place.recipe.read_bytes())
+
+
+def weights_in_output(place: Workspace) -> None:
+    """The model of an earlier run in the output directory, without a checkpoint to go on from."""
+    out = place.root / "saves/toy"
+    out.mkdir(parents=True)
+    (out / "model.safetensors").write_bytes((place.model / "model.safetensors").read_bytes())
+
+
+def empty_checkpoint(place: Workspace) -> None:
+    """The output directory instead of the checkpoint in it."""
+    (place.root / "saves/old").mkdir(parents=True)
+    place.set_recipe(resume_from_checkpoint="saves/old")
+
+
+KEYS = [
+    Fault("key-misspelt", "cfg-unknown-key", "evalution_strategy", values(evalution_strategy="no")),
+    Fault(
+        "key-of-transformers-4",
+        "cfg-unknown-key",
+        "evaluation_strategy in a recipe for transformers 5",
+        values(evaluation_strategy="no"),
+        "current full",
+    ),
+    Fault("key-of-newer-release", "cfg-unknown-key", "enable_thinking with 0.9.1", values(enable_thinking=True)),
+    Fault("key-with-dashes", "cfg-unknown-key", "learning-rate", line("learning-rate: 0.001"), "current lora"),
+    Fault("key-capitalised", "cfg-unknown-key", "Learning_Rate", line("Learning_Rate: 0.001")),
+    Fault(
+        "key-cutoff-length",
+        "cfg-unknown-key",
+        "cutoff_length",
+        values(cutoff_length=64, cutoff_len=None),
+        "sky-t1 lora",
+    ),
+    Fault("key-of-deepspeed-cli", "cfg-unknown-key", "deepspeed_config", values(deepspeed_config="ds.json")),
+    Fault("key-of-peft", "cfg-unknown-key", "target_modules", values(target_modules="q_proj"), "current lora"),
+    Fault(
+        "key-given-twice",
+        "cfg-duplicate-key",
+        "learning_rate twice: OmegaConf refuses it",
+        second_line("learning_rate: 0.01"),
+        "current full",
+    ),
+    Fault(
+        "key-given-twice-pyyaml",
+        "cfg-duplicate-key",
+        "learning_rate twice: the last one counts",
+        second_line("learning_rate: 0.01"),
+        warns=True,
+    ),
+]
+TYPES = [
+    Fault("learning-rate-text", "cfg-lr-string", "learning_rate: 1e-3", line("learning_rate: 1e-3")),
+    Fault("weight-decay-text", "cfg-bad-value-type", "weight_decay: 1e-2", line("weight_decay: 1e-2")),
+    Fault("ratio-in-percent", "cfg-bad-value-type", "warmup_ratio: 10%", line("warmup_ratio: 10%")),
+    Fault(
+        "epochs-in-words",
+        "cfg-bad-value-type",
+        "num_train_epochs: three",
+        together(values(max_steps=None), line("num_train_epochs: three")),
+    ),
+    Fault(
+        "batch-size-broken",
+        "cfg-bad-value-type",
+        "per_device_train_batch_size: 1.5",
+        values(per_device_train_batch_size=1.5),
+        "current full",
+    ),
+    Fault(
+        "batch-size-quoted",
+        "cfg-bad-value-type",
+        'per_device_train_batch_size: "2"',
+        line('per_device_train_batch_size: "2"'),
+    ),
+    Fault("cutoff-with-unit", "cfg-bad-value-type", "cutoff_len: 16k", line("cutoff_len: 16k")),
+    Fault(
+        "accumulation-zero",
+        "cfg-bad-value-type",
+        "gradient_accumulation_steps: 0",
+        values(gradient_accumulation_steps=0),
+    ),
+    Fault(
+        "batch-size-zero",
+        "cfg-bad-value-type",
+        "per_device_train_batch_size: 0",
+        values(per_device_train_batch_size=0),
+        "current lora",
+    ),
+    Fault("lora-rank-zero", "cfg-bad-value-type", "lora_rank: 0", values(lora_rank=0), "sky-t1 lora"),
+    Fault("logging-steps-zero", "cfg-conflicting-args", "logging_steps: 0", values(logging_steps=0)),
+    Fault(
+        "switch-in-quotes",
+        "cfg-bad-value-type",
+        'do_eval: "false", which counts as true',
+        together(values(**VALIDATED | {"eval_strategy": "no", "eval_steps": None}), line('do_eval: "false"')),
+        shows=r"eval_loss",
+    ),
+]
+CHOICES = [
+    Fault("scheduler-unknown", "cfg-invalid-choice", "lr_scheduler_type: cosin", values(lr_scheduler_type="cosin")),
+    Fault(
+        "method-unknown",
+        "cfg-invalid-choice",
+        "finetuning_type: qlora",
+        values(finetuning_type="qlora"),
+        "current full",
+    ),
+    Fault("stage-in-capitals", "cfg-invalid-choice", "stage: SFT", values(stage="SFT")),
+    Fault("optimizer-unknown", "cfg-invalid-choice", "optim: adamw8bit", values(optim="adamw8bit"), "current lora"),
+    Fault(
+        "eval-strategy-unknown",
+        "cfg-invalid-choice",
+        "eval_strategy: step",
+        values(**VALIDATED | {"eval_strategy": "step"}),
+    ),
+    Fault("attention-unknown", "cfg-invalid-choice", "flash_attn: flash2", values(flash_attn="flash2")),
+    Fault("template-of-the-fork", "tmpl-unknown", "template: qwen25", values(template="qwen25")),
+    Fault("template-in-capitals", "tmpl-unknown", "template: Qwen", values(template="Qwen"), "current full"),
+    Fault("template-missing", "tmpl-missing", "no template", values(template=None)),
+    Fault(
+        "template-of-images",
+        "tmpl-wrong-for-model",
+        "template: qwen2_vl with a text model",
+        values(template="qwen2_vl"),
+        warns=True,
+    ),
+]
+MISSING = [
+    Fault(
+        "model-not-given",
+        "cfg-missing-argument",
+        "no model_name_or_path",
+        values(model_name_or_path=None),
+        arguments=MODEL,
+    ),
+    Fault("output-not-given", "cfg-missing-argument", "no output_dir", values(output_dir=None)),
+    Fault(
+        "dataset-not-given", "cfg-missing-argument", "no dataset", values(dataset=None), "current lora", arguments=DATA
+    ),
+    Fault(
+        "reward-model-not-given",
+        "cfg-missing-argument",
+        "stage: ppo without reward_model",
+        values(stage="ppo"),
+        "sky-t1 lora",
+        healable=False,
+    ),
+]
+CONFLICTS = [
+    Fault("bf16-and-fp16", "cfg-bf16-fp16-conflict", "bf16 and fp16", values(bf16=True, fp16=True)),
+    Fault(
+        "val-size-and-eval-dataset",
+        "cfg-conflicting-args",
+        "val_size and eval_dataset",
+        values(val_size=0.25, eval_dataset="Sky-T1"),
+    ),
+    Fault(
+        "eval-without-data",
+        "cfg-eval-without-val",
+        "eval_strategy: steps and no validation data",
+        values(eval_strategy="steps", eval_steps=1),
+    ),
+    Fault(
+        "eval-without-data-current",
+        "cfg-eval-without-val",
+        "do_eval and no validation data",
+        values(do_eval=True),
+        "current full",
+    ),
+    Fault(
+        "best-model-strategies",
+        "cfg-best-model-strategy",
+        "saves per epoch, evaluates per step",
+        values(**VALIDATED, load_best_model_at_end=True, save_strategy="epoch"),
+    ),
+    Fault(
+        "best-model-steps",
+        "cfg-best-model-strategy",
+        "save_steps is no multiple of eval_steps",
+        values(**VALIDATED | {"eval_steps": 2}, load_best_model_at_end=True, save_strategy="steps", save_steps=3),
+        "current lora",
+    ),
+    Fault(
+        "streaming-without-steps",
+        "cfg-streaming-args",
+        "streaming without max_steps",
+        values(streaming=True, max_steps=None),
+    ),
+    Fault(
+        "streaming-with-fraction",
+        "cfg-streaming-args",
+        "streaming with val_size 0.1",
+        values(streaming=True, val_size=0.1),
+    ),
+    Fault(
+        "streaming-with-workers",
+        "cfg-streaming-args",
+        "streaming with max_samples",
+        values(streaming=True, max_samples=8),
+    ),
+    Fault(
+        "probabilities-without-mixing",
+        "cfg-conflicting-args",
+        "interleave_probs with concat",
+        values(interleave_probs="0.5,0.5"),
+    ),
+    Fault(
+        "quantisation-with-full", "quant-no-adapter", "full tuning with quantization_bit", values(quantization_bit=4)
+    ),
+    Fault(
+        "adapter-with-full",
+        "peft-adapter-path-wrong",
+        "full tuning with an adapter",
+        values(adapter_name_or_path="saves/adapter"),
+    ),
+    Fault(
+        "freeze-too-many",
+        "cfg-conflicting-args",
+        "freeze_trainable_layers: 0",
+        values(finetuning_type="freeze", freeze_trainable_layers=0),
+    ),
+    Fault(
+        "freeze-module-unknown",
+        "peft-target-modules-missing",
+        "freeze_trainable_modules: query",
+        values(finetuning_type="freeze", freeze_trainable_layers=1, freeze_trainable_modules="query"),
+    ),
+    Fault(
+        "lora-target-unknown",
+        "peft-target-modules-missing",
+        "lora_target: W_pack",
+        values(lora_target="W_pack"),
+        "sky-t1 lora",
+    ),
+    Fault(
+        "lora-target-of-gpt",
+        "peft-target-modules-missing",
+        "lora_target: c_attn,c_proj",
+        values(lora_target="c_attn,c_proj"),
+        "current lora",
+    ),
+    Fault(
+        "galore-with-deepspeed",
+        "cfg-conflicting-args",
+        "GaLore under DeepSpeed",
+        values(use_galore=True),
+        "sky-t1 full zero2",
+    ),
+    Fault(
+        "pure-bf16-with-zero3",
+        "cfg-conflicting-args",
+        "BAdam by layer with LoRA",
+        values(use_badam=True),
+        "sky-t1 lora",
+    ),
+    Fault(
+        "generate-under-zero3",
+        "eval-generate-zero3",
+        "predict_with_generate under ZeRO-3",
+        values(**VALIDATED, predict_with_generate=True),
+        "sky-t1 full zero3",
+    ),
+    Fault(
+        "pretraining-with-packing-off",
+        "cfg-conflicting-args",
+        "train_on_prompt with mask_history",
+        values(train_on_prompt=True, mask_history=True),
+    ),
+    Fault(
+        "validation-larger-than-data", "data-val-split-too-large", "val_size: 1000 of 16 records", values(val_size=1000)
+    ),
+    Fault(
+        "output-holds-a-model", "cfg-output-dir-not-empty", "output_dir with the weights of a run", weights_in_output
+    ),
+    Fault(
+        "resume-from-nothing", "ckpt-resume-mismatch", "resume_from_checkpoint without a checkpoint", empty_checkpoint
+    ),
+    Fault(
+        "resume-from-nowhere",
+        "ckpt-resume-mismatch",
+        "resume_from_checkpoint: a folder that is not there",
+        values(resume_from_checkpoint="saves/toy/checkpoint-100"),
+        "current lora",
+    ),
+]
+NEEDS = [
+    Fault("wandb-not-installed", "log-wandb-not-installed", "report_to: wandb", values(report_to="wandb")),
+    Fault(
+        "tensorboard-not-installed",
+        "log-tensorboard-missing",
+        "report_to: tensorboard",
+        values(report_to="tensorboard"),
+        "sky-t1 lora",
+    ),
+    Fault("tracker-unknown", "cfg-invalid-choice", "report_to: wandbb", values(report_to="wandbb"), "current full"),
+    Fault(
+        "swanlab-not-installed", "log-swanlab-not-installed", "use_swanlab", values(use_swanlab=True), "current lora"
+    ),
+    Fault(
+        "flash-attention-not-installed", "attn-flash-missing", "flash_attn: fa2", values(flash_attn="fa2", bf16=True)
+    ),
+    Fault("unsloth-not-installed", "attn-unsloth", "use_unsloth", values(use_unsloth=True), "sky-t1 lora"),
+    Fault(
+        "liger-not-installed", "pkg-missing", "enable_liger_kernel", values(enable_liger_kernel=True), "current full"
+    ),
+    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True, pure_bf16=True)),
+    Fault(
+        "bitsandbytes-not-installed",
+        "quant-backend-missing",
+        "quantization_bit: 4",
+        values(quantization_bit=4),
+        "sky-t1 lora",
+        healable=False,
+    ),
+    Fault("bitsandbytes-for-adam", "quant-backend-missing", "optim: adamw_bnb_8bit", values(optim="adamw_bnb_8bit")),
+    Fault(
+        "scores-not-installed",
+        "pkg-missing",
+        "predict_with_generate without jieba",
+        values(**VALIDATED, predict_with_generate=True),
+    ),
+]
+FILE = [
+    Fault("tab-in-yaml", "cfg-yaml-syntax", "a tab before a key", second_line("\twarmup_ratio: 0.1"), healable=False),
+    Fault("space-after-colon-missing", "cfg-yaml-syntax", "bf16:false", second_line("bf16:false"), healable=False),
+    Fault("full-width-colon", "cfg-yaml-syntax", "seed：42", second_line("seed：42"), healable=False),
+    Fault("recipe-called-txt", "cfg-file-suffix", "the recipe is called .txt", renamed_file(".txt")),
+    Fault("recipe-in-gbk", "data-encoding", "a Chinese comment in GBK", in_gbk, "current full", healable=False),
+]
+FAULTS = [*KEYS, *TYPES, *CHOICES, *MISSING, *CONFLICTS, *NEEDS, *FILE]

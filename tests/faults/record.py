@@ -1,0 +1,55 @@
+"""What the campaign showed: results.json, one object per fault and pass, and one log per fault."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doctor import redact
+from tests.faults.workspace import Workspace
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+LOGS = HERE / "logs"
+LONGEST = 6000  # characters of a kept log; its end holds what ended the run
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """{fault id or "healthy <base>": {pass: what it showed}}."""
+    return dict(json.loads(RESULTS.read_text(encoding="utf-8"))) if RESULTS.exists() else {}
+
+
+def write(name: str, step: str, shown: Mapping[str, Any]) -> None:
+    """One result, beside what other processes record at the same time."""
+    with (HERE / ".results.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results = read()
+        results.setdefault(name, {})[step] = dict(shown)
+        text = json.dumps(dict(sorted(results.items())), ensure_ascii=False, indent=1)
+        RESULTS.write_text(text + "\n", encoding="utf-8")
+
+
+def keep_log(name: str, place: Workspace, log: str) -> None:
+    LOGS.mkdir(exist_ok=True)
+    (LOGS / f"{name}.log").write_text(shortened(neutral(place, log)), encoding="utf-8")
+
+
+def neutral(place: Workspace, log: str) -> str:
+    """A log with the paths of a user, nobody's secrets, and no machine's name."""
+    text = redact.text(place.neutral(log))
+    text = text.replace(str(place.root.parent), "/home/user")
+    text = re.sub(r"/[^\s\"':,]*/tests/faults/serve\.py", "/home/user/serve.py", text)
+    return re.sub(r"\[\w[\w.-]*:\d+:\d+\]|\[rank\d+\]:\[W[^\]]*\]", "[host]", text)
+
+
+def shortened(text: str) -> str:
+    """Head and tail; progress bars are dropped."""
+    lines = [line.rpartition("\r")[2] for line in text.split("\n")]
+    text = "\n".join(line for line in lines if not re.search(r"\d+%\|.*\|", line))
+    if len(text) <= LONGEST:
+        return text
+    return text[: LONGEST // 4] + "\n[…]\n" + text[-LONGEST * 3 // 4 :]
