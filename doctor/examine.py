@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from doctor import details
 from doctor.facts import Facts, Unknown, UnknownFact
 from doctor.findings import Finding, Severity
 from doctor.probes import Probe, all_probes
@@ -178,7 +179,7 @@ def _examination(
             reports[probe_id] = ProbeReport(probe_id, "skipped", 0.0, "skipped with --skip")
     if only:
         findings = [f for f in findings if f.cause in only or f.source.removeprefix("probe:") in only]
-    findings = [f for f in findings if f.cause not in skip]
+    findings = details.complete((f for f in findings if f.cause not in skip), facts)
     return Examination(facts, likely_root_first(findings), sorted(reports.values(), key=lambda report: report.id))
 
 

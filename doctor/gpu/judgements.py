@@ -131,6 +131,8 @@ def bf16(facts: Facts) -> Iterator[Finding]:
         "deepspeed_config": facts.get("deepspeed.config_path"),
     }
     if facts["gpu.count"] == 0:
+        if facts.get("gpu.pci"):
+            return  # there are cards and no driver: `driver` says so, and with one the card may well have bf16
         if key == "pure_bf16" or facts["gpu.bf16_needs_gpu"]:
             refuses = "LLaMA-Factory" if key == "pure_bf16" else "transformers"
             what = f"{key}: true without a GPU: the installed {refuses} refuses it"

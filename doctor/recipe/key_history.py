@@ -37,7 +37,8 @@ _SAME = (
     ("model_name_or_path", "model_path", "model_name", "base_model"),
     ("report_to", "logger", "log_with"),
 )
-_VALUE_DIFFERS = ("quantization_bit", "flash_attn", "lora_target")  # the old key's value means something else
+# The old key's value means something else: names, other words, or pixels of a side instead of pixels of the image.
+_VALUE_DIFFERS = ("quantization_bit", "flash_attn", "lora_target", "image_max_pixels", "video_max_pixels")
 
 # trust_remote_code is left out: releases before 0.9.2 trust always, so that there the key can simply be removed.
 FIRST_RELEASE = {
