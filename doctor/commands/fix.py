@@ -61,7 +61,7 @@ def run(
         if undo:
             return past.undo(place, undo, dry_run, force, form, lang)
         _known(only)
-        fixing = _Fixing(
+        fixing = Fixing(
             find=lambda: targets.find(recipe, workdir, python, env, offline),
             budget=budget,
             choice=Choice(frozenset(only), yes, model, dataset),
@@ -90,7 +90,7 @@ def _known(only: Iterable[str]) -> None:
             raise BadInput(f"There is no cause or fix called {name}; {hint}")
 
 
-class _Fixing:
+class Fixing:
     """One run of `fix`: what was found before, the plan, and the verification on fresh facts."""
 
     def __init__(
@@ -149,7 +149,7 @@ class _Fixing:
 
         notes: Callable[[str], None] = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
         applied = apply_plan(
-            plan, self.target, self.before.facts, self._verify, say=notes, still_there=self._still_there
+            plan, self.target, self.before.facts, self.verify, say=notes, still_there=self.still_there
         )
         for note in applied.notes:
             notes(note)
@@ -163,7 +163,7 @@ class _Fixing:
             return ExitCode.REFUSED
         return code
 
-    def _verify(self, cause: str) -> Any:
+    def verify(self, cause: str) -> Any:
         """Fresh facts, every judgement again. A cause that only a log showed cannot be looked at before the next run."""
         from fixes.verify import VerifyResult, newly_broken
 
@@ -178,9 +178,9 @@ class _Fixing:
         lost = self._lost_sight(cause, after)
         return VerifyResult(None, lost, broken) if lost else VerifyResult(True, None, broken)
 
-    def _still_there(self, cause: str) -> bool:
+    def still_there(self, cause: str) -> bool:
         """False only when the cause was judged before and is seen to be gone now."""
-        return self._verify(cause).healed is not True
+        return self.verify(cause).healed is not True
 
     def _lost_sight(self, cause: str, after: Examination) -> str | None:
         """Why the probe that found the cause could not look again, if so."""

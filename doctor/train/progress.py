@@ -47,6 +47,7 @@ class Progress:
         self.durations: deque[float] = deque(maxlen=KEPT)  # seconds of a step, one entry for each look at which it moved
         self.saves: list[str] = []
         self.runtime: float | None = None
+        self._bar_seconds: float | None = None  # of a step by the bar's own clock: all there is of a run joined late
         self._pending: dict[str, float] | None = None
         self._step_times: deque[tuple[float, int]] = deque(maxlen=2)
         self._tokens: tuple[float, float] | None = None
@@ -91,8 +92,10 @@ class Progress:
             return []
         if self.total is None and self.phase == "training":
             self.total = bar.total
-        if self.phase == "saving" and bar.n > self.step:
-            self.phase = "training"
+        if bar.n > self.step:
+            self.goes_on(now)
+        if bar.n > (self.start or 0) and bar.elapsed:
+            self._bar_seconds = bar.elapsed / (bar.n - (self.start or 0))
         self._reach(bar.n, now)
         if self._pending is None:
             return []
@@ -104,14 +107,21 @@ class Progress:
             self.runtime = said.values["train_runtime"]
             return self.flush(now)
         if not said.of_step:  # an evaluation's result: training goes on
-            self.phase = "training" if self.phase == "evaluating" else self.phase
-            self._step_times.clear()
+            self.goes_on(now)
             return []
         done = self.flush(now)
         self._pending = said.values
         if self.phase in ("starting", "saving", "evaluating"):
             self.phase = "training"
         return done
+
+    def goes_on(self, now: float) -> None:
+        """An evaluation or a save has ended: the time that it took is no step's."""
+        if self.phase in ("evaluating", "saving"):
+            self.phase = "training"
+            self.sign = now
+            self.moved = now if self.moved is not None else None
+            self._step_times.append((now, self.step))
 
     def flush(self, now: float) -> list[Step]:
         """Values that no bar followed (disable_tqdm, or the end of the log): their step is known by the epoch."""
@@ -153,9 +163,11 @@ class Progress:
         return done
 
     def median_seconds(self) -> float | None:
-        """Of a step over the run, None before three were measured."""
+        """Of a step over the run, None before three were measured (or the bar of a run joined late says it)."""
         measured = list(self.durations)[WARM_UP:] if len(self.durations) > WARM_UP + 2 else list(self.durations)
-        return statistics.median(measured) if len(measured) >= 3 else None
+        if len(measured) >= 3:
+            return statistics.median(measured)
+        return self._bar_seconds if self.step - (self.start or 0) >= 3 else None
 
     def seconds_left(self) -> float | None:
         """Until the last step, by the median step; evaluations and saves are not foreseen."""

@@ -1,6 +1,7 @@
 """The record of one run: the recipe as used, the command, the facts, the log, the findings.
 
-    <workdir>/.skyt1-doctor/runs/<time>/{recipe.yaml, command.json, facts.json, train.log, findings.json}
+    <workdir>/.skyt1-doctor/runs/<time>/{recipe.yaml, command.json, facts.json, train.log, metrics.jsonl, events.jsonl,
+    rehearsal.json, findings.json}, and recipe-N.yaml of the N-th attempt where a run was resumed
 
 Nothing in it holds a secret. Its path is given to the launcher relative to the working directory, because
 llamafactory-cli splits its command at spaces and a path with one would fall apart.
@@ -12,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +64,27 @@ def create(workdir: Path) -> RunDirectory:
     raise BadInput(f"No run directory can be made in {workdir / RUNS}; clear old runs there.")
 
 
-def effective_recipe(target: Target, run: RunDirectory) -> Path:
+def effective_recipe(
+    target: Target, run: RunDirectory, name: str = "recipe.yaml", more: Mapping[str, Any] | None = None
+) -> Path:
     """Write the recipe with the overrides merged in and return the path for the launcher, relative to the workdir.
 
-    Older releases take no overrides on the command line, so they are merged here. A recipe that holds a secret is
-    recorded masked; the launcher then gets a private copy outside the record, which `remove_private` takes away.
+    Older releases take no overrides on the command line, so they are merged here, and `more` values over them. A recipe
+    that holds a secret is recorded masked; the launcher then gets a private copy outside the record, which
+    `remove_private` takes away.
     """
     data = target.recipe.read_bytes()
-    if target.overrides:
+    values = {**yaml_recipe.parse_overrides(target.overrides), **(more or {})}
+    if values:
         try:
-            data = yaml_text.set_values(
-                data, yaml_recipe.parse_overrides(target.overrides), target.shown(target.recipe)
-            )
+            data = yaml_text.set_values(data, values, target.shown(target.recipe))
         except CannotEdit as error:
             raise BadInput(str(error)) from None
     text = data.decode("utf-8-sig")
     masked = redact.text(text)
-    (run.path / "recipe.yaml").write_text(masked, encoding="utf-8")
+    (run.path / name).write_text(masked, encoding="utf-8")
     if masked == text:
-        return run.relative / "recipe.yaml"
+        return run.relative / name
     handle, private = tempfile.mkstemp(prefix="skyt1-doctor-", suffix=".yaml")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 _BAR = re.compile(
-    r"(?:^|[\s\]])(?:(?P<what>[^|%\r\n]{1,80}?):\s+)?(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<n>\d+)/(?P<total>\d+)\s*\["
+    r"(?:^|[\s\]])(?:(?P<what>[^|%\r\n]{1,80}?):\s+)?(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<n>\d+)/(?P<total>\d+)\s*"
+    r"\[(?P<elapsed>[\d:]+)<"
 )
 _PAIR = re.compile(r"'(?P<name>[a-z_][\w/]*)':\s*'?(?P<value>-?(?:nan|inf|\d[\d.]*(?:[eE][+-]?\d+)?))'?")
 _DICT = re.compile(r"\{'[a-z_][\w/]*':[^{}]*\}")
@@ -39,11 +40,13 @@ _NUMBERS = ("loss", "grad_norm", "learning_rate", "epoch")
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """A progress bar at `n` of `total`; `what` is its description, None for training's and evaluation's own."""
+    """A progress bar at `n` of `total` after `elapsed` seconds; `what` is its description, None for training's own and
+    evaluation's."""
 
     n: int
     total: int
     what: str | None = None
+    elapsed: int = 0
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -77,7 +80,8 @@ def parse(line: str) -> list[Said]:
     """What the line says, in its order; nothing for the lines that say nothing of progress. Never raises."""
     said: list[tuple[int, Said]] = []
     if "%|" in line:
-        said += [(m.start(), Bar(int(m["n"]), int(m["total"]), _what(m["what"]))) for m in _BAR.finditer(line)]
+        for bar in _BAR.finditer(line):
+            said.append((bar.start(), Bar(int(bar["n"]), int(bar["total"]), _what(bar["what"]), _clock(bar["elapsed"]))))
     if "{'" in line:
         for found in _DICT.finditer(line):
             values = {pair["name"]: float(pair["value"]) for pair in _PAIR.finditer(found[0])}
@@ -91,6 +95,14 @@ def parse(line: str) -> list[Said]:
         said.append((where.start(), Phase("saving", where["path"])))
     said += [(line.find(mark), Phase(name)) for mark, name in _PHASES if mark in line]
     return [one for _, one in sorted(said, key=lambda pair: pair[0])]
+
+
+def _clock(text: str) -> int:
+    """Seconds of tqdm's `01:23` or `1:02:03`."""
+    seconds = 0
+    for part in text.split(":"):
+        seconds = seconds * 60 + int(part or 0)
+    return seconds
 
 
 def _what(text: str | None) -> str | None:
