@@ -1,0 +1,117 @@
+"""Joining and judging the facts of 10, 100 and 1,000 nodes: seconds, memory, and what one node sends.
+
+    python benchmarks/cluster.py --env ENV --workspace DIR [--json FILE]
+
+The document of one node is collected from ENV and DIR (`make demo` leaves both in .demo). The others are made from it:
+each has its own name, addresses, free memory, free disk and clock, as real nodes do; a few are odd in one thing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SIZES = (10, 100, 1000)
+_MEASURED = """
+import gzip, json, resource, sys, time
+from pathlib import Path
+from doctor.cluster import judge, render
+from doctor.cluster.capture import Capture
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+started = time.perf_counter()
+capture = Capture()
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    capture.add(path.name.removesuffix(".gz"), gzip.decompress(path.read_bytes()))
+joined = time.perf_counter()
+judged = judge.judge(capture)
+done = time.perf_counter()
+content = render.document("check", capture, judged, "en")
+lines = list(render.lines(content, "en"))
+import msgspec
+print(json.dumps({"nodes": len(capture.nodes), "join_seconds": round(joined - started, 3),
+    "judge_seconds": round(done - joined, 3), "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    "start_mb": round(before / 1024), "findings": len(judged.findings), "text_lines": len(lines),
+    "longest_line": max(map(len, lines)), "json_mb": round(len(msgspec.json.encode(content)) / 1e6, 2)}))
+"""
+
+
+def node(base: dict[str, Any], number: int, count: int) -> dict[str, Any]:
+    """The document of one of `count` nodes. Odd: 5 % with another deepspeed, one each with a GPU, clock, file or network
+    of its own."""
+    facts = copy.deepcopy(base)
+    address = f"10.0.{number // 250}.{number % 250 + 1}"
+    facts |= {
+        "node.host": f"node{number:04d}",
+        "node.clock_ahead": 0.001 * (number % 97),
+        "machine.memory_available": base["machine.memory_available"] - number * 4096,
+        "launch.nnodes": count,
+        "launch.node_rank": number,
+        "launch.master_addr": "10.0.0.1",
+        "network.master": {"name": "10.0.0.1", "addresses": ["10.0.0.1"], "error": None},
+        "network.here": number == 0,
+        "network.interfaces": {"ib0": {"up": True, "addresses": [f"{address}/16"], "mtu": 2044, "mbits": 200000}},
+        "network.route": {"address": "10.0.0.1", "source": address, "interface": "ib0", "error": None},
+        "meeting.heard": [f"node{other:04d}" for other in range(1, count)] if number == 0 else None,
+        "meeting.reached": None if number == 0 else True,
+    }
+    for place, disk in enumerate(facts["machine.disks"].values()):
+        if "free" in disk:
+            disk["free"] -= (number * 7 + place) << 20
+    if number % 20 == 3:
+        facts["packages.versions"]["deepspeed"] = "0.16.2"
+    if number == count - 1:
+        facts["node.clock_ahead"] = 40.0
+    if number == count - 2:
+        facts["meeting.reached"] = "No route to host"
+    if number == count - 3:
+        facts["machine.shm"]["total"] = 64 << 20
+    if number == count - 4:
+        facts["files.seen"]["dataset_info.json"] = {"data/dataset_info.json": {"size": 1, "digest": "0" * 16}}
+    return facts
+
+
+def collected(env: Path, workspace: Path) -> dict[str, Any]:
+    """One real document, as a node would send it."""
+    from doctor.cluster import collector
+
+    request = {"workdir": str(workspace), "python": str(env / "bin" / "python"), "budget": 10.0}
+    return collector.facts(request)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", type=Path, default=Path(".demo/env"))
+    parser.add_argument("--workspace", type=Path, default=Path(".demo/workspace"))
+    parser.add_argument("--json", type=Path, help="Write the figures here too.")
+    arguments = parser.parse_args()
+    from doctor.cluster.capture import zipped
+
+    base = collected(arguments.env.absolute(), arguments.workspace.absolute())
+    rows = []
+    print(f"one document: {len(zipped(base)) / 1024:.1f} KB gzipped, {len(json.dumps(base)) / 1024:.0f} KB plain")
+    print(f"{'nodes':>6}{'join s':>9}{'judge s':>9}{'peak MB':>9}{'findings':>10}{'lines':>7}{'JSON MB':>9}")
+    for count in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(count):
+                (Path(folder) / f"node{number:04d}.gz").write_bytes(zipped(node(base, number, count)))
+            answer = subprocess.run(
+                [sys.executable, "-c", _MEASURED, folder], capture_output=True, check=True, text=True
+            )
+        row = json.loads(answer.stdout)
+        rows.append(row)
+        print(
+            f"{row['nodes']:6}{row['join_seconds']:9.3f}{row['judge_seconds']:9.3f}{row['peak_mb']:9}"
+            f"{row['findings']:10}{row['text_lines']:7}{row['json_mb']:9}"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"document_bytes": len(zipped(base)), "runs": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Runs on one node: collects its facts within a deadline and writes them to stdout. Facts only, nothing is judged.
+
+It needs Python 3.10 and its own files: it comes as one zipapp (`doctor.cluster.bundle`), with stand-ins for what is
+compiled. What it needs to know comes as one JSON object, the request:
+
+    workdir, recipe, python, env     the target, as on the command line of `check`
+    environ                          variables to set for the target (NNODES, MASTER_ADDR, …)
+    budget                           seconds for everything
+    word                             the word of this collection, by which the nodes know each other at the port
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from doctor.cluster import wire
+
+START_SHARE = 0.15  # of the budget, kept back for the start of interpreters and for the way of the answer
+
+
+def facts(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts document of this node, redacted. A target that is not there is `node.failed`, with the sentence."""
+    from doctor import examine, redact, target
+    from doctor.cluster.facts import files, meeting, network, node
+    from doctor.errors import BadInput
+    from doctor.facts import Facts
+    from doctor.probes import all_probes
+
+    budget = float(request.get("budget", 10.0)) * (1 - START_SHARE)
+    own = {name: str(value) for name, value in request.get("environ", {}).items()}
+    if request.get("word"):
+        own |= {meeting.SECONDS_VARIABLE: str(budget * 0.8), meeting.WORD_VARIABLE: str(request["word"])}
+    os.environ.update(own)
+    try:
+        found = target.find(
+            request.get("recipe"), request.get("workdir"), request.get("python"), request.get("env"), offline=True
+        )
+        if not found.recipe.exists():
+            failed: str | None = f"the recipe {found.recipe} is not there"
+        else:
+            failed = None
+        collected, reports = examine.collect(found, [*all_probes(), node, network, meeting, files], budget)
+    except BadInput as error:
+        failed = str(error)
+        collected, reports = Facts(), {}
+    late = {f"{report.id}.late": report.reason for report in reports.values() if report.status != "ok"}
+    document = {**collected.to_json(), "node.failed": failed, "node.not_collected": late}
+    return redact.document(document)
+
+
+def main() -> None:
+    """`python collector.pyz REQUEST`: the request is JSON, or `@FILE`. Leaves at once even when a probe still hangs."""
+    text = sys.argv[1] if len(sys.argv) > 1 else "{}"
+    if text.startswith("@"):
+        with open(text[1:], encoding="utf-8") as file:
+            text = file.read()
+    request = json.loads(text)
+    answer = facts(request)
+    answer["node.clock"] = time.time()
+    data = gzip.compress(json.dumps(answer, ensure_ascii=False, sort_keys=True).encode(), mtime=0)
+    name = request.get("name") or os.environ.get("SLURMD_NODENAME") or answer.get("node.host") or os.uname().nodename
+    sys.stdout.write("".join(wire.lines(str(name), data)))
+    sys.stdout.flush()
+    if threading.active_count() > 1:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
