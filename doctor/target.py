@@ -205,7 +205,7 @@ def find(
     path = here / given
     if not path.exists() and recipe and given.exists():
         path = given.absolute()
-    environ = {**os.environ, **launch_profile.read(here)}
+    environ = launch_profile.merged(os.environ, here)
     chosen, why = choose_python(python, env, here, environ)
     return Target(
         python=chosen,

@@ -1,12 +1,15 @@
-"""unset-launch {names: [NAME]}: takes variables out of the launch profile.
+"""unset-launch {names: [NAME]}: takes variables away from the launch, whoever set them.
 
-The profile can only add to the process environment; a variable that the shell itself sets is not reached from here.
+A line of the profile goes. What the shell sets too gets an `unset` line, which check and train follow; one that is there
+already stays. Nothing is to be done for a variable that is set nowhere.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from doctor import launch_profile
 from doctor.launch_profile import LAUNCH_PROFILE
 from fixes.change import Change, edit
 from fixes.context import Args, Context
@@ -20,5 +23,11 @@ def claims(args: Args, context: Context) -> dict[tuple[str, str], Any]:
 def preview(args: Args, context: Context) -> Change | None:
     path = context.target.workdir / LAUNCH_PROFILE
     old = context.read(path)
-    new = dotenv.unset(old, [str(n) for n in args["names"]], str(LAUNCH_PROFILE))
+    profile = launch_profile.lines(old.decode("utf-8", errors="replace")) if old is not None else {}
+    names = [str(name) for name in args["names"]]
+    # Two sources make the target's environment: what the profile does not explain, the shell has set.
+    unexplained = {n for n, value in context.target.environ.items() if n not in profile or profile[n] != value}
+    shell = unexplained | os.environ.keys()
+    unset_before = {name for name, value in profile.items() if value is None}
+    new = dotenv.unset(old, [n for n in names if n not in unset_before], str(LAUNCH_PROFILE), shell)
     return edit("unset-launch", str(LAUNCH_PROFILE), path, old, new, claims(args, context))

@@ -1,8 +1,9 @@
-"""Edits the launch profile (NAME=VALUE lines, read by doctor.launch_profile): one line changes, the rest stays."""
+"""Edits the launch profile, which doctor.launch_profile reads: one line changes, the rest stays."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from doctor import launch_profile
 from fixes.edit.text import decode
@@ -20,25 +21,34 @@ def set_values(data: bytes | None, values: dict[str, object], name: str) -> byte
         line = f"{_checked(variable)}={_quoted(variable, value)}"
         places = _places(lines, variable)
         if not places:
-            if lines and not lines[-1].endswith("\n"):
-                lines[-1] += source.newline
-            lines.append(line + source.newline)
-        elif launch_profile.parse(lines[places[-1]]) != launch_profile.parse(line):
+            _append(lines, line, source.newline)
+        elif launch_profile.lines(lines[places[-1]]) != launch_profile.lines(line):
             lines[places[-1]] = line + lines[places[-1]][len(lines[places[-1]].rstrip("\r\n")) :]
     return source.encode("".join(lines))
 
 
-def unset(data: bytes | None, names: list[str], name: str) -> bytes | None:
-    if data is None:
+def unset(data: bytes | None, names: list[str], name: str, elsewhere: Collection[str] = ()) -> bytes | None:
+    """Take variables away: their lines go, and one that is also set `elsewhere`, in the shell, gets an `unset` line."""
+    if data is None and not set(elsewhere) & set(names):
         return None
-    source = decode(data, name)
+    source = decode(data if data is not None else HEADER.encode(), name)
     lines = source.text.splitlines(keepends=True)
     gone = {place for variable in names for place in _places(lines, variable)}
-    return source.encode("".join(line for place, line in enumerate(lines) if place not in gone))
+    kept = [line for place, line in enumerate(lines) if place not in gone]
+    for variable in names:
+        if variable in elsewhere:
+            _append(kept, f"unset {_checked(variable)}", source.newline)
+    return source.encode("".join(kept))
+
+
+def _append(lines: list[str], line: str, newline: str) -> None:
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += newline
+    lines.append(line + newline)
 
 
 def _places(lines: list[str], variable: str) -> list[int]:
-    return [place for place, line in enumerate(lines) if variable in launch_profile.parse(line)]
+    return [place for place, line in enumerate(lines) if variable in launch_profile.lines(line)]
 
 
 def _checked(variable: str) -> str:

@@ -121,6 +121,13 @@ def test_launch_profile_wins_over_the_environment(tmp_path, monkeypatch):
     assert (environ["MASTER_PORT"], environ["WANDB_MODE"]) == ("40001", "offline")
 
 
+def test_launch_profile_takes_a_variable_of_the_shell_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    (tmp_path / ".skyt1-doctor").mkdir()
+    (tmp_path / ".skyt1-doctor/launch.env").write_text("unset HF_ENDPOINT\nunset NEVER_SET\n")
+    assert "HF_ENDPOINT" not in target.find(None, str(tmp_path), sys.executable).environ
+
+
 def test_the_real_venv_of_the_tests_reports_its_own_prefix(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "v")], check=True)
     found = target.find(None, str(tmp_path), str(tmp_path / "v/bin/python"))

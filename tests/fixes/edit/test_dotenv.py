@@ -34,3 +34,11 @@ def test_bad_names_and_values_are_refused() -> None:
         dotenv.set_values(None, {"A B": 1}, "x")
     with pytest.raises(CannotEdit, match="line break"):
         dotenv.set_values(None, {"A": "1\nB=2"}, "x")
+
+
+def test_what_the_shell_sets_gets_a_line_that_takes_it_away() -> None:
+    data = dotenv.unset(b"# mine\nA=1\nB=2", ["A", "C", "D"], "x", {"A", "C"})
+    assert data == b"# mine\nB=2\nunset A\nunset C\n"
+    assert launch_profile.lines(data.decode()) == {"B": "2", "A": None, "C": None}
+    assert dotenv.unset(None, ["A"], "x") is None
+    assert dotenv.set_values(data, {"A": 3}, "x") == b"# mine\nB=2\nA=3\nunset C\n"
