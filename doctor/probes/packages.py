@@ -280,6 +280,18 @@ def duplicates(facts: Facts) -> Iterator[Finding]:
         yield _found("pkg-broken-install", what, name, package=name, version=versions[-1])
 
 
+def leftovers(facts: Facts) -> Iterator[Finding]:
+    """Folders that an interrupted pip renamed; a warning, because what is installed may be whole all the same."""
+    for path in facts["packages.remains"]:
+        tail = canonicalize_name(Path(path).name.removesuffix(".dist-info")[1:].split("-")[0])
+        package = next((name for name in facts["packages.versions"] if name[1:] == tail), None)
+        details: dict[str, Any] = {"leftover": Path(path).name, "leftover_path": path}
+        if package:
+            details |= {"package": package, "installed_version": facts["packages.versions"][package]}
+        what = f"{Path(path).name} is left of an installation that was interrupted"
+        yield _found("pkg-broken-install", what, path, Severity.WARNING, **details)
+
+
 def _environment(facts: Facts) -> dict[str, str]:
     full = facts["python.version"]
     described = {key: str(value) for key, value in default_environment().items()}
@@ -301,4 +313,6 @@ def _plain(requirement: Requirement) -> str:
     return f"{requirement.name}{requirement.specifier}"
 
 
-JUDGEMENTS = (numpy_abi, cuda_pairs, out_of_range, missing, setuptools_missing, too_old_or_new, duplicates)
+JUDGEMENTS = (
+    numpy_abi, cuda_pairs, out_of_range, missing, setuptools_missing, too_old_or_new, duplicates, leftovers,
+)  # fmt: skip

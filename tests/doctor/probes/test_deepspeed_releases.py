@@ -1,0 +1,81 @@
+"""Faults of single DeepSpeed releases, each beside the situation that looks alike and trains."""
+
+import pytest
+
+from doctor.facts import Facts
+from doctor.probes import deepspeed_releases as releases
+
+
+def facts(stage=3, versions=None, **more):
+    buckets = {"stage": stage, "stage3_prefetch_bucket_size": "auto", "reduce_bucket_size": "auto"}
+    return Facts(
+        {
+            "recipe.path": "recipe.yaml",
+            "recipe.values": {"gradient_accumulation_steps": 4},
+            "recipe.lines": {},
+            "packages.versions": versions or {},
+            "deepspeed.config_path": "ds.json",
+            "deepspeed.config": {"zero_optimization": buckets},
+            "launch.world_size": 2,
+            "gpu.count": 8,
+            "model.config": {"hidden_size": 5120},
+            **more,
+        }
+    )
+
+
+def causes(judgement, *args, **more):
+    return [found.cause for found in judgement(facts(*args, **more))]
+
+
+@pytest.mark.parametrize(("version", "seen"), [("0.17.5", 0), ("0.17.6", 1), ("0.18.2", 1), ("0.18.3", 0)])
+def test_zero2_gradients_by_release(version, seen):
+    assert len(causes(releases.zero2_gradients, 2, {"deepspeed": version})) == seen
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [
+        {"stage": 3},
+        {"recipe.values": {"gradient_accumulation_steps": 1}},
+        {"launch.world_size": 1},
+        {"deepspeed.config_path": None},
+    ],
+)
+def test_zero2_gradients_need_stage_2_accumulation_and_two_processes(healthy):
+    assert causes(releases.zero2_gradients, versions={"deepspeed": "0.18.0"}, **{"stage": 2, **healthy}) == []
+
+
+def test_checkpointing_memory_only_with_gpus_and_checkpointing():
+    versions = {"deepspeed": "0.16.5"}
+    assert causes(releases.checkpointing_memory, versions=versions) == ["ds-grad-ckpt-memory-regression"]
+    assert causes(releases.checkpointing_memory, versions=versions, **{"gpu.count": 0}) == []
+    off = {"recipe.values": {"disable_gradient_checkpointing": True}}
+    assert causes(releases.checkpointing_memory, versions=versions, **off) == []
+    assert causes(releases.checkpointing_memory, versions={"deepspeed": "0.16.8"}) == []
+
+
+def test_triton_at_import_only_without_a_gpu():
+    versions = {"deepspeed": "0.16.3", "triton": "3.2.0"}
+    assert causes(releases.triton_at_import, versions=versions, **{"gpu.count": 0}) == ["ds-import-triton"]
+    assert causes(releases.triton_at_import, versions=versions) == []
+    assert causes(releases.triton_at_import, versions={**versions, "triton": "3.1.0"}, **{"gpu.count": 0}) == []
+    assert causes(releases.triton_at_import, versions={**versions, "deepspeed": "0.16.4"}, **{"gpu.count": 0}) == []
+
+
+def test_hidden_size_in_text_config():
+    nested = {"model.config": {"text_config": {"hidden_size": 4096}}}
+    old = {"transformers": "4.45.2"}
+    assert causes(releases.hidden_size_nested, versions=old, **nested) == ["ds-hidden-size-auto"]
+    assert causes(releases.hidden_size_nested, versions={"transformers": "4.46.1"}, **nested) == []
+    assert causes(releases.hidden_size_nested, versions=old) == []
+    assert causes(releases.hidden_size_nested, stage=2, versions=old, **nested) == []
+
+
+def test_prefetch_bucket_with_a_fraction():
+    versions = {"deepspeed": "0.15.4", "transformers": "4.44.2"}
+    odd = {"model.config": {"hidden_size": 1029}}
+    assert causes(releases.prefetch_bucket, versions=versions, **odd) == ["ds-prefetch-bucket-float"]
+    assert causes(releases.prefetch_bucket, versions=versions) == []  # 5120 has no fraction
+    assert causes(releases.prefetch_bucket, versions={**versions, "transformers": "4.46.1"}, **odd) == []
+    assert causes(releases.prefetch_bucket, versions={**versions, "deepspeed": "0.14.4"}, **odd) == []
