@@ -63,7 +63,7 @@ class Workspace(Place):
         """The whole environment of the user's shell, a launch profile of the doctor's merged over it."""
         path = f"{self.environment.root / 'bin'}{os.pathsep}{os.environ['PATH']}"
         around = {**plain_environ(), "VIRTUAL_ENV": str(self.environment.root), "PATH": path, **self.environ}
-        return {**around, **launch_profile.read(self.root)}
+        return launch_profile.merged(around, self.root)
 
     def edit_deepspeed(self, **values: Any) -> None:
         config = json.loads(self.deepspeed.read_text())
