@@ -74,7 +74,8 @@ def host_memory(facts: Facts) -> Iterator[Finding]:
     if not surely and need.least > available:
         what += f", of which {_size(available)} are free now"
     details = {"needed": _size(need.least), "available": _size(total), **_offload_details(facts, size[0], zero)}
-    details["gather_on_save_too_big"] = _gathers(facts) and need.least + size[0] * states.BF16 > total
+    gathered = size[0] * states.BF16 if _gathers(facts) else 0.0
+    details["gather_on_save_too_big"] = need.least <= total < need.least + gathered  # else leaving it out heals nothing
     severity, confidence = (None, 0.95) if surely else (Severity.WARNING, 0.6)
     where = in_recipe(facts, "deepspeed" if zero.stage else "model_name_or_path")
     yield _found("mem-host-oom", what, where, severity, confidence=confidence, **details)
