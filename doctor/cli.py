@@ -109,13 +109,28 @@ def fix(**options: Any) -> int:
 @click.option("--python", metavar="PATH", help="The interpreter that trains.")
 @click.option("--env", metavar="NAME", help="The conda environment or venv that trains.")
 @click.option("--offline", is_flag=True, help="Ask nothing of the network.")
-@click.option("--force", is_flag=True, help="Start although findings say that it will fail.")
+@click.option("--force", is_flag=True, help="Start although findings or the rehearsal say that it will fail.")
+@click.option("--no-rehearse", is_flag=True, help="Do not run the recipe at toy scale first.")
+@click.option(
+    "--heal", type=click.IntRange(min=0), default=0, metavar="N", help="After a failure mend and resume, N times."
+)
 @click.option("--lang", type=click.Choice(["en", "zh"]))
 @click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
 @click.argument("arguments", nargs=-1, metavar="[RECIPE] [-- KEY=VALUE ...]")
 def train(**options: Any) -> int:
-    """Pass the gate, launch `llamafactory-cli train`, keep its log, diagnose it if it fails."""
+    """Pass the gate, rehearse, launch `llamafactory-cli train`, watch it, heal or diagnose it if it fails."""
     from doctor.commands.train import run
+
+    return run(**options)
+
+
+@cli.command()
+@click.argument("place", metavar="LOG_OR_DIR")
+@click.option("--workdir", metavar="DIR", help="Where the training runs; the current directory by default.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of texts; the locale's by default.")
+def watch(**options: Any) -> int:
+    """Join a run started by hand: its log, its run or output directory. Ends with the diagnosis if the run fails."""
+    from doctor.commands.watch import run
 
     return run(**options)
 

@@ -1,20 +1,30 @@
-"""`train`: the gate, the launch, and on failure the diagnosis of the log and the command that mends it."""
+"""`train`: the gate, the rehearsal, then one session: launch, watch, heal; and on failure the command that mends it."""
 
 from __future__ import annotations
 
 import shlex
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
+from rich.console import Console
 
 from doctor import target
 from doctor.commands.check import examine_target
+from doctor.diagnose import Diagnosis
 from doctor.errors import BadInput
+from doctor.examine import Examination
 from doctor.exit_codes import ExitCode
+from doctor.facts import Facts
 from doctor.report import document
 from doctor.report.words import language, say
 from doctor.train import launch, run_directory
+from doctor.train.session import Ended, Session, command_line
+from doctor.train.view import open_view
+
+# A model smaller than the one that a rehearsal would make of it: the run itself is the rehearsal.
+AS_SMALL_AS_A_REHEARSAL = 20e6  # parameters
 
 
 def split_arguments(arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
@@ -42,6 +52,8 @@ def run(
     env: str | None,
     offline: bool,
     force: bool,
+    no_rehearse: bool,
+    heal: int,
     lang: str | None,
     budget: float,
 ) -> int:
@@ -50,61 +62,110 @@ def run(
     lang = language(lang)
     notes = text.console(stderr=True)
     recipe, overrides = split_arguments(arguments)
-    found = target.find(recipe, workdir, python, env, offline, overrides=overrides)
+    find = partial(target.find, recipe, workdir, python, env, offline, overrides=overrides)
+    found = find()
     result = examine_target(found, budget)
-    content = document.examination("train", result, lang, with_facts=False)
-    blocking = [finding for finding in content["findings"] if finding["blocks_training"]]
-    if blocking:
-        text.findings(notes, blocking, lang)
-        notes.print(say("forced" if force else "gate", lang, count=len(blocking)), style="bold red")
-        if not force:
-            words = ["skyt1-doctor", "fix", *([recipe] if recipe else [])]
-            notes.print(say("next_fix", lang, command=shlex.join(words)))
-            return ExitCode.REFUSED
-
+    if not _passes(result, recipe, force, notes, lang):
+        return ExitCode.REFUSED
     directory = run_directory.create(found.workdir)
-    environ = launch.environment(found)
-    effective = run_directory.effective_recipe(found, directory)
-    argv = launch.command(found, effective)
+    if not no_rehearse and not _rehearsed(found, result.facts, directory, force, notes, lang):
+        return ExitCode.REFUSED
     directory.write_json("facts.json", result.facts.to_json())
-    record = {"command": argv, "environment": launch.changed_variables(environ), "workdir": str(found.workdir)}
-    directory.write_json("command.json", {**record, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
-    variables = " ".join(f"{name}={shlex.quote(environ[name])}" for name in launch.DEFAULTS)
-    notes.print(f"{say('launching', lang)}: {variables} {shlex.join(argv)}", soft_wrap=True)
+    environ = launch.environment(found)
+    line = command_line(launch.command(found, directory.relative / "recipe.yaml"), environ)
+    notes.print(f"{say('launching', lang)}: {line}", soft_wrap=True)
     notes.print(f"{say('run_directory', lang)}: {directory.relative}", soft_wrap=True)
     started = time.monotonic()
+    view = open_view(lang)
     try:
-        code = launch.run(argv, environ, found.workdir, directory.log)
+        ended = Session(found, result.facts, directory, view, heal, partial(_heal, find, budget, lang=lang)).run()
     finally:
-        run_directory.remove_private(effective)
-    minutes = f"{(time.monotonic() - started) / 60:.1f}"
-    if code == ExitCode.OK:
-        notes.print(say("trained", lang, minutes=minutes), style="green")
-    elif code == ExitCode.INTERRUPTED:
-        notes.print(say("interrupted", lang))
-    else:
-        notes.print(say("failed_with", lang, code=code), style="bold red")
-        _diagnose(directory, result.facts, recipe, lang)
-    return code
+        view.close()
+    _tell_end(ended, directory, recipe, time.monotonic() - started, notes, lang)
+    return ended.code
 
 
-def _diagnose(directory: run_directory.RunDirectory, facts: Any, recipe: str | None, lang: str) -> None:
-    """Print and record why the run failed, and the fix command to type."""
-    from doctor.diagnose import diagnose
+def _heal(find: Any, budget: float, finding: Any, lang: str) -> Any:
+    from doctor.commands.heal import heal
+
+    return heal(find, budget, finding, lang)
+
+
+def _passes(result: Examination, recipe: str | None, force: bool, notes: Console, lang: str) -> bool:
+    """The gate: nothing that would stop the run, or --force."""
     from doctor.report import text
 
-    notes = text.console(stderr=True)
-    found = diagnose([directory.log], facts)
+    content = document.examination("train", result, lang, with_facts=False)
+    blocking = [finding for finding in content["findings"] if finding["blocks_training"]]
+    if not blocking:
+        return True
+    text.findings(notes, blocking, lang)
+    notes.print(say("forced" if force else "gate", lang, count=len(blocking)), style="bold red")
+    if not force:
+        words = ["skyt1-doctor", "fix", *([recipe] if recipe else [])]
+        notes.print(say("next_fix", lang, command=shlex.join(words)))
+    return force
+
+
+def _rehearsed(
+    found: target.Target,
+    facts: Facts,
+    directory: run_directory.RunDirectory,
+    force: bool,
+    notes: Console,
+    lang: str,
+) -> bool:
+    """The second gate: the recipe at toy scale. One that passed with exactly this recipe and machine is not repeated."""
+    from doctor.commands.rehearse import progress
+    from doctor.rehearse import FAILED, cached, rehearse
+    from doctor.report import text
+
+    parameters = facts.get("model.parameters")
+    if parameters and parameters < AS_SMALL_AS_A_REHEARSAL:
+        notes.print(say("no_rehearsal_needed", lang), style="dim")
+        return True
+    notes.print(say("rehearsing", lang), style="dim")
+    kept = cached(found, facts)
+    result = kept or rehearse(found, facts, progress(lang))
+    directory.write_json("rehearsal.json", {**result.to_json("en"), "cached": kept is not None})
+    if result.verdict != FAILED:
+        return True
+    shown = result.to_json(lang)
+    text.findings(notes, shown["findings"], lang)
+    if unknown := shown.get("unrecognised"):
+        notes.print(f"{unknown['exception']}: {unknown['message']}", soft_wrap=True)
+    notes.print(say("rehearsal_forced" if force else "rehearsal_gate", lang), style="bold red")
+    return force
+
+
+def _tell_end(
+    ended: Ended,
+    directory: run_directory.RunDirectory,
+    recipe: str | None,
+    seconds: float,
+    notes: Console,
+    lang: str,
+) -> None:
+    if ended.interrupted:
+        notes.print(say("interrupted", lang))
+    elif ended.code == ExitCode.OK:
+        notes.print(say("trained", lang, minutes=f"{seconds / 60:.1f}"), style="green")
+    else:
+        notes.print(say("failed_with", lang, code=ended.code), style="bold red")
+        if ended.diagnosis is not None:
+            _tell_diagnosis(ended.diagnosis, directory, recipe, notes, lang)
+
+
+def _tell_diagnosis(
+    found: Diagnosis, directory: run_directory.RunDirectory, recipe: str | None, notes: Console, lang: str
+) -> None:
+    """Why the run failed, and the fix command to type."""
+    from doctor.report import text
+
     unrecognised = msgspec.to_builtins(found.unrecognised) if found.unrecognised else None
     content = document.envelope("diagnose", found.findings, lang, unrecognised=unrecognised, notes=list(found.notes))
-    directory.write_json("findings.json", content)
     text.diagnosis(notes, content, lang)
     if found.findings:
-        words = [
-            "skyt1-doctor",
-            "fix",
-            *([recipe] if recipe else []),
-            "--from-log",
-            str(directory.relative / "train.log"),
-        ]
+        log = str(directory.relative / "train.log")
+        words = ["skyt1-doctor", "fix", *([recipe] if recipe else []), "--from-log", log]
         notes.print(say("mend_with", lang, command=shlex.join(words)), soft_wrap=True)

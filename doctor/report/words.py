@@ -65,6 +65,21 @@ _WORDS = {
     "failed_with": ("Training failed with exit code {code}.", "训练失败，退出码 {code}。"),
     "mend_with": ("Mend it with: {command}", "修复：{command}"),
     "interrupted": ("Interrupted.", "已中断。"),
+    "watching": ("watching {log} (Ctrl-C leaves the run alone)", "正在观察 {log}（Ctrl-C 不影响训练）"),
+    "watch_ended_well": ("The run ended well.", "训练顺利结束。"),
+    "rehearsing": (
+        "Rehearsal of this recipe at toy scale (--no-rehearse leaves it out).",
+        "先以玩具规模预演此配方（--no-rehearse 可跳过）。",
+    ),
+    "no_rehearsal_needed": (
+        "No rehearsal: the model is as small as a rehearsal would make it.",
+        "无需预演：模型本身已足够小。",
+    ),
+    "rehearsal_gate": (
+        "Training is not started: the rehearsal failed (start anyway with --force).",
+        "未启动训练：预演失败（可用 --force 强行启动）。",
+    ),
+    "rehearsal_forced": ("Started with --force although the rehearsal failed.", "预演失败，仍按 --force 启动。"),
     "phase_starting": ("starting", "启动中"),
     "phase_training": ("training", "训练中"),
     "phase_evaluating": ("evaluating", "评估中"),

@@ -168,7 +168,9 @@ def slow(seen: Seen) -> Iterator[Finding]:
 
 def odd_gpu(machine: Sequence[dict[str, Any]]) -> str | None:
     """The GPU whose clock is well below that of the others: they wait for it. Pure."""
-    clocks = {g["index"]: g["megahertz"] for g in (machine[-1].get("gpus") or () if machine else ()) if "megahertz" in g}
+    clocks = {
+        g["index"]: g["megahertz"] for g in (machine[-1].get("gpus") or () if machine else ()) if "megahertz" in g
+    }
     if len(clocks) < 2:
         return None
     slowest = min(clocks, key=lambda index: clocks[index])

@@ -65,8 +65,8 @@ class Log:
         self.file.close()
 
     def _write(self, data: bytes) -> None:
-        text = data.decode("utf-8", errors="surrogateescape")
-        clean = redact.text(text).encode("utf-8", errors="surrogateescape")
+        # A letter for each byte: secrets are ASCII, and whatever stands around them is passed on as it came.
+        clean = redact.text(data.decode("latin-1")).encode("latin-1")
         try:
             if self.lost:
                 self.file.write(f"\n[skyt1-doctor: {self.lost} bytes of output could not be written here]\n".encode())

@@ -44,7 +44,9 @@ class Progress:
         self.sign = started
         self.moved: float | None = None
         self.steps: deque[Step] = deque(maxlen=KEPT)
-        self.durations: deque[float] = deque(maxlen=KEPT)  # seconds of a step, one entry for each look at which it moved
+        self.durations: deque[float] = deque(
+            maxlen=KEPT
+        )  # seconds of a step, one entry for each look at which it moved
         self.saves: list[str] = []
         self.runtime: float | None = None
         self._bar_seconds: float | None = None  # of a step by the bar's own clock: all there is of a run joined late

@@ -76,9 +76,9 @@ def ranks(processes: Iterable[psutil.Process]) -> dict[int, list[psutil.Process]
                 continue
             memory = process.memory_info().rss
             largest = max(largest or (0, process), (memory, process), key=lambda pair: pair[0])
-            rank = process.environ().get("RANK")
-            if rank is not None:
-                found.setdefault(int(rank), {})[process.pid] = process
+            said = process.environ().get("RANK")
+            if said is not None:
+                found.setdefault(int(said), {})[process.pid] = process
     if not found:
         return {0: [largest[1]]} if largest else {}
     ordered = {}
@@ -185,8 +185,9 @@ def _stopped(places: list[RankPlace]) -> Different | None:
         for place in (one.place, *one.workers):
             if place.state in STOPPED:
                 whose, whose_zh = ("", "") if place is one.place else ("a data worker of ", "的数据加载进程")
-                en = f"{whose}rank {one.rank} is stopped (process {place.pid}, state T); `kill -CONT {place.pid}` lets it go on"
-                zh = f"rank {one.rank}{whose_zh}被停止（进程 {place.pid}，状态 T）；`kill -CONT {place.pid}` 可让它继续"
+                wake = f"`kill -CONT {place.pid}`"
+                en = f"{whose}rank {one.rank} is stopped (process {place.pid}, state T); {wake} lets it go on"
+                zh = f"rank {one.rank}{whose_zh}被停止（进程 {place.pid}，状态 T）；{wake} 可让它继续"
                 return Different(one.rank, place.pid, en, zh)
     return None
 
@@ -214,7 +215,10 @@ def _with_data(places: list[RankPlace]) -> Different | None:
     if busy is not None:
         here = _innermost(busy.stack)
         return Different(
-            one.rank, busy.pid, f"{en}, whose worker {busy.pid} stands in {here}", f"{zh}，其加载进程 {busy.pid} 停在 {here}"
+            one.rank,
+            busy.pid,
+            f"{en}, whose worker {busy.pid} stands in {here}",
+            f"{zh}，其加载进程 {busy.pid} 停在 {here}",
         )
     return Different(one.rank, one.place.pid, en, zh)
 

@@ -81,7 +81,9 @@ def parse(line: str) -> list[Said]:
     said: list[tuple[int, Said]] = []
     if "%|" in line:
         for bar in _BAR.finditer(line):
-            said.append((bar.start(), Bar(int(bar["n"]), int(bar["total"]), _what(bar["what"]), _clock(bar["elapsed"]))))
+            said.append(
+                (bar.start(), Bar(int(bar["n"]), int(bar["total"]), _what(bar["what"]), _clock(bar["elapsed"])))
+            )
     if "{'" in line:
         for found in _DICT.finditer(line):
             values = {pair["name"]: float(pair["value"]) for pair in _PAIR.finditer(found[0])}

@@ -164,9 +164,7 @@ def spark(values: list[float], width: int) -> str:
     if not finite:
         return "×" * len(values)
     low, span = min(finite), max(finite) - min(finite) or 1.0
-    return "".join(
-        _SPARKS[min(7, int((value - low) / span * 8))] if math.isfinite(value) else "×" for value in values
-    )
+    return "".join(_SPARKS[min(7, int((value - low) / span * 8))] if math.isfinite(value) else "×" for value in values)
 
 
 def _gpus(gpus: list[dict[str, Any]], width: int) -> Table:

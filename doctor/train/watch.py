@@ -125,9 +125,7 @@ class Watch:
         if not self._first_told:
             self._first_told = True
             after = nice_seconds(done.at - self.progress.started)
-            self.event(
-                "first-step", {"en": f"first step logged after {after}", "zh": f"{after}后记录到第一步"}
-            )
+            self.event("first-step", {"en": f"first step logged after {after}", "zh": f"{after}后记录到第一步"})
 
     # -- time ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,106 @@
+"""`watch`: join a run that was started by hand, from its log or its directory; ends with the diagnosis if it fails."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor import examine, target
+from doctor.diagnose import Diagnosis, UnreadableLog, diagnose
+from doctor.errors import BadInput
+from doctor.exit_codes import ExitCode
+from doctor.facts import Facts
+from doctor.report import document
+from doctor.report.words import language, say
+from doctor.train import joined, launch
+from doctor.train.record import Record
+from doctor.train.settings import Settings, from_facts
+from doctor.train.tail import Tail
+from doctor.train.view import View, open_view
+from doctor.train.watch import Watch
+
+# A log that nobody on this machine writes (another node, a network disk): it has ended when it says so, or has been
+# silent for this long.
+SILENT_END = 600.0
+WRITERS_SECONDS = 2.0  # between two looks at who has the log open: all of /proc is read
+
+
+def run(*, place: str, workdir: str | None, lang: str | None) -> int:
+    from doctor.report import text
+
+    lang = language(lang)
+    notes = text.console(stderr=True)
+    here = Path(workdir).absolute() if workdir else Path.cwd()
+    found = joined.find(Path(place))
+    facts = _facts(here)
+    settings = from_facts(facts, here) if facts is not None else Settings()
+    if found.output is not None:
+        settings.output = found.output
+    notes.print(say("watching", lang, log=str(found.log)), soft_wrap=True)
+    view = open_view(lang)
+    watched = Watch(settings, Record(found.record), view.event, found.processes)
+    try:
+        _follow(found, watched, view)
+    finally:
+        view.close()
+    if watched.progress.phase == "done":
+        notes.print(say("watch_ended_well", lang), style="green")
+        return ExitCode.OK
+    return _diagnosed(found.log, facts, notes, lang)
+
+
+def _facts(here: Path) -> Facts | None:
+    """What the working directory's recipe says of checkpoints and ranks; None where there is no recipe."""
+    try:
+        where = target.find(None, str(here), offline=True)
+    except BadInput:
+        return None
+    if not where.recipe.exists():
+        return None
+    from doctor.probes import all_probes
+
+    return examine.collect(where, all_probes(), examine.DEFAULT_BUDGET)[0]
+
+
+def _follow(found: joined.Joined, watched: Watch, view: View) -> None:
+    """Read until the run has ended. Ctrl-C leaves the run alone and raises KeyboardInterrupt."""
+    tail = Tail(found.log)
+    grown = looked = time.monotonic()
+    writing = True
+    while True:
+        data = tail.read()
+        now = time.monotonic()
+        if data:
+            grown = now
+            lines = watched.feed(data)
+            view.output(data, lines)
+            continue
+        watched.tick()
+        view.update(watched)
+        if now - looked >= WRITERS_SECONDS:
+            looked = now
+            writing = found.is_written()
+        quiet = now - grown
+        if quiet > WRITERS_SECONDS and not writing and (found.over(watched.progress.phase) or quiet > SILENT_END):
+            break
+        time.sleep(launch.LOOK_SECONDS)
+    watched.finish()
+    view.update(watched)
+
+
+def _diagnosed(log: Path, facts: Facts | None, notes: Any, lang: str) -> int:
+    from doctor.report import text
+
+    try:
+        found: Diagnosis = diagnose([log], facts)
+    except UnreadableLog as error:
+        raise BadInput(f"{error}.") from None
+    unrecognised = msgspec.to_builtins(found.unrecognised) if found.unrecognised else None
+    content = document.envelope("watch", found.findings, lang, unrecognised=unrecognised, notes=list(found.notes))
+    text.diagnosis(notes, content, lang)
+    if found.findings:
+        return ExitCode.FINDINGS
+    return ExitCode.UNKNOWN_FAILURE if unrecognised else ExitCode.OK
