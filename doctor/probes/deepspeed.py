@@ -15,9 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from doctor.facts import Facts, Unknown
-from doctor.findings import Finding, found, in_recipe
+from doctor.findings import Evidence, Finding, found, in_recipe
 from doctor.probes.packages import version_of
+from doctor.recipe import deepspeed_classes, source_cache
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
@@ -41,8 +44,11 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     trainer = _source(package_root("transformers", site), "trainer.py")
     absent = Unknown("deepspeed is not installed")
     call = _RUNS_NUMACTL.search(numa) if numa else None
+    config = _config(named, target)
     return {
-        **_config(named, target),
+        **config,
+        "deepspeed.refused": _refused(config["deepspeed.config"], package_root("deepspeed", site)),
+        "deepspeed.nvme_missing": _nvme_missing(config["deepspeed.config"]),
         "deepspeed.has_no_sync": "def no_sync(" in engine if engine else absent,
         "deepspeed.cpu_runs_numactl": call is not None and not call["guard"] if numa else absent,
         "deepspeed.trainer_enters_no_sync": _enters_no_sync(trainer)
@@ -85,6 +91,33 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
     if not isinstance(config, dict):
         return {**broken, "deepspeed.config_error": {"kind": "shape", "what": f"{shown} holds no JSON object"}}
     return {"deepspeed.config_path": shown, "deepspeed.config": config, "deepspeed.config_error": None}
+
+
+def _refused(config: Any, package: Path | None) -> Any:
+    """What the installed DeepSpeed's own classes refuse of the JSON."""
+    if not isinstance(config, dict) or package is None:
+        return Unknown("the JSON cannot be read" if package else "deepspeed is not installed")
+    try:
+        files = deepspeed_classes.files(package)
+        known = source_cache.cached(
+            "deepspeed", files, lambda: deepspeed_classes.read(package), deepspeed_classes.Classes
+        )
+    except (OSError, SyntaxError) as error:
+        return Unknown(f"DeepSpeed's configuration classes cannot be read ({error})")
+    return [msgspec.to_builtins(refused) for refused in deepspeed_classes.refused(config, known)]
+
+
+def _nvme_missing(config: Any) -> list[str]:
+    """Parts that offload to NVMe and name no folder that exists."""
+    zero = config.get("zero_optimization") if isinstance(config, dict) else None
+    found = []
+    for part in ("offload_optimizer", "offload_param"):
+        offload = zero.get(part) if isinstance(zero, dict) else None
+        if isinstance(offload, dict) and offload.get("device") == "nvme":
+            path = offload.get("nvme_path")
+            if not isinstance(path, str) or not os.path.isdir(path):
+                found.append(f"{part}: nvme_path is {path!r}" + ("" if path is None else ", which is no folder here"))
+    return found
 
 
 def _same_name(path: Path, target: Target) -> str | None:
@@ -140,6 +173,53 @@ def config_unusable(facts: Facts) -> Iterator[Finding]:
     elif error:
         syntax = error["kind"] == "syntax"
         yield _found("ds-config-invalid", error["what"], path, file=path, ds_config=path, json_syntax_error=syntax)
+
+
+def config_refused(facts: Facts) -> Iterator[Finding]:
+    """Keys and values that DeepSpeed's pydantic classes do not take; "auto" makes it use its default."""
+    if facts["deepspeed.config"] is None:
+        return
+    path, corrected, said = facts["deepspeed.config_path"], {}, []
+    for refused in facts["deepspeed.refused"]:
+        at, meant = refused["path"], refused["meant"]
+        if refused["kind"] == deepspeed_classes.FRACTION and at.endswith(".stage3_prefetch_bucket_size"):
+            yield _found("ds-prefetch-bucket-float", refused["text"], path, ds_config=path, prefetch_bucket=meant)
+            continue
+        said.append(Evidence(refused["text"], path))
+        unknown = refused["kind"] == deepspeed_classes.UNKNOWN
+        corrected[at] = "auto" if unknown or meant is None else meant
+        if unknown and meant:
+            parent, _, key = at.rpartition(".")
+            part: Any = facts["deepspeed.config"]
+            for name in parent.split("."):
+                part = part[name]
+            if meant not in part:
+                corrected[f"{parent}.{meant}"] = part[key]
+    if said:
+        words = ", ".join(f"{at} = {json.dumps(value)}" for at, value in corrected.items())
+        details = {"file": path, "ds_config": path, "corrected_values": corrected, "corrected": words}
+        yield Finding("ds-config-invalid", tuple(said), source=f"probe:{ID}", details=details)
+
+
+def nvme_path(facts: Facts) -> Iterator[Finding]:
+    if facts["deepspeed.config"] is None:
+        return
+    for what in facts["deepspeed.nvme_missing"]:
+        yield _found("ds-offload-nvme", what, facts["deepspeed.config_path"], ds_config=facts["deepspeed.config_path"])
+
+
+def offloaded_optimizer(facts: Facts) -> Iterator[Finding]:
+    """Optimizer offload takes AdamW, for which accelerate puts DeepSpeed's CPU Adam; any other needs to be allowed."""
+    config, optim = facts["deepspeed.config"], str(facts["recipe.values"].get("optim", "adamw_torch"))
+    if config is None or "optimizer" in config or config.get("zero_force_ds_cpu_optimizer") is False:
+        return
+    zero = config.get("zero_optimization")
+    offload = zero.get("offload_optimizer") if isinstance(zero, dict) else None
+    if not isinstance(offload, dict) or offload.get("device") not in ("cpu", "nvme") or optim.startswith("adamw"):
+        return
+    what = f"offload_optimizer with optim: {optim}; DeepSpeed offloads its own CPU Adam only"
+    yield _found("ds-offload-client-optimizer", what, in_recipe(facts, "optim"),
+                 ds_config=facts["deepspeed.config_path"])  # fmt: skip
 
 
 def no_sync(facts: Facts) -> Iterator[Finding]:
@@ -265,6 +345,6 @@ def _same(written: Any, wanted: Any) -> bool:
 
 
 JUDGEMENTS = (
-    not_installed, config_unusable, no_sync, numactl, cpu_world_size, batch_arithmetic, total_disagrees_with_recipe,
-    disagrees_with_recipe,
+    not_installed, config_unusable, config_refused, nvme_path, offloaded_optimizer, no_sync, numactl, cpu_world_size,
+    batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
 )  # fmt: skip

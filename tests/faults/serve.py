@@ -1,8 +1,8 @@
 """Runs `llamafactory-cli train` many times after one start: `python serve.py` in the target's interpreter.
 
 Reads one JSON object per line: {"cwd": dir, "argv": [recipe], "environ": {...}, "log": file, "seconds": limit}; answers
-each with {"code": exit code or null when it was ended at the limit, "seconds": float}. Each run is a fork of the process that
-has imported LLaMA-Factory, in a session of its own, so that nothing of one run reaches the next.
+each with {"code": exit code or null when it was ended at the limit, "seconds": float}. Each run is a fork of the process
+that has imported LLaMA-Factory, in a session of its own, so that nothing of one run reaches the next.
 """
 
 import json
@@ -31,7 +31,7 @@ def run(job):
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as the interpreter itself does
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -184,3 +184,47 @@ def test_a_package_that_is_not_there_is_unknown(tmp_path):
 def test_without_deepspeed_in_the_recipe_nothing_is_read(tmp_path):
     facts = deepspeed.collect(make_target(tmp_path), Facts({"recipe.values": {}}))
     assert facts["deepspeed.config_path"] is None
+
+
+def test_values_that_the_classes_refuse_are_corrected_in_one_edit():
+    refused = [
+        {"path": "zero_optimization.stage", "kind": "choice", "text": "stage is 4", "meant": 3},
+        {"path": "zero_optimization.overlapp_comm", "kind": "unknown key", "text": "no key", "meant": "overlap_comm"},
+    ]
+    config = {"zero_optimization": {"stage": 4, "overlapp_comm": False}}
+    (found,) = deepspeed.config_refused(story(**{"deepspeed.config": config, "deepspeed.refused": refused}))
+    assert found.cause == "ds-config-invalid"
+    assert found.details["corrected_values"] == {
+        "zero_optimization.stage": 3,
+        "zero_optimization.overlapp_comm": "auto",
+        "zero_optimization.overlap_comm": False,
+    }
+
+
+def test_a_broken_bucket_size_has_a_cause_of_its_own():
+    at = "zero_optimization.stage3_prefetch_bucket_size"
+    refused = [{"path": at, "kind": "fraction", "text": f"{at} is 3686.4", "meant": 3686}]
+    (found,) = deepspeed.config_refused(story(**{"deepspeed.refused": refused}))
+    assert (found.cause, found.details["prefetch_bucket"]) == ("ds-prefetch-bucket-float", 3686)
+
+
+def test_nvme_needs_a_folder(tmp_path):
+    config = {"zero_optimization": {"offload_param": {"device": "nvme", "nvme_path": str(tmp_path)}}}
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/ds.json").write_text(json.dumps(config))
+    target = make_target(tmp_path)
+    there = deepspeed.collect(target, Facts({"recipe.values": {"deepspeed": "ds.json"}}))
+    assert list(deepspeed.nvme_path(Facts(there))) == []
+    (tmp_path / "work/ds.json").write_text(json.dumps(config).replace(str(tmp_path), "/nowhere"))
+    absent = deepspeed.collect(target, Facts({"recipe.values": {"deepspeed": "ds.json"}}))
+    assert [f.cause for f in deepspeed.nvme_path(Facts(absent))] == ["ds-offload-nvme"]
+
+
+@pytest.mark.parametrize(
+    ("optim", "forced", "named"), [("adafactor", None, 1), ("adamw_torch", None, 0), ("adafactor", False, 0)]
+)
+def test_only_adamw_is_offloaded(optim, forced, named):
+    config = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+    config |= {} if forced is None else {"zero_force_ds_cpu_optimizer": forced}
+    facts = story(**{"deepspeed.config": config, "recipe.values": {"optim": optim}, "recipe.lines": {"optim": 3}})
+    assert [f.cause for f in deepspeed.offloaded_optimizer(facts)] == ["ds-offload-client-optimizer"] * named

@@ -1,0 +1,63 @@
+"""The environments of the campaign: one per stack, and copies of them by hard links for faults of the packages."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uv
+
+from tests.faults.fault import Fault
+from tests.faults.workspace import BASES
+from tests.stack.environments import Environment, plain_environ
+from tests.stack.reproductions.stacks import PACKAGES, Installed
+
+
+class Environments:
+    """`folder`/<stack> for each stack, made from the registry where it is not there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def of(self, stack: str) -> Environment:
+        root = self.folder / stack
+        return Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
+
+    @contextmanager
+    def lent(self, fault: Fault) -> Iterator[Environment]:
+        """The environment of a fault; a copy with changed packages is taken away afterwards."""
+        healthy = self.of(BASES[fault.base].stack)
+        if fault.packages is None:
+            yield healthy
+            return
+        copy = copied(healthy, self.folder / f"of-{fault.id}")
+        try:
+            install, uninstall = fault.packages
+            if install:
+                copy.install("--no-deps", *install)
+            if uninstall:
+                argv = [uv.find_uv_bin(), "pip", "uninstall", "-q", "--python", str(copy.python), *uninstall]
+                subprocess.run(argv, check=True, env=plain_environ())
+            yield copy
+        finally:
+            shutil.rmtree(copy.root)
+
+
+def copied(environment: Environment, root: Path) -> Environment:
+    """The same environment at another place. uv replaces files and never writes into one, so the links are safe."""
+    shutil.rmtree(root, ignore_errors=True)
+    subprocess.run(["cp", "-al", str(environment.root), str(root)], check=True)
+    for script in (root / "bin").iterdir():
+        if script.is_symlink() or not script.is_file():
+            continue
+        text = script.read_bytes()
+        if str(environment.root).encode() in text[:4096]:
+            mode = script.stat().st_mode
+            script.unlink()
+            script.write_bytes(text.replace(str(environment.root).encode(), str(root).encode()))
+            script.chmod(mode)
+    return Installed(root)
