@@ -84,6 +84,13 @@ class Index(msgspec.Struct, frozen=True, dict=True):
         asked = {word for sign in self.signs for p in (*sign.with_, *sign.without) for word in p.words}
         return frozenset(asked - own)
 
+    @cached_property
+    def silent_words(self) -> frozenset[str]:
+        """Words of causes that show while a run goes on: no failure stands beside them."""
+        return frozenset(
+            word for sign in self.signs if self.summaries[sign.cause].silent for word in sign.pattern.words
+        )
+
 
 def build(causes: Iterable[tuple[str, Cause]], key: list[tuple[str, int, int]] | None = None) -> Index:
     """An index of (area, cause) pairs."""

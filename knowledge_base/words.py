@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,94 +56,6 @@ tokenizer config file saved in; Special tokens file saved; Model weights saved; 
   File "/opt/env/lib/python3.11/site-packages/transformers/trainer.py", line 2123, in train deepspeed accelerate torch
 Error: RuntimeError: ValueError: Exception: WARNING llamafactory llmtuner huggingface.co
 """
-
-# Pieces of words that occur in nearly all of them and never in EVERYDAY. A block of a log without any of them, and
-# without the words that hold none, has no word at all: a hundred pieces are searched for faster than thousands of words.
-PIECES = (
-    *("port", "dule", "ound", "error", "has ", "ot a", "with", "requ", "for ", "iled", "t be", "n't ", "is n", "valid"),
-    *("ected", "emory", "sion", "annot ", "onnect", "yError", "match", "cate", "load", " use", "code", "ignal", "but "),
-    *(" or ", "Error ", " ins", "ould", "ized", "CUDA", "nknown", "status", "imeout", "orchru", "ess ", "corr", "andb"),
-    *(
-        "d to",
-        "Errno ",
-        "rying ",
-        "e to ",
-        "onda",
-        "t co",
-        "sert",
-        "sing",
-        "from ",
-        "STATUS",
-        "ataset",
-        "lease",
-        "nly ",
-    ),
-    *(
-        "ctory-",
-        " out",
-        "ch_s",
-        "loca",
-        "ment",
-        "s_to",
-        " becau",
-        " to ib",
-        "aError",
-        "b_toke",
-        "params",
-        "rError",
-        ": na",
-    ),
-    *("The ", "GaLore", "Python", "ailabl", "torch.", "ATCH ", "Dist", "enti", "ure ", " must ", "adapte", "cl.exe"),
-    *(
-        "define",
-        "handle",
-        "_size",
-        "eeded",
-        "emapp",
-        "lient",
-        "'pip",
-        "FAIL",
-        "kill",
-        "nter",
-        "nvcc",
-        " DUE T",
-        " in th",
-    ),
-    *("ad_tok", "g_stat", "k_toke", "mError", "manage", "rocess", " data", "ERROR", "abled", "fied ", "ncomp", "t of "),
-    *("ld s", "lled", "lloc", "rece", "ry: "),
-)
-DIGITS = re.compile(rb"\d+")
-READ = 24  # bytes of a word in which a piece is looked for
-PIECES_IN_BYTES = tuple(part.encode() for part in PIECES)
-
-
-def pieces(words: Iterable[bytes], any_case: bool = False) -> dict[bytes, bytes]:
-    """Word -> a piece that it holds, few pieces for many words. `any_case` words are in small letters, as their pieces."""
-    everyday = (EVERYDAY.lower() if any_case else EVERYDAY).encode()
-    found: dict[bytes, bytes] = {}
-    left: dict[bytes, list[bytes]] = {}
-    for word in words:
-        known = None if any_case else next((part for part in PIECES_IN_BYTES if part in word), None)
-        if known is not None:
-            found[word] = known
-        else:
-            left[word] = [part for part in _parts(word) if part not in everyday]
-    shared = Counter(part for parts in left.values() for part in set(parts))
-    for word, parts in left.items():
-        found[word] = max(parts, key=lambda part: (shared[part], len(part), part), default=word)
-    return found
-
-
-def _parts(word: bytes) -> list[bytes]:
-    """Pieces of four to six bytes without digits and blanks at their ends: those that a search rejects soonest."""
-    runs = [run[:READ] for run in DIGITS.split(word[: 2 * READ]) if len(run) >= 4]
-    return [
-        part
-        for run in runs
-        for length in (4, 5, 6)
-        for start in range(len(run) - length + 1)
-        if (part := run[start : start + length])[0] != 32 and part[-1] != 32
-    ]
 
 
 def _best(candidates: Iterable[Words]) -> Words:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from doctor import redact
+from doctor import details, redact
 from doctor.diagnose import events, read
 from doctor.diagnose.corpus import Corpus
 from doctor.diagnose.failures import Failure, failures
@@ -60,13 +60,15 @@ def diagnose(sources: Sequence[str | Path], facts: Facts | None = None, index: I
     """
     index = index or shipped()
     exact, any_case = index.all_words
-    words = Words(exact.union(events.WORDS), any_case, index.conditions)
+    words = Words(exact.union(events.WORDS), any_case, index.conditions, index.silent_words.union(events.WORDS))
     scans, notes = _scans(sources, words)
     logs = [lines(one, number) for number, one in enumerate(scans)]
     if len(logs) > 1:
         logs.sort(key=_begin_of_failure)
     run = _Run([line for log in logs for line in log], scans, index, words, facts)
     findings, unrecognised = run.judge()
+    if facts is not None:
+        findings = details.complete(findings, facts)
     return Diagnosis(tuple(findings), unrecognised, tuple([*notes, *run.notes]), run.ended_well)
 
 
@@ -127,7 +129,7 @@ class _Run:
                 starts.append(position)
         if len(starts) < 2:
             return every
-        first = self._number(every[starts[-1]])
+        first = every[starts[-1]].number
         self.notes.append(f"The log holds {len(starts)} runs; the last one, from line {first} on, is judged.")
         return every[starts[-1] :]
 
@@ -139,10 +141,6 @@ class _Run:
             for failure in found
             if failure.at < last_exit or len(self.steps) - bisect_left(self.steps, failure.end) < STEPS_THAT_PROVE_LIFE
         ]
-
-    def _number(self, line: Line) -> int:
-        self.scans[line.log].locate()
-        return line.number
 
     def judge(self) -> tuple[list[Finding], Unrecognised | None]:
         judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
@@ -164,8 +162,7 @@ class _Run:
 
     def _where(self, line: Line) -> str:
         name = self.scans[line.log].stream.name
-        number = self._number(line)
-        return f"line {number}" if len(self.scans) == 1 else f"{name}:{number}"
+        return f"line {line.number}" if len(self.scans) == 1 else f"{name}:{line.number}"
 
     def _finding(self, candidate: Candidate) -> Finding:
         told: dict[str, Evidence] = {}

@@ -83,7 +83,7 @@ class Line:
 
     @property
     def number(self) -> int:
-        """From 1, within its log. True once the log's scan is located."""
+        """From 1, within its log."""
         return self.stretch.line + self.within
 
     def __repr__(self) -> str:

@@ -57,8 +57,6 @@ class Stream:
     name: str
     open: Callable[[], Iterator[bytes]]
     rank: int | None = None
-    rereadable: bool = False  # a plain file in UTF-8: byte offsets can be looked up again
-    path: Path | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -86,7 +84,7 @@ def _file(path: Path, rank: int | None, name: str | None = None) -> Stream:
         except OSError as error:
             raise UnreadableLog(f"{path}: {error.strerror or error}") from error
 
-    return _stream(name or path.name, opener, rank=rank, path=path)
+    return _stream(name or path.name, opener, rank)
 
 
 def _directory(root: Path) -> list[Stream]:
@@ -137,8 +135,8 @@ def _rank(path: Path, root: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _stream(name: str, opener: Callable[[], BinaryIO], rank: int | None = None, path: Path | None = None) -> Stream:
-    stream = Stream(name=name, open=lambda: iter(()), rank=rank, path=path)
+def _stream(name: str, opener: Callable[[], BinaryIO], rank: int | None = None) -> Stream:
+    stream = Stream(name=name, open=lambda: iter(()), rank=rank)
     stream.open = lambda: _blocks(opener(), stream)
     return stream
 
@@ -155,7 +153,6 @@ def _blocks(handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
             for magic, what in MAGIC.items():
                 if head.startswith(magic):
                     raise UnreadableLog(f"{stream.name}: is {what}, not a text log")
-            stream.rereadable = stream.path is not None and stream.path.is_file()
             pieces = _plain(head, handle)
         yield from _decoded(pieces, stream)
     except OSError as error:
@@ -229,7 +226,6 @@ def _decoded(pieces: Iterator[bytes], stream: Stream) -> Iterator[bytes]:
         for piece in pieces:
             yield piece if b"\0" not in piece else piece.replace(b"\0", b"")
         return
-    stream.rereadable = False
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     yield decoder.decode(first).lstrip("\ufeff").encode("utf-8", "replace")
     for piece in pieces:

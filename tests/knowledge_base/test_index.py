@@ -13,7 +13,7 @@ from doctor.diagnose.corpus import compiled
 from knowledge_base import index as subject
 from knowledge_base import load
 from knowledge_base import words as words_module
-from knowledge_base.words import EVERYDAY, PIECES, pieces, required
+from knowledge_base.words import required
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,6 @@ def test_positive_logs_hold_the_words_of_the_patterns_that_match_in_them() -> No
                     if words and compiled(signature.pattern).search(line):
                         there = line.lower() if words_module.any_case(signature.pattern) else line
                         assert any(word in there for word in words), (cause.id, signature.pattern)
-
-
-def test_pieces_are_parts_of_their_words_and_never_everyday() -> None:
-    assert not [part for part in PIECES if part in EVERYDAY]
-    for any_case in (False, True):
-        words = [word.encode() for word in subject.index().all_words[any_case]]
-        found = pieces(words, any_case)
-        assert found.keys() == set(words)
-        assert all(part in word for word, part in found.items())
-        assert len(set(found.values())) < 0.2 * len(words) + 40
 
 
 @pytest.fixture
