@@ -49,8 +49,9 @@ def wanted(cause: Cause) -> set[str]:
 
 
 def complete(findings: Iterable[Finding], facts: Facts) -> list[Finding]:
-    """The findings with every detail that their fixes ask for and the facts can tell."""
-    return [_complete(finding, facts) for finding in findings]
+    """The findings with every detail that their fixes ask for and the facts can tell. A cause that is not shipped (of an
+    index of one's own) has no such fixes."""
+    return [_complete(finding, facts) if finding.cause in load.paths() else finding for finding in findings]
 
 
 def _complete(finding: Finding, facts: Facts) -> Finding:
