@@ -27,16 +27,16 @@ FIRST = 96  # records of files that are not sampled
 
 
 class Data(msgspec.Struct):
-    """`values` to set and `unset` keys to take out of the recipe, how many `records` there are to train on.
+    """`values` to set and `unset` keys to take out of the recipe.
 
-    `own`: all of it was sampled from files of this machine, so that no cache of the user is needed.
+    `records` to train on, a sample of `total`; the latter is None where nobody has counted.
     """
 
     values: dict[str, Any] = {}
     unset: list[str] = []
     notes: list[Text] = []
     records: int = 0
-    own: bool = False
+    total: int | None = 0
 
 
 def wanted(values: Mapping[str, Any], processes: int, steps: int) -> int:
@@ -52,12 +52,12 @@ def prepare(target: Target, facts: Facts, folder: Path, count: int, progress: Ca
     """Write the data folder for about `count` training records. Raises OSError where it cannot be written."""
     values = facts["recipe.values"]
     if facts.get("dataset.tokenized"):
-        return Data(records=count)
+        return Data(records=count, total=None)
     unset = [key for key in ("tokenized_path",) if key in values]
     entries, raw = facts.get("dataset.entries"), _declared(target, facts)
     if entries is None or raw is None:  # the run will say why
-        return Data(unset=unset, records=count)
-    return _Builder(facts, folder, count, progress, Data(unset=unset, own=True)).build(target, entries, raw)
+        return Data(unset=unset, records=count, total=None)
+    return _Builder(facts, folder, count, progress, Data(unset=unset)).build(target, entries, raw)
 
 
 def _declared(target: Target, facts: Facts) -> dict[str, Any] | None:
@@ -91,8 +91,10 @@ class _Builder:
             if name not in entries or not isinstance(raw.get(name), dict):
                 continue  # the run will say that it is not defined
             share = max(4, self.count // max(1, len(training))) if name in training else sample.SHAPES
-            info[name], taken = self.entry(name, raw[name], entries[name], share)
-            self.data.records += taken if name in training else 0
+            info[name], taken, read = self.entry(name, raw[name], entries[name], share)
+            if name in training:
+                self.data.records += taken
+                self.data.total = None if read is None or self.data.total is None else self.data.total + read
         (self.folder / FILE_NAME).write_text(json.dumps(info, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         self.data.values["dataset_dir"] = target.shown(self.folder)
         media = self.facts["dataset.rules"]["media_folder"]
@@ -102,13 +104,12 @@ class _Builder:
 
     def entry(
         self, name: str, raw: Mapping[str, Any], found: Mapping[str, Any], share: int
-    ) -> tuple[dict[str, Any], int]:
-        """The entry as it goes into the rehearsal, and the records behind it."""
+    ) -> tuple[dict[str, Any], int, int | None]:
+        """The entry as it goes into the rehearsal, the records behind it, and how many there are in truth."""
         files = [Path(file["path"]) for file in found["files"]]
         loaders = {file["loader"] for file in found["files"]}
         if found["load_from"] != "file" or not files or None in loaders or len(loaders) > 1:
-            self.data.own = False
-            return dict(raw), share  # of a hub, missing, or of no known type: the run will load it or say why not
+            return dict(raw), share, None  # of a hub, missing, or of no known type: the run will load it or say why not
         if loaders != {"json"}:
             return self.first_of(name, raw, files, loaders.pop(), share)
         entry = msgspec.convert({k: v for k, v in found.items() if k in Entry.__struct_fields__}, Entry)
@@ -116,7 +117,7 @@ class _Builder:
         limit = limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
         picked = sample.sample(files, entry, self.facts["dataset.stage"], share, self.until, limit)
         if picked.unreadable is not None or not picked.records:
-            return {**raw, "file_name": str(files[0].parent if len(files) > 1 else files[0])}, share
+            return {**raw, "file_name": str((files[0].parent if len(files) > 1 else files[0]).absolute())}, share, None
         copy = self.folder / f"{len(list(self.folder.iterdir()))}-{files[0].name}"
         sample.write(picked.records, copy, sample.is_lines(files[0]))
         self.progress(note("sampled", count=len(picked.records), read=picked.read, name=name))
@@ -125,18 +126,19 @@ class _Builder:
         changed: dict[str, Any] = {**raw, "file_name": copy.name}
         if isinstance(raw.get("num_samples"), int):
             changed["num_samples"] = min(raw["num_samples"], len(picked.records))
-        return changed, changed.get("num_samples") or len(picked.records)
+        count = changed.get("num_samples") or len(picked.records)
+        return changed, count, raw.get("num_samples") or (picked.read if picked.complete else None)
 
     def first_of(
         self, name: str, raw: Mapping[str, Any], files: list[Path], loader: str, share: int
-    ) -> tuple[dict[str, Any], int]:
+    ) -> tuple[dict[str, Any], int, int | None]:
         """Files that only the target can read: all of it is loaded, the first records are used."""
         source = files[0] if len(files) == 1 else files[0].parent
         limit = self.values.get("max_samples")
         if not self.values.get("streaming") and not (isinstance(limit, int) and limit <= FIRST):
             self.data.values["max_samples"] = FIRST
             self.data.notes.append(note("data_first", name=name, count=FIRST, format=loader))
-        return {**raw, "file_name": str(source.absolute())}, share
+        return {**raw, "file_name": str(source.absolute())}, share, None
 
 
 def _has_media(entry: Mapping[str, Any]) -> bool:

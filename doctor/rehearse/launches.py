@@ -110,7 +110,7 @@ class _Quiet:
         return total
 
 
-def environment(target: Target, processes: int, gpus: int, datasets_cache: Path | None) -> dict[str, str]:
+def environment(target: Target, processes: int, gpus: int) -> dict[str, str]:
     """The launch environment of the user, on one node, at a free port, with as many processes as are rehearsed."""
     environ = launch.environment(target)
     for name in ("RDZV_ID", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
@@ -123,8 +123,6 @@ def environment(target: Target, processes: int, gpus: int, datasets_cache: Path 
         # DeepSpeed's CPU accelerator asks the program numactl for its cores unless this says how many processes there
         # are; on GPUs, for which the CPU stands in here, it never does.
         environ.setdefault("LOCAL_SIZE", str(processes))
-    if datasets_cache is not None:
-        environ["HF_DATASETS_CACHE"] = str(datasets_cache)
     environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would compile everything anew at each of the starts
     return environ
 

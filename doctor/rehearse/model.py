@@ -1,4 +1,8 @@
-"""The random twin of the model: a small configuration, weights made by the target's transformers, the tokenizer's files."""
+"""The stage `model`: a random twin of the model, made by the target's transformers.
+
+Its configuration is small, its tokenizer's files are the model's own, its weights are random. What is wrong with the
+real weights, which a twin does not show, is judged from their headers.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from doctor.facts import Facts
-from doctor.rehearse import shrink
+from doctor.examine import severity_of
+from doctor.facts import Facts, UnknownFact
+from doctor.findings import Finding, Severity
+from doctor.rehearse import launches
+from doctor.rehearse.context import Context
+from doctor.rehearse.launches import LATE, Launch
+from doctor.rehearse.notes import note
+from doctor.rehearse.record import Stage
+from doctor.rehearse.shrink import Shrunk, shrink
 
+MODEL = "model"
 MAKER = Path(__file__).parent / "model_child.py"
-LOADER = Path(__file__).parent / "load_child.py"
 LARGEST = 64 << 20  # bytes of a file that is copied; a tokenizer.json has 10 MB
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".msgpack", ".h5", ".onnx", ".incomplete")
 _OWN = ("config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json", "README.md")
@@ -49,4 +60,58 @@ def architecture(config: Mapping[str, Any]) -> str:
     return str(named[0]) if isinstance(named, list) and named else str(config.get("model_type", "model"))
 
 
-__all__ = ["LOADER", "MAKER", "architecture", "shrink", "source", "vocabulary", "write"]
+def start(context: Context) -> tuple[Shrunk, Launch]:
+    """The twin's configuration, and the child that makes its weights."""
+    name = context.facts.get("model.name") or "the model"
+    found = _faults(context.facts)
+    if found:
+        context.result.findings += found
+        context.result.stages.append(Stage(MODEL))
+        context.failed()
+    config, real = context.facts.get("model.config"), source(context.facts)
+    if real is None or config is None:
+        context.nothing(note("no_model", model=name))
+    try:
+        small = shrink(config)
+    except (ValueError, TypeError, KeyError) as error:
+        context.nothing(note("no_shrink", model=name, reason=error))
+    layers = next((small.config[n] for n in ("num_hidden_layers", "n_layer") if n in small.config), 2)
+    context.progress(note("making", architecture=architecture(small.config), layers=layers))
+    write(real, context.twin, small.config)
+    argv = [str(context.target.python), str(context.child(MAKER)), str(context.twin), context.remote()]
+    environ = launches.child_environment(context.target)
+    return small, Launch(argv, environ, context.work, context.directory / "log")
+
+
+def _faults(facts: Facts) -> list[Finding]:
+    """What keeps the real model from being loaded, which its random twin would not show."""
+    from doctor.probes.model import JUDGEMENTS
+
+    found: list[Finding] = []
+    for judgement in JUDGEMENTS:
+        try:
+            found += judgement(facts)
+        except UnknownFact:
+            continue
+    return [finding for finding in found if severity_of(finding) is Severity.ERROR]
+
+
+def finish(context: Context, small: Shrunk, making: Launch) -> None:
+    outcome = making.wait(context.until)
+    launches.interrupted(outcome)
+    name = context.facts.get("model.name") or "the model"
+    if outcome.how == LATE:
+        context.out_of_time(MODEL, outcome)
+    if not outcome.passed:
+        findings, unrecognised = context.diagnosed(outcome)
+        if findings:
+            context.result.findings += findings
+            context.result.stages.append(context.stage(MODEL, False, outcome.seconds, outcome.log))
+            context.failed()
+        reason = unrecognised["message"] if unrecognised else f"exit code {outcome.code}"
+        context.nothing(note("no_twin", model=name, reason=reason[:200]))
+    told = json.loads(outcome.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1])
+    context.result.stages.append(context.stage(MODEL, True, outcome.seconds, outcome.log))
+    context.result.not_rehearsed.append(note("weights", parameters=f"{told['parameters']:,}", model=name))
+    if small.quantized:
+        context.result.not_rehearsed.append(note("quantized", method=small.quantized))

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from doctor.rehearse.data import Data
 from doctor.rehearse.notes import note
 from knowledge_base.schema import Text
 
@@ -89,14 +90,14 @@ def refused(values: Mapping[str, Any], environ: Mapping[str, str]) -> Text | Non
 
 
 def make(
-    values: Mapping[str, Any], machine: Machine, records: int, vocabulary: int, deepspeed: Mapping[str, Any] | None
+    values: Mapping[str, Any], machine: Machine, data: Data, vocabulary: int, deepspeed: Mapping[str, Any] | None
 ) -> Plan:
-    """`records` is how many there are to train on, `vocabulary` the model's; `deepspeed` the recipe's JSON."""
+    """`data` is the sample that there is to train on, `vocabulary` the model's; `deepspeed` the recipe's JSON."""
     plan = Plan({}, [key for key in _TAKEN_OUT if key in values], {}, [], {}, None, machine.processes)
     _machine(values, machine, plan)
     _length(values, machine, vocabulary, plan)
     _steps(values, plan)
-    _evaluation(values, records, plan)
+    _evaluation(values, data, plan)
     _models(values, plan)
     if machine.gpus == 0:
         _without_gpu(values, machine, deepspeed, plan)
@@ -162,7 +163,7 @@ def _steps(values: Mapping[str, Any], plan: Plan) -> None:
         plan.values["warmup_steps"] = 1
 
 
-def _evaluation(values: Mapping[str, Any], records: int, plan: Plan) -> None:
+def _evaluation(values: Mapping[str, Any], data: Data, plan: Plan) -> None:
     key = "evaluation_strategy" if "evaluation_strategy" in values else "eval_strategy"
     strategy = str(values.get(key, "no")).lower()
     during = strategy not in ("no", "false", "none")
@@ -171,8 +172,9 @@ def _evaluation(values: Mapping[str, Any], records: int, plan: Plan) -> None:
     if during:
         plan.values |= {key: "steps", "eval_steps": 1}
     size = values.get("val_size")
-    if isinstance(size, (int, float)) and not isinstance(size, bool) and size > 1:
-        kept = max(1, min(int(size), MOST_EVALUATED, records // 4))
+    possible = data.total is None or _number(size, 0) < data.total  # else the run is to say that it is not
+    if isinstance(size, (int, float)) and not isinstance(size, bool) and size > 1 and possible:
+        kept = max(1, min(int(size), MOST_EVALUATED, data.records // 4))
         if kept < size:
             plan.values["val_size"] = kept
     if "max_new_tokens" in values or values.get("predict_with_generate"):
