@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from doctor.estimate.names import parameters_in_name
 from doctor.facts import Facts
-from doctor.findings import Finding, Severity, found
+from doctor.findings import Finding, Severity, found, in_recipe
 
 _found = partial(found, "gpu")
 
@@ -75,6 +75,18 @@ def count_mismatch(facts: Facts) -> Iterator[Finding]:
         if isinstance(steps, int) and steps * nproc % count == 0:
             details["gradient_accumulation_steps"] = steps * nproc // count
         yield _found("gpu-count-mismatch", what, "NPROC_PER_NODE", Severity.INFO, **details)
+
+
+def precision_of_gpus(facts: Facts) -> Iterator[Finding]:
+    """fp16 is refused by accelerate on a CPU, tf32 by the TrainingArguments; DeepSpeed makes its own choice of fp16."""
+    values = facts["recipe.values"]
+    if facts["gpu.count"] != 0 or facts["gpu.devices"]:
+        return
+    for key in ("fp16", "tf32"):
+        if values.get(key) is True and not (key == "fp16" and values.get("deepspeed")):
+            what = f"{key}: true, and this machine has no GPU"
+            yield _found("gpu-bf16-unsupported", what, in_recipe(facts, key), no_gpu=True, has_tf32=key == "tf32",
+                         has_fp16=key == "fp16")  # fmt: skip
 
 
 def visible_devices(facts: Facts) -> Iterator[Finding]:
@@ -298,5 +310,6 @@ def slowed(facts: Facts) -> Iterator[Finding]:
 
 
 ALL = (
+    precision_of_gpus,
     count_mismatch, visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
 )  # fmt: skip

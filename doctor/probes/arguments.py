@@ -39,7 +39,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     transformers = source_tree.package_root("transformers", target.site)
     if root is None or transformers is None:
         lacking = Unknown(f"{'LLaMA-Factory' if root is None else 'transformers'} is not installed in the target")
-        return {f"arguments.{name}": lacking for name in _FACTS} | _output_dir(target, values)
+        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, values)
     package = Path(root)
     try:
         files = argument_source.files(package, transformers)
@@ -48,7 +48,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         )
     except (OSError, SyntaxError) as error:
         lacking = Unknown(f"the argument classes cannot be read ({error})")
-        return {f"arguments.{name}": lacking for name in _FACTS} | _output_dir(target, values)
+        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, values)
     command = recipe_kind.subcommand(values)
     group = {"train": "train", "eval": "eval"}.get(command, "infer")
     fields = {name: f for cls in source.groups.get(group, []) for name, f in source.classes[cls].fields.items()}
@@ -59,7 +59,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         why = recipe_kind.other_program(target.environ) or "the file is not a LLaMA-Factory recipe"
         lacking = Unknown(f"not judged: {why}")
         found: dict[str, Any] = {f"arguments.{name}": lacking for name in _FACTS} | {"arguments.subcommand": command}
-        return found | _output_dir(target, values)
+        return found | _folders(target, values)
     every = {name for cls in source.classes.values() for name in cls.fields}
     return {
         "arguments.subcommand": command,
@@ -69,7 +69,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.misfits": _misfits(values, fields, source.converts_floats),
         "arguments.missing": _missing(values, source, group),
         **_followed(target, facts, source, values, group),
-        **_output_dir(target, values),
+        **_folders(target, values),
     }
 
 
@@ -157,6 +157,47 @@ def _shown(file: str) -> str:
     parts = Path(file).parts
     start = max((i for i, part in enumerate(parts) if part in ("llamafactory", "transformers")), default=0)
     return "/".join(parts[start:])
+
+
+def _folders(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_output_dir(target, values), "arguments.resume": _resume(target, values)}
+
+
+def _resume(target: Target, values: Mapping[str, Any]) -> Any:
+    """What stands in resume_from_checkpoint (`true` means output_dir, as the Trainer reads it); None without it.
+
+    `complete`: the newest checkpoint-N in it, or beside it, that has weights and trainer_state.json.
+    """
+    given = values.get("resume_from_checkpoint")
+    whole = given is True
+    given = values.get("output_dir") if whole else given
+    if not isinstance(given, str) or not given.strip():
+        return None
+    folder = target.workdir / given
+    try:
+        below = _complete(folder) or (None if whole else _complete(folder.parent))
+        if whole:
+            folder = below or folder
+        names = set(os.listdir(folder)) if folder.is_dir() else set()
+    except OSError as error:
+        return Unknown(f"{given} cannot be listed ({error.strerror})")
+    return {
+        "path": target.shown(folder),
+        "exists": folder.is_dir(),
+        "weights": bool(names & set(_WEIGHTS)),
+        "model": "config.json" in names and bool(names & set(_WEIGHTS)),
+        "trainer_state": "trainer_state.json" in names,
+        "global_step": any(name.startswith("global_step") for name in names),
+        "complete": target.shown(below) if below and below != folder else None,
+    }
+
+
+def _complete(folder: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    found = [p for p in folder.glob("checkpoint-*") if p.name.partition("-")[2].isdigit()]
+    whole = [p for p in found if (p / "trainer_state.json").is_file()]
+    return max(whole, key=lambda p: int(p.name.partition("-")[2]), default=None)
 
 
 def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:

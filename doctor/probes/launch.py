@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,8 @@ _found = partial(found, ID)
 DEFAULTS = {
     "FORCE_TORCHRUN": "1", "NNODES": "1", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29501",
 }  # fmt: skip
+RESOLVE_SECONDS = 2.0  # for the name of the first node
+
 # Variables that change what a launch does; their values are recorded, redacted.
 _RECORDED = {
     *DEFAULTS, "NPROC_PER_NODE", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "USE_RAY", "DISABLE_VERSION_CHECK",
@@ -43,6 +46,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     }
     addr = environ.get("MASTER_ADDR", DEFAULTS["MASTER_ADDR"])
     port = numbers["MASTER_PORT"]
+    several = isinstance(numbers["NNODES"], int) and numbers["NNODES"] > 1
     known = isinstance(nproc, int) and isinstance(numbers["NNODES"], int)
     return {
         "launch.nproc": nproc,
@@ -54,6 +58,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "launch.force_torchrun": environ.get("FORCE_TORCHRUN", DEFAULTS["FORCE_TORCHRUN"]).lower() in ("1", "true"),
         "launch.world_size": nproc * numbers["NNODES"] if known else Unknown("NNODES or NPROC_PER_NODE is unknown"),
         "launch.environ": recorded,
+        "launch.unreadable": _unreadable(environ),
+        "launch.master_unknown": None if not several else _unresolvable(addr),
         **_port(numbers["NODE_RANK"], port),
     }
 
@@ -63,6 +69,45 @@ def _number(text: str | None) -> Any:
         return int(text or "")
     except ValueError:
         return Unknown(f"{text!r} is not a number")
+
+
+# Variables that torchrun reads as numbers, with the least and the greatest that make sense.
+_NUMBERS = {"NNODES": (1, None), "NODE_RANK": (0, None), "MASTER_PORT": (1, 65535), "NPROC_PER_NODE": (1, None)}
+_PROCESS_WORDS = ("auto", "gpu", "cpu", "xpu")  # which torchrun takes for NPROC_PER_NODE
+
+
+def _unreadable(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variable -> why torchrun cannot use its value."""
+    found = {}
+    for name, (least, most) in _NUMBERS.items():
+        value = environ.get(name, DEFAULTS.get(name, "1"))
+        if name == "NPROC_PER_NODE" and value in _PROCESS_WORDS:
+            continue
+        try:
+            number = int(value)
+        except ValueError:
+            found[name] = "is not a number"
+            continue
+        if number < least or (most is not None and number > most):
+            found[name] = f"is not in {least}..{most}" if most else f"is less than {least}"
+    return found
+
+
+def _unresolvable(addr: str) -> Any:
+    """Why MASTER_ADDR has no address, None when it has one. Asked in a thread, because a resolver can hang."""
+    answer: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            socket.getaddrinfo(addr, None)
+            answer.append(None)
+        except OSError as error:
+            answer.append(error.strerror or str(error))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(RESOLVE_SECONDS)
+    return answer[0] if answer else Unknown(f"the resolver did not answer within {RESOLVE_SECONDS:g} s")
 
 
 def _port(node_rank: Any, port: Any) -> dict[str, Any]:
@@ -91,6 +136,37 @@ def port_in_use(facts: Facts) -> Iterator[Finding]:
         yield _found("launch-port-in-use", what, "MASTER_PORT", free_port=facts["launch.free_port"])
 
 
+def numbers_readable(facts: Facts) -> Iterator[Finding]:
+    """torchrun ends at a value that is no number, and waits for ever for a node rank that is not among the nodes."""
+    if not facts["launch.force_torchrun"] and facts.get("gpu.count") in (0, 1):
+        return
+    for name, why in facts["launch.unreadable"].items():
+        if name != "MASTER_PORT" or "number" in why:  # a number that is no port cannot be bound: port_in_use says it
+            what = f"{name}={facts['launch.environ'].get(name)} {why}"
+            yield _found("launch-variable-invalid", what, name, variable=name, default=DEFAULTS.get(name, "1"))
+
+
+def node_rank_fits(facts: Facts) -> Iterator[Finding]:
+    nodes, rank = facts["launch.nnodes"], facts["launch.node_rank"]
+    if rank >= nodes and (facts["launch.force_torchrun"] or facts.get("gpu.count") not in (0, 1)):
+        what = f"NODE_RANK={rank} with NNODES={nodes}: ranks of nodes count from 0 to {nodes - 1}"
+        details: dict[str, Any] = {"variable": "NODE_RANK", "default": "0"} if nodes == 1 else {}
+        yield _found("launch-variable-invalid", what, "NODE_RANK", **details)
+
+
+def stale_ranks(facts: Facts) -> Iterator[Finding]:
+    """Without torchrun, RANK and WORLD_SIZE of an earlier launch make the only process wait for others."""
+    environ = facts["launch.environ"]
+    if facts["launch.force_torchrun"] or facts.get("gpu.count") not in (0, 1):
+        return
+    left = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if environ.get(name)]
+    others = environ.get("WORLD_SIZE", "1") != "1"
+    if environ.get("LOCAL_RANK", "-1") != "-1" and (others or len(left) < 3):
+        what = ", ".join(f"{name}={environ[name]}" for name in left)
+        what += " in the environment of a launch without torchrun: it takes part in a group that nobody starts"
+        yield _found("launch-rank-env-stale", what, "WORLD_SIZE" if others else "LOCAL_RANK")
+
+
 def renamed_variables(facts: Facts) -> Iterator[Finding]:
     """RANK instead of NODE_RANK with several nodes: nodes started by the settings of 0.8.3 never meet."""
     environ = facts["launch.environ"]
@@ -104,6 +180,9 @@ def master_addr(facts: Facts) -> Iterator[Finding]:
     addr = facts["launch.master_addr"]
     if facts["launch.nnodes"] > 1 and (addr == "localhost" or addr.startswith("127.") or addr == "::1"):
         yield _found("launch-master-addr", f"NNODES={facts['launch.nnodes']} with MASTER_ADDR={addr}", "MASTER_ADDR")
+    elif facts["launch.master_unknown"]:
+        what = f"MASTER_ADDR={addr} has no address here: {facts['launch.master_unknown']}"
+        yield _found("launch-master-addr", what, "MASTER_ADDR")
 
 
 def processes_against_gpus(facts: Facts) -> Iterator[Finding]:
@@ -114,4 +193,6 @@ def processes_against_gpus(facts: Facts) -> Iterator[Finding]:
         yield _found("launch-nproc-mismatch", what, "NPROC_PER_NODE", gpus=gpus, nproc=nproc)
 
 
-JUDGEMENTS = (port_in_use, renamed_variables, master_addr, processes_against_gpus)
+JUDGEMENTS = (
+    port_in_use, numbers_readable, node_rank_fits, stale_ranks, renamed_variables, master_addr, processes_against_gpus,
+)  # fmt: skip

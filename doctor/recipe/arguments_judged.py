@@ -61,6 +61,48 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
         yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, **details)
 
 
+# Counts of which none would be left, and what is usually meant; nothing on the way looks before it divides by them.
+_AT_LEAST_ONE = {"gradient_accumulation_steps": 1, "per_device_train_batch_size": 1, "lora_rank": 8}
+
+
+def counts_positive(facts: Facts) -> Iterator[Finding]:
+    values = facts["recipe.values"]
+    for key, meant in _AT_LEAST_ONE.items():
+        given = values.get(key)
+        if key == "lora_rank" and values.get("finetuning_type", "lora") != "lora":
+            continue
+        if isinstance(given, int) and not isinstance(given, bool) and given < 1:
+            details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
+            details |= {"recipe": facts["recipe.path"], "value_as_type": meant}
+            what = f"{key}: {given}; at least 1 is needed"
+            yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
+
+
+def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
+    """The Trainer resumes from weights or an adapter with trainer_state.json; under DeepSpeed from global_step folders."""
+    state = facts["arguments.resume"]
+    if state is None:
+        return
+    deepspeed = bool(facts["recipe.values"].get("deepspeed"))
+    lacks = [] if state["exists"] else ["does not exist"]
+    if state["exists"]:
+        if not state["weights"] and not state["global_step"]:
+            lacks.append("holds neither weights nor an adapter")
+        if not state["trainer_state"]:
+            lacks.append("has no trainer_state.json")
+        if deepspeed and not state["global_step"]:
+            lacks.append("has no global_step folder of DeepSpeed")
+    if not lacks:
+        return
+    key = "resume_from_checkpoint"
+    details: dict[str, Any] = {"key": key, "resume_path": state["path"], "path_is_full_model": state["model"]}
+    what = f"{key}: {state['path']} {', '.join(lacks)}"
+    if state["complete"]:
+        what += f"; {state['complete']} is complete"
+        details["complete_checkpoint"] = state["complete"]
+    yield _finding("ckpt-missing-optimizer-state", what, in_recipe(facts, key), **details)
+
+
 def arguments_given(facts: Facts) -> Iterator[Finding]:
     for key in facts["arguments.missing"]:
         details = {"key": key, f"{key}_missing": True}
@@ -188,6 +230,27 @@ def packages_present(facts: Facts) -> Iterator[Finding]:
         yield _finding(_CAUSE_OF_PACKAGE.get(name, "pkg-missing"), what, in_recipe(facts, keys[0]), **details)
 
 
+# quantization_method (releases write "bnb" or "bitsandbytes") -> the package that quantises while loading.
+_QUANTISERS = {"bnb": "bitsandbytes", "bitsandbytes": "bitsandbytes", "hqq": "hqq", "eetq": "eetq"}
+
+
+def quantiser_there(facts: Facts) -> Iterator[Finding]:
+    """bitsandbytes and its like are asked for after the model's configuration is read, or when the optimizer is made."""
+    values, installed = facts["recipe.values"], facts["packages.versions"]
+    optim = str(values.get("optim", ""))
+    method = str(values.get("quantization_method", "bnb"))
+    needs = []
+    if values.get("quantization_bit") and values.get("finetuning_type", "lora") not in ("full", "freeze"):
+        needs.append(("quantization_bit", _QUANTISERS.get(method, "")))
+    if "bnb" in optim or "8bit" in optim or optim.startswith("paged_"):
+        needs.append(("optim", "bitsandbytes"))
+    for key, package in needs:
+        if package and package not in installed:
+            what = f"{key}: {values[key]} needs {package}, which is not installed"
+            details: dict[str, Any] = {"quantization_bit": package == "bitsandbytes", "package": package, "key": key}
+            yield _finding("quant-backend-missing", what, in_recipe(facts, key), **details)
+
+
 def flash_attention_there(facts: Facts) -> Iterator[Finding]:
     if facts["recipe.values"].get("flash_attn") == "fa2" and "flash-attn" not in facts["packages.versions"]:
         yield _finding(
@@ -240,6 +303,7 @@ def file_suffix(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Rule, ...] = (
-    keys_known, values_fit, arguments_given, combinations_allowed, packages_present, flash_attention_there,
-    unsloth_with_one_gpu, output_dir_free, repeated_keys, file_suffix,
+    keys_known, values_fit, counts_positive, arguments_given, checkpoint_to_resume, quantiser_there,
+    combinations_allowed, packages_present, flash_attention_there, unsloth_with_one_gpu, output_dir_free,
+    repeated_keys, file_suffix,
 )  # fmt: skip

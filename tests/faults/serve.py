@@ -12,7 +12,10 @@ import sys
 import time
 import traceback
 
-from llamafactory.train.tuner import run_exp
+ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever the packages print, from their import on, is not an answer
+
+from llamafactory.train.tuner import run_exp  # noqa: E402
 
 
 def run(job):
@@ -53,9 +56,7 @@ def wait(pid, seconds):
 
 
 def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the packages print is not an answer
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    print(json.dumps({"ready": True}), file=ANSWERS, flush=True)
     for line in sys.stdin:
         job = json.loads(line)
         begun = time.monotonic()
@@ -63,7 +64,7 @@ def main():
         if pid == 0:
             run(job)
         code = wait(pid, job["seconds"])
-        print(json.dumps({"code": code, "seconds": round(time.monotonic() - begun, 1)}), file=answers, flush=True)
+        print(json.dumps({"code": code, "seconds": round(time.monotonic() - begun, 1)}), file=ANSWERS, flush=True)
 
 
 if __name__ == "__main__":

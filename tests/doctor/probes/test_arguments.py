@@ -119,3 +119,58 @@ def test_what_other_programs_read_is_not_judged(tmp_path, environ, text):
 
 def test_extra_arguments_allowed(tmp_path):
     assert examine(tmp_path, GOOD + "unheard_of: 1\n", ALLOW_EXTRA_ARGS="1")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "meant"),
+    [("gradient_accumulation_steps: 0", 1), ("lora_rank: -1", 8), ("per_device_train_batch_size: 0", 1)],
+)
+def test_counts_of_which_none_is_left(tmp_path, lines, meant):
+    found = examine(tmp_path, GOOD + lines + "\n")[1]
+    assert [f.details["value_as_type"] for f in found if f.cause == "cfg-bad-value-type"] == [meant]
+
+
+@pytest.mark.parametrize(
+    ("lines", "package"),
+    [("quantization_bit: 4", "bitsandbytes"), ("optim: paged_adamw_32bit", "bitsandbytes"),
+     ("quantization_bit: 4\nquantization_method: hqq", "hqq")],
+)  # fmt: skip
+def test_packages_that_quantise(tmp_path, lines, package):
+    def named(more):
+        found = examine(tmp_path, GOOD + lines + "\n", more)[1]
+        return [f.details["package"] for f in found if f.cause == "quant-backend-missing"]
+
+    assert named({}) == [package]
+    assert named({"packages.versions": {package: "1.0"}}) == []
+
+
+def resumed(tmp_path, given, **files):
+    """Findings of a recipe that resumes; `files` of out/checkpoint-2."""
+    text = GOOD + f"resume_from_checkpoint: {given}\n"
+    folder = standin.target(tmp_path, text).workdir / "out/checkpoint-2"
+    folder.mkdir(parents=True)
+    for name in files.get("files", ()):
+        (folder / name).write_text("")
+    found = examine(tmp_path, text)[1]
+    return [f for f in found if f.cause == "ckpt-missing-optimizer-state"]
+
+
+WHOLE = ("model.safetensors", "trainer_state.json")
+
+
+def test_a_whole_checkpoint_is_resumed(tmp_path):
+    assert resumed(tmp_path, "out/checkpoint-2", files=WHOLE) == []
+
+
+def test_the_output_folder_is_none_and_its_checkpoint_is_named(tmp_path):
+    (found,) = resumed(tmp_path, "out", files=WHOLE)
+    assert found.details["complete_checkpoint"] == "out/checkpoint-2"
+
+
+def test_true_takes_the_newest_of_the_output_folder(tmp_path):
+    assert resumed(tmp_path, "true", files=WHOLE) == []
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    (found,) = resumed(tmp_path, "out/checkpoint-9")
+    assert "does not exist" in found.evidence[0].what

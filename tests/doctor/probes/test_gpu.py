@@ -6,7 +6,7 @@ import pytest
 
 from doctor.facts import Facts
 from doctor.findings import Finding
-from doctor.gpu import machine
+from doctor.gpu import judgements, machine
 from doctor.gpu import nvml as reader
 from doctor.probes import gpu
 from knowledge_base.schema import Severity
@@ -334,3 +334,12 @@ def test_xids_of_a_kernel_log(tmp_path, monkeypatch):
     os.write(writer, b"4,1,2,-;NVRM: Xid (PCI:0000:18:00): 79, pid=1, GPU has fallen off the bus.\n")
     assert machine.xids() == [{"where": "PCI:0000:18:00", "xid": 79, "text": "pid=1, GPU has fallen off the bus."}]
     os.close(writer)
+
+
+def test_fp16_and_tf32_want_a_gpu():
+    none = facts([], recipe={"bf16": False, "fp16": True, "tf32": True})
+    assert [f.evidence[0].what.partition(":")[0] for f in judgements.precision_of_gpus(none)] == ["fp16", "tf32"]
+    card = facts([H100], recipe={"bf16": False, "fp16": True, "tf32": True})
+    assert list(judgements.precision_of_gpus(card)) == []
+    zero = facts([], recipe={"fp16": True, "deepspeed": "ds.json"})
+    assert list(judgements.precision_of_gpus(zero)) == []

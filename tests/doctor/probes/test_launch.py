@@ -85,3 +85,43 @@ def test_recorded_variables_hide_secrets(tmp_path):
     facts = collected(tmp_path, gpus=1, HF_ENDPOINT=f"https://user:{made_up}@mirror.example", HF_TOKEN=made_up)
     assert "HF_TOKEN" not in facts["launch.environ"]
     assert made_up not in str(facts.to_json())
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"NPROC_PER_NODE": "two"}, "NPROC_PER_NODE"),
+        ({"MASTER_PORT": "29501a"}, "MASTER_PORT"),
+        ({"NNODES": "0"}, "NNODES"),
+        ({"NODE_RANK": "1"}, "NODE_RANK"),
+        ({"NODE_RANK": "2", "NNODES": "2", "MASTER_ADDR": "10.0.0.1"}, "NODE_RANK"),
+    ],
+)
+def test_numbers_that_torchrun_cannot_use(tmp_path, environ, variable):
+    facts = collected(tmp_path, gpus=8, **environ)
+    judgement = launch.node_rank_fits if variable == "NODE_RANK" else launch.numbers_readable
+    assert [found.evidence[0].where for found in judgement(facts)] == [variable]
+
+
+@pytest.mark.parametrize(
+    "environ", [{"NPROC_PER_NODE": "auto"}, {"NNODES": "2", "NODE_RANK": "1"}, {"MASTER_PORT": "1"}]
+)
+def test_numbers_that_torchrun_takes(tmp_path, environ):
+    facts = collected(tmp_path, gpus=8, **environ)
+    assert list(launch.numbers_readable(facts)) == list(launch.node_rank_fits(facts)) == []
+
+
+def test_a_master_without_an_address(tmp_path):
+    several = {"NNODES": "2", "NODE_RANK": "1"}
+    unknown = collected(tmp_path, gpus=8, MASTER_ADDR="node0.cluster.invalid", **several)
+    assert [found.cause for found in launch.master_addr(unknown)] == ["launch-master-addr"]
+    known = collected(tmp_path, gpus=8, MASTER_ADDR="192.0.2.7", **several)
+    assert list(launch.master_addr(known)) == []
+
+
+def test_ranks_left_over_from_another_launch(tmp_path):
+    left = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    (found,) = launch.stale_ranks(collected(tmp_path, gpus=1, FORCE_TORCHRUN="0", **left))
+    assert found.cause == "launch-rank-env-stale"
+    assert list(launch.stale_ranks(collected(tmp_path, gpus=1, FORCE_TORCHRUN="1", **left))) == []
+    assert list(launch.stale_ranks(collected(tmp_path, gpus=1, FORCE_TORCHRUN="0"))) == []
