@@ -41,6 +41,10 @@ class Facts(Mapping[str, Any]):
             raise UnknownFact(name, value.reason)
         return value
 
+    def __contains__(self, name: object) -> bool:
+        """Whether it was collected, also when what came of it is unknown."""
+        return name in self._values
+
     def get(self, name: str, default: Any = None) -> Any:
         value = self._values.get(name, default)
         return default if isinstance(value, Unknown) else value

@@ -30,3 +30,10 @@ def test_json_and_back_keeps_values_and_reasons():
     assert again.to_json() == facts.to_json()
     assert again.why_unknown("b") == "no permission"
     assert again["c"] == {"unknown": 3, "other": 1}
+
+
+def test_in_asks_whether_a_fact_was_collected_and_raises_nothing():
+    facts = Facts({"a.b": 1, "a.c": Unknown("timed out")})
+    assert "a.b" in facts
+    assert "a.c" in facts
+    assert "a.d" not in facts
