@@ -77,4 +77,19 @@ def ranks_agree(facts: Facts) -> Iterator[Finding]:
             yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (adapters_whole, ranks_agree)
+def width_agrees(facts: Facts) -> Iterator[Finding]:
+    """An adapter of a model of another width: q_proj, k_proj and v_proj take vectors of hidden_size."""
+    hidden = facts["model.config"].get("hidden_size")
+    for adapter in facts["adapter.adapters"]:
+        seen = {width for module, width in adapter["inputs"].items() if module in ("q_proj", "k_proj", "v_proj")}
+        if not isinstance(hidden, int) or not seen or seen == {hidden}:
+            continue
+        base = adapter["base"]
+        what = f"the adapter was trained on a model of hidden_size {min(seen)}, this one has {hidden}"
+        what += f"; adapter_config.json names {base}" if base else ""
+        details: dict[str, Any] = {"adapter_path": adapter["path"]} | ({"adapter_base_model": base} if base else {})
+        where = f"{adapter['path']}/adapter_config.json"
+        yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (adapters_whole, ranks_agree, width_agrees)

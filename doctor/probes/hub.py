@@ -19,6 +19,7 @@ from doctor.facts import Facts, Unknown
 from doctor.findings import Finding, Severity, found
 from doctor.hub import settings
 from doctor.hub.needs import Need
+from doctor.probes.model import looks_like_path
 from doctor.target import Target
 
 ID = "hub"
@@ -120,17 +121,13 @@ def _needs(target: Target, facts: Facts) -> list[Need]:
     for key in _MODEL_KEYS:
         for part in str(values.get(key) or "").split(","):
             part = part.strip()
-            if part and settings.is_repo_id(part) and "/" in part and not _exists(target, part):
+            if part and settings.is_repo_id(part) and "/" in part and not looks_like_path(part, target.workdir):
                 needs.append(Need("model", part, key))
     wanted = "ms_hub" if settings.other_hub(target.environ) == "modelscope" else "hf_hub"
     for entry in facts.get("dataset.entries", {}).values():  # none where the dataset probe could not read them
         if entry["load_from"] == wanted and settings.is_repo_id(entry["source"]):
             needs.append(Need("dataset", entry["source"], "dataset"))
     return needs
-
-
-def _exists(target: Target, name: str) -> bool:
-    return os.path.exists(target.workdir / os.path.expanduser(name))
 
 
 def _clock(target: Target) -> dict[str, float]:

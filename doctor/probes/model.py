@@ -74,6 +74,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return found | _absent_facts(name, "the model is not on this machine")
 
 
+# First parts of relative paths that nobody has as a name on a hub.
+_CUSTOMARY_FOLDERS = ("saves", "output", "outputs", "models", "checkpoints", "checkpoint", "ckpt", "ckpts", "weights")
+
+
 def looks_like_path(name: str, workdir: Path) -> bool:
     """Whether a name that is no existing folder was meant as one, not as a hub id."""
     if name.startswith(("/", "./", "../", "~", ".\\", "\\")) or "\\" in name or re.match(r"[A-Za-z]:", name):
@@ -81,7 +85,7 @@ def looks_like_path(name: str, workdir: Path) -> bool:
     if os.path.exists(workdir / name) or not _HUB_ID.fullmatch(name):
         return True
     first = name.partition("/")[0]
-    return "/" in name and os.path.isdir(workdir / first)
+    return "/" in name and (os.path.isdir(workdir / first) or first.lower() in _CUSTOMARY_FOLDERS)
 
 
 def near_folder(name: str, workdir: Path, environ: Mapping[str, str]) -> str | None:
@@ -352,6 +356,44 @@ def embedding_fits_config(facts: Facts) -> Iterator[Finding]:
         yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details | _origin(facts))
 
 
+# Architectures whose weights are named and shaped as Llama's; what their configuration says follows from the tensors.
+_LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
+
+
+def layers_fit_config(facts: Facts) -> Iterator[Finding]:
+    """Other shapes end the loading; a layer that the weights lack starts at random, with no more than a warning."""
+    folder = _examined(facts)
+    if folder is None or not facts["model.local"]:
+        return
+    seen, config = facts["model.weights"]["shapes"], facts["model.config"]
+    if not seen or config.get("quantization_config") or config.get("model_type") not in _LLAMA_LIKE:
+        return
+    wanted = _sizes_by_config(config)
+    wrong = {name: (said, seen[name]) for name, said in wanted.items() if name in seen and seen[name] != said}
+    if wrong:
+        words = [
+            f"{_SIZES[name]} {said} by config.json, {there} in the weights" for name, (said, there) in wrong.items()
+        ]
+        details = {"model_path": folder, "file": f"{folder}/config.json"} | _origin(facts)
+        yield _finding("model-config-weights-mismatch", "; ".join(words), f"{folder}/config.json", **details)
+
+
+_SIZES = {"layers": "layers", "hidden": "hidden_size", "queries": "rows of q_proj", "keys": "rows of k_proj",
+          "middle": "intermediate_size"}  # fmt: skip
+
+
+def _sizes_by_config(config: Mapping[str, Any]) -> dict[str, int]:
+    """What `model_folder._sizes` should have found, as far as the configuration says."""
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    found = {"layers": config.get("num_hidden_layers"), "hidden": hidden, "middle": config.get("intermediate_size")}
+    if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        width = config.get("head_dim") or hidden // heads
+        if isinstance(width, int):
+            found |= {"queries": heads * width, "keys": (config.get("num_key_value_heads") or heads) * width}
+    return {name: size for name, size in found.items() if isinstance(size, int)}
+
+
 JUDGEMENTS: tuple[Judgement, ...] = (
     path_exists, is_a_model, weights_whole, tokenizer_whole, token_ids_fit, special_tokens, embedding_fits_config,
+    layers_fit_config,
 )  # fmt: skip

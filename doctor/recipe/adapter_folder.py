@@ -32,6 +32,7 @@ class Adapter(msgspec.Struct, frozen=True):
     base: str | None = None
     full_model: bool = False
     found_at: str | None = None
+    inputs: dict[str, int] = {}  # module -> columns of its lora_A, which is the width of what goes into it
 
 
 def inspect(name: str, folder: Path) -> Adapter:
@@ -40,7 +41,9 @@ def inspect(name: str, folder: Path) -> Adapter:
         return Adapter(name, None)
     config, error = _config(folder / CONFIG)
     weights = next((folder / w for w in WEIGHTS if os.path.exists(folder / w)), None)
-    rank_seen, weights_error = _rank(weights) if weights and weights.suffix == ".safetensors" else (None, None)
+    rank_seen, weights_error, inputs = None, None, {}
+    if weights and weights.suffix == ".safetensors":
+        rank_seen, weights_error, inputs = _rank(weights)
     rank = config.get("r")
     base = config.get("base_model_name_or_path")
     below = sorted(folder.glob(f"*/{CONFIG}"), key=lambda p: p.stat().st_mtime)
@@ -56,6 +59,7 @@ def inspect(name: str, folder: Path) -> Adapter:
         base=base if isinstance(base, str) else None,
         full_model=os.path.isfile(folder / "config.json"),
         found_at=str(below[-1].parent) if below else None,
+        inputs=inputs,
     )
 
 
@@ -69,11 +73,16 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
     return (value, None) if isinstance(value, dict) else ({}, "not a JSON object")
 
 
-def _rank(path: Path) -> tuple[int | None, str | None]:
+def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int]]:
+    """Rank by the first lora_A, 0 when one is empty; why the file cannot be read; columns of lora_A by module."""
     try:
         tensors = safetensors_header.read(path)
     except (safetensors_header.Unreadable, OSError) as error:
-        return None, str(error)
-    shapes = [t.shape for name, t in tensors.items() if "lora_A" in name and len(t.shape) == 2]
-    empty = any(0 in shape for shape in shapes)
-    return (0 if empty else shapes[0][0]) if shapes else None, None
+        return None, str(error), {}
+    shapes = {name: t.shape for name, t in tensors.items() if "lora_A" in name and len(t.shape) == 2}
+    if not shapes:
+        return None, None, {}
+    if any(0 in shape for shape in shapes.values()):
+        return 0, None, {}
+    inputs = {name.partition(".lora_A")[0].rpartition(".")[2]: shape[1] for name, shape in shapes.items()}
+    return next(iter(shapes.values()))[0], None, inputs

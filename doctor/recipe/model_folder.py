@@ -50,6 +50,7 @@ class Weights(msgspec.Struct, frozen=True):
     parameters: int | None = None
     rows: int | None = None
     dtypes: list[str] = []
+    shapes: dict[str, int] = {}  # sizes that the configuration names too, see `_sizes`
     modules: list[str] = []  # last names of the modules that hold a matrix: q_proj, down_proj, lm_head …
 
 
@@ -160,6 +161,7 @@ def _checked(folder: Path, files: list[str], kind: str, index: str | None, wante
         parameters=sum(t.elements for t in tensors.values()) if counted else None,
         rows=_embedding_rows(tensors),
         dtypes=sorted({t.dtype for t in tensors.values()}),
+        shapes=_sizes(tensors) if counted else {},
         modules=sorted(
             {
                 n.split(".")[-2]
@@ -229,6 +231,26 @@ _EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "model.lan
 def _embedding_rows(tensors: dict[str, Tensor]) -> int | None:
     found = next((tensors[name] for name in _EMBEDDINGS if name in tensors), None)
     return found.shape[0] if found and found.shape else None
+
+
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
+_PARTS = {"self_attn.q_proj": "queries", "self_attn.k_proj": "keys", "mlp.up_proj": "middle"}
+
+
+def _sizes(tensors: dict[str, Tensor]) -> dict[str, int]:
+    """Of weights named as Llama names them: layers, hidden (columns of q_proj), rows of q_proj, k_proj and up_proj."""
+    found: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        place = _LAYER.fullmatch(name)
+        if place is None:
+            continue
+        found["layers"] = max(found.get("layers", 0), int(place[1]) + 1)
+        part = _PARTS.get(place[2])
+        if part and len(tensor.shape) == 2:
+            found[part] = tensor.shape[0]
+            if part == "queries":
+                found["hidden"] = tensor.shape[1]
+    return found
 
 
 # -- tokenizer ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from doctor.probes import model, recipe
+from doctor.probes import adapter, model, recipe
 from tests.doctor.recipe import standin
 
 
@@ -177,3 +177,45 @@ def test_a_resized_vocabulary_is_no_fault(tmp_path):
 def test_no_model_named(tmp_path):
     made = standin.target(tmp_path, "do_train: true\n")
     assert standin.examine(made, recipe, model)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"num_hidden_layers": 2}, "layers 2 by config.json, 1 in the weights"),
+        ({"hidden_size": 16}, "hidden_size 16 by config.json, 8 in the weights"),
+        ({"num_attention_heads": 4, "head_dim": 4}, "rows of q_proj 16 by config.json, 8 in the weights"),
+    ],
+)
+def test_a_configuration_of_other_weights(tmp_path, changed, said):
+    standin.model(tmp_path / "m", {**standin.QWEN2, **changed})
+    found = [f for f in examine(tmp_path, "m")[1] if f.cause == "model-config-weights-mismatch"]
+    assert said in found[0].evidence[0].what
+
+
+def test_shapes_of_unknown_architectures_and_of_quantised_weights_are_not_judged(tmp_path):
+    standin.model(tmp_path / "m", {**standin.QWEN2, "num_hidden_layers": 2, "model_type": "deepseek_v3"})
+    standin.model(tmp_path / "q", {**standin.QWEN2, "num_hidden_layers": 2, "quantization_config": {"bits": 4}})
+    assert causes(examine(tmp_path, "m")[1]) == causes(examine(tmp_path, "q")[1]) == []
+
+
+def adapter_found(tmp_path, name="saves/adapter"):
+    made = standin.target(tmp_path, f"model_name_or_path: m\nadapter_name_or_path: {name}\n")
+    return [f.cause for f in standin.examine(made, recipe, model, adapter)[1]]
+
+
+@pytest.mark.parametrize(("width", "expected"), [(8, []), (16, ["peft-adapter-mismatch"])])
+def test_an_adapter_of_another_width(tmp_path, width, expected):
+    standin.model(tmp_path / "m")
+    folder = tmp_path / "saves/adapter"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 2, "base_model_name_or_path": "org/other"}))
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    standin.safetensors(folder / "adapter_model.safetensors", {name: [2, width]})
+    assert adapter_found(tmp_path) == expected
+
+
+def test_a_customary_folder_is_no_hub_id(tmp_path):
+    standin.model(tmp_path / "m")
+    assert adapter_found(tmp_path) == ["peft-adapter-path-wrong"]
+    assert adapter_found(tmp_path, "org/adapter") == []
