@@ -7,6 +7,8 @@ compiled. What it needs to know comes as one JSON object, the request:
     environ                          variables to set for the target (NNODES, MASTER_ADDR, …)
     budget                           seconds for everything
     word                             the word of this collection, by which the nodes know each other at the port
+    slurm                            true: what the launch does not say of the nodes is taken from Slurm's variables
+    name                             the node's name in the capture; Slurm's or the host's own by default
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ def facts(request: Mapping[str, Any]) -> dict[str, Any]:
 
     budget = float(request.get("budget", 10.0)) * (1 - START_SHARE)
     own = {name: str(value) for name, value in request.get("environ", {}).items()}
+    if request.get("slurm"):
+        own = {**_from_slurm(os.environ), **own}
     if request.get("word"):
         own |= {meeting.SECONDS_VARIABLE: str(budget * 0.8), meeting.WORD_VARIABLE: str(request["word"])}
     os.environ.update(own)
@@ -55,8 +59,21 @@ def facts(request: Mapping[str, Any]) -> dict[str, Any]:
     return redact.document(document)
 
 
+def _from_slurm(environ: Mapping[str, str]) -> dict[str, str]:
+    """The launch variables that a job script would set, where the environment does not have them yet."""
+    from doctor.cluster import hostlist
+
+    nodes = hostlist.expand(environ.get("SLURM_JOB_NODELIST", ""))
+    given = {
+        "NNODES": str(len(nodes)),
+        "NODE_RANK": str(nodes.index(environ["SLURMD_NODENAME"])) if environ.get("SLURMD_NODENAME") in nodes else None,
+        "MASTER_ADDR": nodes[0] if nodes else None,
+    }
+    return {name: value for name, value in given.items() if value is not None and name not in environ}
+
+
 def main() -> None:
-    """`python collector.pyz REQUEST`: the request is JSON, or `@FILE`. Leaves at once even when a probe still hangs."""
+    """`doctor.pyz collect REQUEST`: the request is JSON, or `@FILE`. Leaves at once even when a probe still hangs."""
     text = sys.argv[1] if len(sys.argv) > 1 else "{}"
     if text.startswith("@"):
         with open(text[1:], encoding="utf-8") as file:

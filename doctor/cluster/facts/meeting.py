@@ -38,12 +38,12 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         return {"meeting.heard": lacking, "meeting.reached": lacking}
     until = time.monotonic() + float(seconds or 0)
     word = target.environ.get(WORD_VARIABLE, "hello")
-    rank = facts.get("launch.node_rank")
-    if here and not (rank and facts["network.route"]["address"].startswith("127.")):
+    if here and facts.get("launch.node_rank", 0) == 0:
         return {"meeting.heard": listen(port, word, nodes - 1, until), "meeting.reached": None}
-    if here:
-        return {"meeting.heard": None, "meeting.reached": "MASTER_ADDR is this node's own loopback address"}
-    reached = visit(facts["network.route"]["address"], port, word, facts["node.host"], until)
+    address = facts["network.route"]["address"]
+    reached = visit(address, port, word, facts["node.host"], until)
+    if reached is not True and address.startswith("127."):
+        reached = f"MASTER_ADDR is this node's own loopback address ({reached})"
     return {"meeting.heard": None, "meeting.reached": reached}
 
 

@@ -21,7 +21,7 @@ def master_resolves(capture: Capture) -> Iterator[Across]:
         evidence = [(f"{hostlist.fold(group.nodes)}: MASTER_ADDR={group.value}", "MASTER_ADDR") for group in failed]
         yield across(RULE, "launch-master-addr", evidence, [node for group in failed for node in group.nodes])
         return
-    several = len(capture.nodes) > 1
+    several = len(set(capture.of("node.host").values())) > 1  # nodes of one machine share its addresses
     owners = [node for node, here in capture.of("network.here").items() if here]
     loopback = [
         node
