@@ -42,7 +42,7 @@ FORMATS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (
         Kind.EXIT,  # a shell telling how its child died
         re.compile(
-            r"(?:^|[\s:])(?P<message>(?:Segmentation fault|Bus error|Aborted|Killed|Illegal instruction)"
+            r"(?:^|[\s:\]])(?P<message>(?:Segmentation fault|Bus error|Aborted|Killed|Illegal instruction)"
             r"(?: +\(core dumped\))?)\s*(?:$|[$\w./]*(?:python|torchrun|llamafactory-cli|deepspeed|accelerate))"
         ),
     ),
@@ -91,7 +91,7 @@ NOISE_HEADER = re.compile(
 # The next four are searched in whole texts, by RE2; ^ and $ are the ends of a line.
 TRIGGERS = (  # what a line must hold to be the beginning or the statement of a failure
     r"Traceback \(|File \"|Error|Exception|rror: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
-    r"|NotFound|Failed|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode|return code"
+    r"|NotFound|Failed|OutOfResources|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode|return code"
     r"|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
     r"|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
     r"|段错误|总线错误|已杀死|已终止|已放弃|找不到|未找到|没有那个|权限不够|不是内部"

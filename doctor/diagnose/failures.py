@@ -20,7 +20,7 @@ FRAME = re.compile(r'File "(?P<file>[^"\n]{1,300})", line (?P<line>\d+)(?:, in (
 RICH_FRAME = re.compile(r"│? ?(?P<file>/[^\s:│]{1,300}):(?P<line>\d+) in (?P<function>[\w<>.]+)")
 NAME = (
     r"(?:[A-Za-z_]\w*\.){0,8}(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout|Fault|Invalid|Enabled|NotFound"
-    r"|ExceptionGroup|Failed|error)|Exception|KeyboardInterrupt|StopIteration|error)"
+    r"|ExceptionGroup|Failed|OutOfResources|error)|Exception|KeyboardInterrupt|StopIteration|error)"
 )
 EXCEPTION = re.compile(
     rf"^(?P<before>.{{0,160}}?)(?<![\w.'\"`/-])(?P<type>{NAME})(?:: (?P<message>.*)|(?P<bare>:?)\s*)$"
@@ -28,6 +28,7 @@ EXCEPTION = re.compile(
 CAPITAL = re.compile(r"^[a-z]+(?:error|exception): ")  # a log that was typed in small letters
 PLAIN_NAME = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.){1,8}\w+(?=: )|(?:\w+\.){0,8}[A-Z]\w+)(?:: (?P<message>.*))?$")
 CHAIN = re.compile(r"The above exception was the direct cause of|During handling of the above exception, another")
+GOES_ON = re.compile(r":\s*$|\(Request ID: [^)]*\)\.?\s*$")  # the message, or more of it, stands behind an empty line
 GROUP_BORDER = re.compile(r"^\s*(?:\| |\+-\+?-*(?: \d+)? -*|\+-+)")
 NOT_BEFORE = re.compile(r"\b(?:except|raise|import|class|isinstance|from|catch|isn't|warn\w*)\b|Warning|[=({\[]\s*$|#")
 PROGRESS = re.compile(r"\d+%\||\d+/\d+ \[")
@@ -216,16 +217,16 @@ class _Reader:
 
     def _message_end(self, index: int, lane: tuple[int, str]) -> int:
         """Behind the last line of the message that begins at `index`. An empty line ends it, but where nothing is said
-        yet: huggingface_hub's messages begin with one."""
-        said = not self.lines[index].text.rstrip().endswith(":")
+        yet: huggingface_hub's messages begin with one, or have the request before it."""
+        goes_on = GOES_ON.search(self.lines[index].text)
         for position in range(index + 1, min(index + MESSAGE_LINES, len(self.lines))):
             line = self.lines[position]
             if (line.log, line.lane) != lane:
                 continue
             text = line.text[:READ]
-            if not text.strip() and not said and position <= index + 2:
+            if not text.strip() and goes_on and position <= index + 3:
                 continue
-            said = True
+            goes_on = GOES_ON.search(text)
             if (
                 not text.strip()
                 or line.gap
