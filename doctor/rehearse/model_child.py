@@ -30,9 +30,6 @@ def main() -> None:
     kept = generation.read_bytes() if generation.exists() else None
     written = (folder / "config.json").read_bytes()
     size = sum(p.numel() * p.element_size() for p in model.parameters())
-    model.generation_config = (
-        None  # the model's own file is kept below, and an odd one is for the run to complain about
-    )
     model.save_pretrained(str(folder), max_shard_size=max(size // 2, 1 << 16))
     (folder / "config.json").write_bytes(written)
     if kept is not None:  # the model's own, verbatim: an odd one is for the run to complain about

@@ -1,0 +1,137 @@
+"""The campaign: `python -m tests.stack.rehearse [ID ...] [--env STACK=DIR ...] [--fresh]`.
+
+Every fault is put into a healthy workspace and rehearsed; what came of it goes into results.json beside this file, and
+`python -m tests.stack.rehearse.table` makes docs/rehearsal.md of that. An environment that is not given is installed
+under --folder. Starts of Python are served (served.py) unless the fault needs its own, or --fresh asks for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor import examine, target
+from doctor.examine import severity_of
+from doctor.findings import Severity
+from doctor.rehearse import FAILED, rehearse
+from knowledge_base.schema import Text
+from tests.stack.environments import Environment
+from tests.stack.rehearse.fault import Fault, prepare
+from tests.stack.rehearse.faults import FAULTS, HEALTHY
+from tests.stack.rehearse.served import Served
+from tests.stack.reproductions import stacks
+from tests.stack.reproductions.place import Place
+
+RESULTS = Path(__file__).with_name("results.json")
+PACKAGES = {
+    **stacks.PACKAGES,
+    "no-sync": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.16.2", "pyarrow<26"),
+    "torch-2.6": ("llamafactory==0.9.1", "torch==2.6.0", "deepspeed==0.15.4", "pyarrow<26", "setuptools<81"),
+}
+
+
+class Campaign:
+    """Environments and their servers, made when first needed."""
+
+    def __init__(self, folder: Path, given: dict[str, Path], fresh: bool) -> None:
+        self.folder, self.fresh = folder, fresh
+        self.environments: dict[str, Environment] = {s: stacks.Installed(root) for s, root in given.items()}
+        self.servers: dict[str, Served] = {}
+
+    def environment(self, stack: str) -> Environment:
+        if stack not in self.environments:
+            self.environments[stack] = Environment(self.folder / stack, *PACKAGES[stack])
+        return self.environments[stack]
+
+    def run(self, fault: Fault) -> dict[str, Any]:
+        """What the rehearsal of one fault showed."""
+        environment = self.environment(fault.stack)
+        root = self.folder / "runs" / fault.id
+        shutil.rmtree(root, ignore_errors=True)
+        place = Place(root, environment)
+        prepare(place, fault.processes, fault.environ)
+        fault.inject(place)
+        with fault.around(place):
+            return self.rehearsed(fault, place, environment)
+
+    def rehearsed(self, fault: Fault, place: Place, environment: Environment) -> dict[str, Any]:
+        found = target.find(None, str(place.root), str(environment.python), offline=True)
+        found = msgspec.structs.replace(found, environ={**environment.environ, **place.environ})
+        examined = examine.examine(found, 20.0)
+        checked = [f.cause for f in examined.findings if severity_of(f) is Severity.ERROR]
+        served = not (fault.fresh or self.fresh)
+        if served:
+            if fault.stack not in self.servers:
+                self.servers[fault.stack] = Served(environment)
+            found = self.servers[fault.stack].target(found)
+        begun = time.monotonic()
+        result = rehearse(found, examined.facts, _tell)
+        causes = [finding.cause for finding in result.findings]
+        broken = [stage.id for stage in result.stages if not stage.passed and not stage.skipped]
+        told = result.unrecognised or {}
+        return {
+            "what": fault.what,
+            "stack": fault.stack,
+            "verdict": result.verdict,
+            "caught": result.verdict == FAILED,
+            "stage": broken[0] if broken else None,
+            "causes": causes,
+            "expected": list(fault.causes),
+            "right": causes[:1] == [c for c in causes[:1] if c in fault.causes] and bool(causes) == bool(fault.causes),
+            "unrecognised": f"{told.get('exception')}: {str(told.get('message'))[:160]}" if told else None,
+            "check": sorted(set(checked) & {*fault.causes}) or None,
+            "seconds": round(time.monotonic() - begun, 1),
+            "served": served,
+            "stages": {stage.id: stage.seconds for stage in result.stages if not stage.skipped},
+        }
+
+    def close(self) -> None:
+        for server in self.servers.values():
+            server.close()
+
+
+def _tell(text: Text) -> None:
+    print(f"    {text.en}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ids", nargs="*", help="faults or healthy recipes; all by default")
+    parser.add_argument("--env", action="append", default=[], metavar="STACK=DIR")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rehearsals")
+    parser.add_argument("--fresh", action="store_true", help="no served starts: the times of a user's machine")
+    parser.add_argument("--missing", action="store_true", help="only what has no result yet")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    given = {stack: Path(root) for stack, root in (pair.split("=", 1) for pair in chosen.env)}
+    campaign = Campaign(chosen.folder, given, chosen.fresh)
+    try:
+        for kind, cases in (("healthy", HEALTHY), ("faults", FAULTS)):
+            for fault in cases:
+                results = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
+                done = results.setdefault(kind, {})
+                if (chosen.ids and fault.id not in chosen.ids) or (chosen.missing and fault.id in done):
+                    continue
+                print(f"{fault.id} …", file=sys.stderr, flush=True)
+                seen = campaign.run(fault)
+                print(
+                    f"  {seen['verdict']} {seen['causes']} {seen['unrecognised'] or ''} {seen['seconds']} s", flush=True
+                )
+                done[fault.id] = seen
+                chosen.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    finally:
+        campaign.close()
+
+
+if __name__ == "__main__":
+    main()
