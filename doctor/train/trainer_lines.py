@@ -78,6 +78,8 @@ Said = Bar | Logged | Count | Phase
 
 def parse(line: str) -> list[Said]:
     """What the line says, in its order; nothing for the lines that say nothing of progress. Never raises."""
+    if line.startswith('{"current_steps"'):
+        return _of_trainer_log(line)
     said: list[tuple[int, Said]] = []
     if "%|" in line:
         for bar in _BAR.finditer(line):
@@ -97,6 +99,15 @@ def parse(line: str) -> list[Said]:
         said.append((where.start(), Phase("saving", where["path"])))
     said += [(line.find(mark), Phase(name)) for mark, name in _PHASES if mark in line]
     return [one for _, one in sorted(said, key=lambda pair: pair[0])]
+
+
+def _of_trainer_log(line: str) -> list[Said]:
+    """A row of trainer_log.jsonl, where that is all there is to follow."""
+    row = trainer_log(line)
+    if row is None:
+        return []
+    values = {name: float(row[name]) for name in _NUMBERS if name in row}
+    return [Count("total", row["total"]), *([Logged(values)] if "loss" in values else []), Bar(row["step"], row["total"])]
 
 
 def _clock(text: str) -> int:

@@ -89,6 +89,7 @@ class Watch:
             self._line(line)
         for done in self.progress.flush(time.monotonic()):
             self._step(done)
+        self._saved(time.monotonic())
         if self.machine is not None:
             self.machine.close()
 
@@ -144,40 +145,33 @@ class Watch:
             self._judge(now)
 
     def _saved(self, now: float) -> None:
-        """Whether the checkpoint that is being written is there."""
-        if self._saves_seen >= len(self.progress.saves):
-            return
-        folder = Path(self.progress.saves[self._saves_seen])
-        if checkpoint.NAME.fullmatch(folder.name) is None:  # the final model, no checkpoint
+        """Checkpoints that are there by now; the one being written is looked at again."""
+        while self._saves_seen < len(self.progress.saves):
+            folder = Path(self.progress.saves[self._saves_seen])
+            moved_on = self.progress.phase != "saving" or self._saves_seen + 1 < len(self.progress.saves)
+            if checkpoint.NAME.fullmatch(folder.name) is not None:  # else the final model, no checkpoint
+                if self.settings.output is not None and not folder.is_absolute():
+                    folder = self.settings.output / folder.name
+                found = checkpoint.look(folder, self.settings.world_size) if folder.is_dir() else None
+                if (found is None or not found.complete) and not moved_on:
+                    return
+                if found is not None:
+                    self._tell_checkpoint(found)
+                if not moved_on:
+                    self.progress.goes_on(now)
             self._saves_seen += 1
-            return
-        if self.settings.output is not None and not folder.is_absolute():
-            folder = self.settings.output / folder.name
-        found = checkpoint.look(folder, self.settings.world_size) if folder.is_dir() else None
-        moved_on = self.progress.phase != "saving"
-        if (found is None or not found.complete) and not moved_on:
-            return
-        self._saves_seen += 1
-        if found is None:
-            return
-        size = checkpoint.size(folder)
+
+    def _tell_checkpoint(self, found: checkpoint.Checkpoint) -> None:
+        name = found.path.name
         if found.complete:
+            size = checkpoint.size(found.path)
             self.settings.checkpoint_bytes = size
             shown = nice_bytes(size)
-            text = {
-                "en": f"checkpoint-{found.step} is complete ({shown})",
-                "zh": f"checkpoint-{found.step} 已完整保存（{shown}）",
-            }
-            self.event("checkpoint", text)
-            if not moved_on:
-                self.progress.goes_on(now)
+            text = {"en": f"{name} is complete ({shown})", "zh": f"{name} 已完整保存（{shown}）"}
         else:
             why = "; ".join(found.faults[:3])
-            text = {
-                "en": f"checkpoint-{found.step} cannot be resumed exactly: {why}",
-                "zh": f"checkpoint-{found.step} 无法精确续训：{why}",
-            }
-            self.event("checkpoint", text)
+            text = {"en": f"{name} cannot be resumed exactly: {why}", "zh": f"{name} 无法精确续训：{why}"}
+        self.event("checkpoint", text)
 
     def next_save(self) -> int | None:
         """The step of the next checkpoint."""
