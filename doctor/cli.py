@@ -63,6 +63,9 @@ def cli() -> None:
 @click.option("--skip", callback=_ids, metavar="ID,..", help="Not these causes or probes.")
 @click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
 @click.option("--why", is_flag=True, help="Explain each finding.")
+@click.option("--slurm", is_flag=True, help="On every node of this Slurm allocation, or of a short one of its own.")
+@click.option("--slurm-options", metavar="OPTIONS", help="Options of that short allocation: '-N 3 -p main'.")
+@click.option("--ray", metavar="ADDRESS", help="On every node of this Ray cluster.")
 def check(**options: Any) -> int:
     """Say what stands between RECIPE and a training run."""
     from doctor.commands.check import run

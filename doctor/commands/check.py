@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from doctor import examine, redact, target
+from doctor.commands import cluster
 from doctor.commands.output import print_json
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
@@ -75,8 +76,13 @@ def run(
     form: str,
     lang: str | None,
     why: bool,
+    slurm: bool = False,
+    slurm_options: str | None = None,
+    ray: str | None = None,
 ) -> int:
     known_ids([*only, *skip])
+    if slurm or slurm_options or ray or (captured and cluster.is_capture(captured)):
+        return cluster.check(**locals())
     lang = language(lang)
     shown: dict[str, str] | None = None
     if captured:
