@@ -102,7 +102,7 @@ class Context:
         return Stage(name, passed, round(seconds, 1), log=self.target.shown(log))
 
     def skip(self, name: str, why: Text) -> None:
-        self.result.stages.append(Stage(name, skipped=why.en))
+        self.result.stages.append(Stage(name, skipped=why))
 
     def failed(self) -> NoReturn:
         self.result.verdict = FAILED

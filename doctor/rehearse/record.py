@@ -28,16 +28,16 @@ class Stage(msgspec.Struct, omit_defaults=True):
     """One stage: `id` is model, train, evaluate, save, resume or load. `skipped` says why it was not run."""
 
     id: str
-    passed: bool = msgspec.field(default=False)
+    passed: bool = False
     seconds: float = 0.0
-    skipped: str | None = None
+    skipped: Text | None = None
     log: str | None = None  # relative to the working directory
 
-    def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "passed": self.passed, "seconds": self.seconds, **self._optional()}
-
-    def _optional(self) -> dict[str, Any]:
-        return {name: value for name in ("skipped", "log") if (value := getattr(self, name)) is not None}
+    def to_json(self, lang: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"id": self.id, "passed": self.passed, "seconds": self.seconds}
+        if self.skipped is not None:
+            told["skipped"] = self.skipped.in_language(lang)
+        return told if self.log is None else {**told, "log": self.log}
 
 
 class Rehearsal(msgspec.Struct):
@@ -74,7 +74,7 @@ class Rehearsal(msgspec.Struct):
                 "fingerprint": self.fingerprint,
                 "directory": self.directory,
                 "cached": self.cached,
-                "stages": [stage.to_json() for stage in self.stages],
+                "stages": [stage.to_json(lang) for stage in self.stages],
                 "not_rehearsed": [{"en": text.en, "zh": text.zh} for text in self.not_rehearsed],
                 "changed": self.limit,
                 "findings": [document.describe(finding, lang) for finding in self.findings],

@@ -1,0 +1,82 @@
+"""docs/rehearsal.md from results.json: `python -m tests.stack.rehearse.table [--check]`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.stack.rehearse.faults import STACKS
+
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).parents[3] / "docs" / "rehearsal.md"
+HEAD = """\
+# The rehearsal against faults that only running reveals
+
+`skyt1-doctor rehearse` runs a recipe for real at toy scale: the same `llamafactory-cli train`, launcher, DeepSpeed file,
+template, tokenizer and data pipeline, on a random model of the same architecture and a sample of the records, two
+optimizer steps, then a save, a resume from it, and a load of what was saved. Below is what it made of recipes with one
+fault each, and of healthy ones: real packages, two CPU cores, no GPU. Made by `python -m tests.stack.rehearse`.
+
+Stacks: {stacks}.
+
+Seconds are of the whole rehearsal. Where they are in parentheses, starts of Python were forks of a process that had
+imported LLaMA-Factory (`tests/stack/rehearse/serve.py`); on a user's machine each launch adds the imports, about 20 to
+40 s on two cores.
+
+"""
+
+
+def page(results: dict[str, Any]) -> str:
+    faults, healthy = results["faults"], results["healthy"]
+    caught = [one for one in faults.values() if one["caught"]]
+    named = [one for one in caught if one["right"] and one["expected"]]
+    nameable = [one for one in faults.values() if one["expected"]]
+    passed = [one for one in healthy.values() if one["verdict"] == "passed"]
+    seconds = statistics.median(one["seconds"] for one in caught)
+    lines = [HEAD.format(stacks="; ".join(f"{name}: {text}" for name, text in STACKS.items()))]
+    lines.append(
+        f"**{len(caught)} of {len(faults)} faults were caught** ({len(caught) / len(faults):.0%}), half of them within "
+        f"{seconds:.0f} s; {len(named)} of the {len(nameable)} that the knowledge base has a cause for were named by it. "
+        f"**{len(passed)} of {len(healthy)} healthy recipes passed.** `check` alone names "
+        f"{sum(bool(one['check']) for one in faults.values())} of the faults.\n\n"
+    )
+    lines.append(
+        "| fault | stack | caught | in stage | named | check | seconds |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+    )
+    lines += [_fault(name, one) for name, one in faults.items()]
+    lines.append(
+        "\n## Healthy recipes\n\n| recipe | stack | verdict | seconds | stages |\n| --- | --- | --- | --- | --- |\n"
+    )
+    for name, one in healthy.items():
+        stages = ", ".join(f"{stage} {taken:.0f}" for stage, taken in one["stages"].items())
+        lines.append(f"| {name}: {one['what']} | {one['stack']} | {one['verdict']} | {_seconds(one)} | {stages} |\n")
+    return "".join(lines)
+
+
+def _seconds(one: dict[str, Any]) -> str:
+    return f"({one['seconds']:.0f})" if one["served"] else f"{one['seconds']:.0f}"
+
+
+def _fault(name: str, one: dict[str, Any]) -> str:
+    cause = one["causes"][0] if one["causes"] else None
+    told = f"`{cause}`" if cause else "as a failure of unknown cause" if one["caught"] else "no"
+    right = "" if one["right"] else " (wrong)"
+    found = "yes" if one["caught"] else "**no**"
+    check = "yes" if one["check"] else "no"
+    cells = (one["what"], one["stack"], found, one["stage"] or "", told + right, check, _seconds(one))
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main() -> int:
+    text = page(json.loads(RESULTS.read_text(encoding="utf-8")))
+    if "--check" in sys.argv:
+        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
