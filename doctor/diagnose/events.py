@@ -118,6 +118,7 @@ WRAPPER_MESSAGES = re.compile(
     r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"
     r"|^process \d+ terminated with (?:signal|exit code)|Process \d+ got signal"
     r"|^(?:subprocess-exited-with-error|metadata-generation-failed|legacy-install-failure)"  # pip
+    r"|^An error occurred while generating the dataset\s*$"  # datasets
     r"|^Failed (?:to build installable wheels|building wheel)|^Could not build wheels"
 )
 # Failures that a dead or late peer causes in the ranks that are well.
