@@ -60,6 +60,12 @@ def write_facts(path: str, facts: Facts) -> None:
         raise BadInput(f"The facts cannot be written to {path} ({error.strerror}).") from None
 
 
+def trial_view(facts: Facts) -> dict[str, Any]:
+    """What `--deep` learnt from the target's own code; empty without it."""
+    names = [name for name in ("parser", "lengths") if f"trial.{name}" in facts]
+    return {name: facts.get(f"trial.{name}", {"unknown": facts.why_unknown(f"trial.{name}")}) for name in names}
+
+
 def run(
     *,
     recipe: str | None,
@@ -72,7 +78,7 @@ def run(
     save_facts: str | None,
     only: tuple[str, ...],
     skip: tuple[str, ...],
-    budget: float,
+    budget: float | None,
     form: str,
     lang: str | None,
     why: bool,
@@ -88,8 +94,9 @@ def run(
     if captured:
         result = examine.replay(read_facts(captured), only, skip)
     else:
-        found = target.find(recipe, workdir, python, env, offline, deep)
-        result = examine_target(found, budget, only=only, skip=skip)
+        seconds = budget or (examine.DEEP_BUDGET if deep else examine.DEFAULT_BUDGET)
+        found = target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
+        result = examine_target(found, seconds, only=only, skip=skip)
         shown = {
             "target": f"{found.python} (Python {found.version}; {found.chosen_because})",
             "recipe": found.shown(found.recipe),
@@ -97,6 +104,8 @@ def run(
     if save_facts:
         write_facts(save_facts, result.facts)
     content: dict[str, Any] = document.examination("check", result, lang, with_facts=form == "json")
+    if trial := trial_view(result.facts):
+        content["trial"] = redact.document(trial)
     if form == "json":
         print_json(content)
     else:

@@ -88,7 +88,7 @@ def _follow(found: joined.Joined, watched: Watch, view: View) -> None:
             break
         time.sleep(launch.LOOK_SECONDS)
     watched.finish()
-    view.update(watched)
+    view.update(watched, last=True)
 
 
 def _diagnosed(log: Path, facts: Facts | None, notes: Any, lang: str) -> int:

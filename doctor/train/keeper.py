@@ -35,6 +35,7 @@ DRAIN_SECONDS = 5.0  # how long output of processes that are beyond our reach is
 CANNOT_START = 127  # as a shell says it
 LETTERS = {b"i": signal.SIGINT, b"t": signal.SIGTERM, b"h": signal.SIGHUP}
 
+_BAR = b"%|"  # of tqdm
 _CHUNK = 65536  # bytes read at once
 _LONGEST_LINE = 1 << 20  # bytes held back for redaction before they are let through
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -54,6 +55,9 @@ class Log:
         self.held += data
         end = max(self.held.rfind(b"\n"), self.held.rfind(b"\r")) + 1
         if not end and len(self.held) > _LONGEST_LINE:
+            end = len(self.held)
+        # A bar is drawn without an end and stands until the next one: it is shown when it is whole.
+        if end < len(self.held) and self.held.endswith((b"]", b"\x1b[A")) and _BAR in self.held[end:]:
             end = len(self.held)
         if end:
             self._write(self.held[:end])

@@ -69,6 +69,12 @@ class Progress:
                 done += self._logged(said, now)
         return done
 
+    def peek(self, rest: str, now: float) -> list[Step]:
+        """Take the bar of a line that has not ended: it is complete, and the line's end comes with the next one."""
+        if "%|" not in rest:
+            return []
+        return [done for said in parse(rest) if isinstance(said, Bar) for done in self._bar(said, now)]
+
     def _count(self, said: Count) -> None:
         if said.name == "total":
             self.total = said.value

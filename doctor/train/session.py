@@ -135,7 +135,7 @@ class Session:
         while self._read(tail, watch):
             pass
         watch.finish()
-        self.view.update(watch)
+        self.view.update(watch, last=True)
         return code
 
     def _read(self, tail: Tail, watch: Watch) -> bool:

@@ -12,9 +12,11 @@ def nice_bytes(count: float) -> str:
 
 
 def nice_seconds(seconds: float) -> str:
-    """`0.8 s`, `45 s`, `12 min`, `3 h 05 min`."""
+    """`0.25 s`, `45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
     if seconds < 10:
-        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.2f} s"
+        return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:

@@ -46,6 +46,11 @@ class Lines:
         text = data[:cut].decode("utf-8", errors="replace")
         return [line for line in _ENDS.split(text) if line]
 
+    @property
+    def rest(self) -> str:
+        """What stands in the line that has not ended yet, such as the bar that is being shown."""
+        return self._bytes.decode("utf-8", errors="replace")
+
     def finish(self) -> list[str]:
         """The last line, of a file that does not end with a newline."""
         text, self._bytes = self._bytes.decode("utf-8", errors="replace"), b""

@@ -107,7 +107,11 @@ def _of_trainer_log(line: str) -> list[Said]:
     if row is None:
         return []
     values = {name: float(row[name]) for name in _NUMBERS if name in row}
-    return [Count("total", row["total"]), *([Logged(values)] if "loss" in values else []), Bar(row["step"], row["total"])]
+    return [
+        Count("total", row["total"]),
+        *([Logged(values)] if "loss" in values else []),
+        Bar(row["step"], row["total"]),
+    ]
 
 
 def _clock(text: str) -> int:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -23,8 +22,23 @@ from doctor.train.watch import Watch
 
 REDRAW_SECONDS = 0.5
 EVENTS_SHOWN = 3
-GPUS_SHOWN = 8
+TOLD = (
+    "alarm",
+    "failure",
+    "diagnosis",
+    "heal",
+    "resume",
+    "signal",
+)  # events that are printed, not only shown for a while
 _SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def told(kind: str, text: str, finding: Finding | None) -> list[str]:
+    """The lines of an event; of an alarm with what was seen, unless the first line says it already."""
+    lines = [f"[skyt1-doctor] {text}"]
+    if finding is not None and kind == "alarm":
+        lines += [f"    {item.what}  — {item.where}" for item in finding.evidence if item.what not in text]
+    return lines
 
 
 class View(Protocol):
@@ -32,7 +46,7 @@ class View(Protocol):
 
     def output(self, data: bytes, lines: list[str]) -> None: ...
     def event(self, kind: str, text: dict[str, str], finding: Finding | None) -> None: ...
-    def update(self, watch: Watch) -> None: ...
+    def update(self, watch: Watch, last: bool = False) -> None: ...
     def close(self) -> None: ...
 
 
@@ -47,12 +61,11 @@ class PlainView:
             launch.echo(data)
 
     def event(self, kind: str, text: dict[str, str], finding: Finding | None) -> None:
-        if kind in ("alarm", "heal", "resume", "signal"):
-            print(f"[skyt1-doctor] {text[self.lang]}", file=sys.stderr, flush=True)
-            for item in finding.evidence if finding else ():
-                print(f"    {item.what}  — {item.where}", file=sys.stderr, flush=True)
+        if kind in TOLD:
+            for line in told(kind, text[self.lang], finding):
+                print(line, file=sys.stderr, flush=True)
 
-    def update(self, watch: Watch) -> None:
+    def update(self, watch: Watch, last: bool = False) -> None:
         return
 
     def close(self) -> None:
@@ -79,14 +92,15 @@ class LiveView:
     def event(self, kind: str, text: dict[str, str], finding: Finding | None) -> None:
         style = {"alarm": "yellow", "failure": "bold red", "heal": "cyan", "resume": "cyan"}.get(kind, "")
         self.events = [*self.events, (time.time(), text[self.lang], style)][-EVENTS_SHOWN:]
-        if kind in ("alarm", "heal", "resume"):
-            self.console.print(Text(f"[skyt1-doctor] {text[self.lang]}", style=style))
-            for item in finding.evidence if finding else ():
-                self.console.print(Text(f"    {item.what}  — {item.where}", style="dim"))
+        if kind in TOLD:
+            first, *rest = told(kind, text[self.lang], finding)
+            self.console.print(Text(first, style=style), soft_wrap=True)
+            for line in rest:
+                self.console.print(Text(line, style="dim"), soft_wrap=True)
 
-    def update(self, watch: Watch) -> None:
+    def update(self, watch: Watch, last: bool = False) -> None:
         now = time.monotonic()
-        if now - self._drawn >= REDRAW_SECONDS:
+        if last or now - self._drawn >= REDRAW_SECONDS:
             self._drawn = now
             self.live.update(panel(watch, self.events, self.lang, self.console.width), refresh=True)
 
@@ -127,7 +141,9 @@ def _head(watch: Watch, lang: str, width: int) -> list[Any]:
         words.append((f"  {say('time_left', lang)} {nice_seconds(left)}", "cyan"))
     parts: list[Any] = [Text.assemble(*words)]
     if progress.total:
-        parts.append(ProgressBar(total=progress.total, completed=progress.step, width=min(width, 100)))
+        wide = min(width, 100)
+        full = round(wide * progress.step / progress.total)
+        parts.append(Text.assemble(("━" * full, "green"), ("━" * (wide - full), "bright_black")))
     return parts
 
 
@@ -168,10 +184,10 @@ def spark(values: list[float], width: int) -> str:
 
 
 def _gpus(gpus: list[dict[str, Any]], width: int) -> Table:
-    """A row for each GPU, two beside each other where there is room."""
-    table = Table.grid(padding=(0, 3))
-    cells = [_gpu(gpu) for gpu in gpus[:GPUS_SHOWN]]
-    columns = 2 if width >= 140 and len(cells) > 1 else 1
+    """Every GPU, as many beside each other as there is room for."""
+    table = Table.grid(padding=(0, 2))
+    cells = [_gpu(gpu) for gpu in gpus]
+    columns = max(1, min(4, (width + 2) // (max(cell.cell_len for cell in cells) + 2)))
     for start in range(0, len(cells), columns):
         table.add_row(*cells[start : start + columns])
     return table
@@ -179,21 +195,21 @@ def _gpus(gpus: list[dict[str, Any]], width: int) -> Table:
 
 def _gpu(gpu: dict[str, Any]) -> Text:
     if "lost" in gpu:
-        return Text(f"GPU {gpu['index']}  {gpu['lost']}", style="bold red")
+        return Text(f"GPU {gpu['index']} {gpu['lost']}", style="bold red")
     parts = [f"GPU {gpu['index']}"]
     if "used" in gpu and gpu.get("total"):
         parts.append(f"{gpu['used'] / 2**30:5.1f}/{gpu['total'] / 2**30:.0f} GiB")
     if "utilisation" in gpu:
-        parts.append(f"{gpu['utilisation']:3d} %")
+        parts.append(f"{gpu['utilisation']:3d}%")
     if "watts" in gpu:
-        parts.append(f"{gpu['watts']:4.0f} W")
+        parts.append(f"{gpu['watts']:3.0f}W")
     if "celsius" in gpu:
-        parts.append(f"{gpu['celsius']} °C")
-    text = Text("  ".join(parts))
-    if gpu.get("throttled"):
-        text.append("  " + ", ".join(gpu["throttled"]), style="yellow")
+        parts.append(f"{gpu['celsius']}°C")
+    text = Text(" ".join(parts))
+    if gpu.get("throttled"):  # the reason is told by the alarm
+        text.append(" ↓", style="bold yellow")
     if gpu.get("ecc_errors"):
-        text.append(f"  ECC {gpu['ecc_errors']}", style="red")
+        text.append(f" ECC {gpu['ecc_errors']}", style="red")
     return text
 
 

@@ -81,6 +81,8 @@ class Watch:
         lines = self.lines.feed(data)
         for line in lines:
             self._line(line)
+        for done in self.progress.peek(self.lines.rest, time.monotonic()):
+            self._step(done)
         return lines
 
     def finish(self) -> None:
@@ -281,7 +283,9 @@ def alarm_text(finding: Finding) -> dict[str, str]:
     seen = {"en": finding.evidence[0].what, "zh": finding.details.get("waits_for_zh") or finding.evidence[0].what}
     severity = severity_of(finding).value
     mark = {"error": "✗", "warning": "!", "info": "·"}[severity]
-    return {lang: f"{mark} {offers.title(cause.title, finding.details, lang)}: {seen[lang]}" for lang in ("en", "zh")}
+    colon = {"en": ": ", "zh": "："}
+    titles = {lang: offers.title(cause.title, finding.details, lang) for lang in seen}
+    return {lang: f"{mark} {titles[lang]}{colon[lang]}{seen[lang]}" for lang in seen}
 
 
 def _whose(one: stacks.RankPlace, place: stacks.Place) -> str:

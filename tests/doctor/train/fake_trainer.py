@@ -46,7 +46,7 @@ def rank_zero(values, peer):
     if resumed := values.get("resume_from_checkpoint"):
         begin = json.loads((Path(resumed) / "trainer_state.json").read_text())["global_step"]
     say("[INFO|trainer.py:2314] 2026-11-23 19:01:38,869 >> ***** Running training *****\n")
-    say(f"[INFO|trainer.py:2315] 2026-11-23 19:01:38,869 >>   Num examples = 96\n")
+    say("[INFO|trainer.py:2315] 2026-11-23 19:01:38,869 >>   Num examples = 96\n")
     say("[INFO|trainer.py:2319] >>   Total train batch size (w. parallel, distributed & accumulation) = 8\n")
     say(f"[INFO|trainer.py:2322] 2026-11-23 19:01:38,869 >>   Total optimization steps = {total:,}\n")
     if begin:
@@ -57,7 +57,9 @@ def rank_zero(values, peer):
         peer.stdin.write(b".")
         peer.stdin.flush()
         if peer.stdout.read(1) != b".":
-            say("[rank0]: RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer\n")
+            say(
+                "[rank0]: RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer\n"
+            )
             return 1
         loss = odd.get(str(step), round(3 - 2 * step / total, 4))
         values_logged = f"'loss': {loss}, 'grad_norm': 1.25, 'learning_rate': 1e-05, 'epoch': {step / total:.2f}"
