@@ -20,7 +20,11 @@ _BUILDING = re.compile(r"Building extension module|\[\d+/\d+\] .*(?:c\+\+|nvcc|g
 # Functions in a traceback that tell what the trainer was at, innermost first.
 _FRAME = re.compile(r'File "[^"]*", line \d+, in (?P<name>\w+)')
 _FUNCTIONS = {
-    SAVE: re.compile(r"^_?save(?:_\w+)?$|^_rotate_checkpoints$|^create_modelcard_and_push$|^plot_loss$"),
+    SAVE: re.compile(
+        r"^_save$|^_save_(?:checkpoint|optimizer_and_scheduler|rng_state)$"
+        r"|^save_(?:model|pretrained|checkpoint|16bit_model|state|metrics)$"
+        r"|^_rotate_checkpoints$|^create_modelcard_and_push$|^plot_loss$"
+    ),
     EVALUATE: re.compile(r"^evaluate$|^evaluation_loop$|^prediction_step$|^predict$|^compute_metrics$"),
     TRAIN: re.compile(r"^training_step$|^_inner_training_loop$|^get_dataset$|^load_model$|^load_tokenizer$"),
 }
