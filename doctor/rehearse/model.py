@@ -84,11 +84,12 @@ def start(context: Context) -> tuple[Shrunk, Launch]:
 
 
 def _faults(facts: Facts) -> list[Finding]:
-    """What keeps the real model from being loaded, which its random twin would not show."""
-    from doctor.probes.model import JUDGEMENTS
+    """What keeps the real weights and adapters from being loaded, which a random twin does not show."""
+    from doctor.probes import adapter
+    from doctor.probes import model as weights
 
     found: list[Finding] = []
-    for judgement in JUDGEMENTS:
+    for judgement in (*weights.JUDGEMENTS, *adapter.JUDGEMENTS):
         try:
             found += judgement(facts)
         except UnknownFact:

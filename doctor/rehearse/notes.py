@@ -60,6 +60,12 @@ _NOTES = {
         "adapter_name_or_path: an adapter of the real model does not fit the small one.",
         "adapter_name_or_path：真实模型的适配器与小模型不匹配。",
     ),
+    "tracker": ("The reports to {name}.", "向 {name} 的上报。"),
+    "push": ("The upload to the hub (push_to_hub).", "上传到 hub（push_to_hub）。"),
+    "earlier_checkpoint": (
+        "resume_from_checkpoint: a checkpoint of the real model does not fit the small one.",
+        "resume_from_checkpoint：真实模型的检查点与小模型不匹配。",
+    ),
     "second_model": (
         "{key}: the small model itself stood in.",
         "{key}：用小模型本身代替。",

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from doctor.recipe.value_types import TRACKERS
 from doctor.rehearse.data import Data
 from doctor.rehearse.notes import note
 from knowledge_base.schema import Text
@@ -35,8 +36,8 @@ _NEEDS_GPU = {
 _NEEDS_GPU_WITH_ANY = ("quantization_bit", "quantization_method", "fsdp", "fsdp_config", "torch_compile_backend",
                        "fp8_backend")  # fmt: skip
 _GPU_OPTIMIZERS = re.compile(r"bnb|8bit|4bit|paged|fused|npu|apex|anyprecision|lomo")
-_TAKEN_OUT = ("overwrite_output_dir", "resume_from_checkpoint", "num_train_epochs", "push_to_hub", "push_to_hub_model_id",
-              "hub_model_id", "export_dir", "use_swanlab", "logging_dir", "hub_token", "hub_strategy")  # fmt: skip
+_PUSHES = ("push_to_hub", "push_to_hub_model_id", "push_to_hub_token", "hub_model_id", "hub_strategy")
+_STRATEGIES = ("steps", "epoch", "best")
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -93,7 +94,7 @@ def make(
     values: Mapping[str, Any], machine: Machine, data: Data, vocabulary: int, deepspeed: Mapping[str, Any] | None
 ) -> Plan:
     """`data` is the sample that there is to train on, `vocabulary` the model's; `deepspeed` the recipe's JSON."""
-    plan = Plan({}, [key for key in _TAKEN_OUT if key in values], {}, [], {}, None, machine.processes)
+    plan = Plan({}, [], {}, [], {}, None, machine.processes)
     _machine(values, machine, plan)
     _length(values, machine, vocabulary, plan)
     _steps(values, plan)
@@ -101,10 +102,36 @@ def make(
     _models(values, plan)
     if machine.gpus == 0:
         _without_gpu(values, machine, deepspeed, plan)
-    plan.values |= {"logging_steps": 1, "report_to": "none"}
-    if isinstance(values.get("logging_first_step"), bool):
-        plan.unset.append("logging_first_step")
+    _outside(values, plan)
+    # A value that LLaMA-Factory would refuse stays, so that the rehearsal is refused as well.
+    plan.values = {key: new for key, new in plan.values.items() if _same_kind(values.get(key), new)}
     return plan
+
+
+def _same_kind(old: Any, new: Any) -> bool:
+    """Whether `new` may stand for `old`: both numbers, or both not."""
+    if old is None or isinstance(new, str):
+        return True
+    return isinstance(old, (int, float)) and not isinstance(old, bool)
+
+
+def _outside(values: Mapping[str, Any], plan: Plan) -> None:
+    """What a run tells the world: trackers, hubs, an earlier run's checkpoint."""
+    plan.values["logging_steps"] = 1
+    named = values.get("report_to")
+    trackers = [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]
+    if all(name in TRACKERS for name in trackers):
+        plan.values["report_to"] = "none"
+        plan.notes += [note("tracker", name=name) for name in trackers if name not in ("none", "all")]
+    if values.get("use_swanlab") is True:
+        plan.unset.append("use_swanlab")
+        plan.notes.append(note("tracker", name="swanlab"))
+    if values.get("push_to_hub") is True:
+        plan.unset += [key for key in _PUSHES if key in values]
+        plan.notes.append(note("push"))
+    if values.get("resume_from_checkpoint"):
+        plan.unset.append("resume_from_checkpoint")
+        plan.notes.append(note("earlier_checkpoint"))
 
 
 def _machine(values: Mapping[str, Any], machine: Machine, plan: Plan) -> None:
@@ -148,16 +175,16 @@ def _length(values: Mapping[str, Any], machine: Machine, vocabulary: int, plan: 
 
 def _steps(values: Mapping[str, Any], plan: Plan) -> None:
     plan.values["max_steps"] = STEPS
-    strategy = str(values.get("save_strategy", "steps"))
+    strategy = values.get("save_strategy", "steps")
     stage, kind = values.get("stage", "sft"), values.get("finetuning_type", "lora")
-    if strategy == "no":
-        plan.skips["resume"] = note("no_saving")
-    else:
-        plan.values |= {"save_strategy": "steps", "save_steps": 1} if strategy != "steps" else {"save_steps": 1}
+    if strategy in _STRATEGIES:
+        plan.values |= {"save_steps": 1} if strategy == "steps" else {"save_strategy": "steps", "save_steps": 1}
         if values.get("save_only_model"):
             plan.skips["resume"] = note("model_only")
         elif stage == "rm" and kind in ("full", "freeze"):
             plan.skips["resume"] = note("no_resume", stage=stage)
+    else:
+        plan.skips["resume"] = note("no_saving")
     warmup = values.get("warmup_steps")
     if isinstance(warmup, int) and warmup > STEPS:
         plan.values["warmup_steps"] = 1
@@ -165,8 +192,7 @@ def _steps(values: Mapping[str, Any], plan: Plan) -> None:
 
 def _evaluation(values: Mapping[str, Any], data: Data, plan: Plan) -> None:
     key = "evaluation_strategy" if "evaluation_strategy" in values else "eval_strategy"
-    strategy = str(values.get(key, "no")).lower()
-    during = strategy not in ("no", "false", "none")
+    during = values.get(key) in _STRATEGIES
     if not during and not values.get("do_eval") and not values.get("do_predict"):
         plan.skips["evaluate"] = note("no_evaluation")
     if during:
@@ -179,9 +205,8 @@ def _evaluation(values: Mapping[str, Any], data: Data, plan: Plan) -> None:
             plan.values["val_size"] = kept
     if "max_new_tokens" in values or values.get("predict_with_generate"):
         plan.values["max_new_tokens"] = NEW_TOKENS
-    for name in ("eval_delay", "eval_on_start"):
-        if name in values:
-            plan.unset.append(name)
+    if _number(values.get("eval_delay"), 0) > 0:
+        plan.unset.append("eval_delay")
 
 
 def _models(values: Mapping[str, Any], plan: Plan) -> None:
@@ -205,29 +230,33 @@ def _without_gpu(values: Mapping[str, Any], machine: Machine, deepspeed: Mapping
         plan.unset.append(key)
         plan.notes.append(note("dropped", key=key, value=values[key]))
 
+    both = bool(values.get("bf16")) and bool(values.get("fp16"))  # refused everywhere
     for key, needing in _NEEDS_GPU.items():
-        if key in values and values[key] in needing:
+        if key in values and values[key] in needing and not (both and key == "fp16"):
             drop(key)
     for key in _NEEDS_GPU_WITH_ANY:
-        if values.get(key):
+        if values.get(key) and not (key == "quantization_bit" and _refuses_quantisation(values)):
             drop(key)
     if isinstance(values.get("optim"), str) and _GPU_OPTIMIZERS.search(values["optim"]):
         drop("optim")
-    bf16 = bool(values.get("bf16"))
-    if bf16 and not machine.bf16_on_cpu:
+    if values.get("bf16") is True and not machine.bf16_on_cpu and not both:
         plan.unset.append("bf16")
         plan.notes.append(note("bf16"))
-        bf16 = False
     if deepspeed is not None:
-        _precision(deepspeed, bf16, plan)
+        _precision(deepspeed, plan)
 
 
-def _precision(deepspeed: Mapping[str, Any], bf16: bool, plan: Plan) -> None:
+def _refuses_quantisation(values: Mapping[str, Any]) -> bool:
+    """LLaMA-Factory does, wherever it runs: only adapters can be trained on a quantised model."""
+    return values.get("finetuning_type", "lora") not in ("lora", "oft") or bool(values.get("resize_vocab"))
+
+
+def _precision(deepspeed: Mapping[str, Any], plan: Plan) -> None:
     """A DeepSpeed file that fixes a precision which was taken out of the recipe is made to follow the recipe."""
-    changed = {}
-    for name, stays in (("bf16", bf16), ("fp16", False)):
+    changed: dict[str, Any] = {}
+    for name in ("bf16", "fp16"):
         section = deepspeed.get(name)
-        if isinstance(section, dict) and section.get("enabled") is True and not stays:
+        if name in plan.unset and isinstance(section, dict) and section.get("enabled") is True:
             changed[name] = {**section, "enabled": "auto"}
     if changed:
         plan.deepspeed = {**deepspeed, **changed}

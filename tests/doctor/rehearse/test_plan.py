@@ -1,5 +1,7 @@
 """The recipe of a rehearsal: what is changed, what stays, what is said not to be rehearsed."""
 
+import pytest
+
 from doctor.rehearse import plan
 from doctor.rehearse.data import Data
 
@@ -24,7 +26,8 @@ def said(result):
 def test_only_what_must_change_changes():
     result = made(SKY)
     assert result.values.keys() == {"cutoff_len", "max_steps", "save_steps", "logging_steps", "report_to"}
-    assert result.unset == ["num_train_epochs"]
+    assert result.unset == []
+    assert "wandb" in said(result)
     assert result.values["report_to"] == "none"
     assert 64 <= result.values["cutoff_len"] < 1024
     assert "cutoff_len: 16384 was made" in said(result)
@@ -46,7 +49,14 @@ def test_one_gpu_is_one_process():
 
 
 def test_what_needs_a_gpu_is_taken_out_and_named():
-    values = {**SKY, "flash_attn": "fa2", "enable_liger_kernel": True, "quantization_bit": 4, "optim": "adamw_8bit"}
+    values = {
+        **SKY,
+        "flash_attn": "fa2",
+        "enable_liger_kernel": True,
+        "quantization_bit": 4,
+        "optim": "adamw_8bit",
+        "finetuning_type": "lora",
+    }
     result = made(values)
     for key in ("flash_attn", "enable_liger_kernel", "quantization_bit", "optim"):
         assert key in result.unset
@@ -92,10 +102,24 @@ def test_endless_accumulation_is_cut_and_said():
     assert "512" in said(result)
 
 
-def test_values_that_llamafactory_would_refuse_stay():
-    result = made({**SKY, "cutoff_len": "long", "gradient_accumulation_steps": "12"})
-    assert "cutoff_len" not in result.values
-    assert "gradient_accumulation_steps" not in result.values
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"cutoff_len": "long"}, {"gradient_accumulation_steps": "12"}, {"max_steps": "100"}, {"save_steps": "100"},
+        {"save_strategy": "stepps"}, {"eval_strategy": "sometimes"}, {"report_to": "wandbb"}, {"logging_steps": "1"},
+        {"quantization_bit": 4}, {"fp16": True},
+    ],
+)  # fmt: skip
+def test_values_that_llamafactory_would_refuse_stay(refused):
+    result = made({**SKY, **refused})
+    for key in refused:
+        assert key not in result.values
+        assert key not in result.unset
+
+
+def test_a_precision_that_only_the_json_fixes_stays_for_the_run_to_refuse():
+    values = {key: value for key, value in SKY.items() if key != "bf16"}
+    assert made(values, deepspeed={"bf16": {"enabled": True}}).deepspeed is None
 
 
 def test_what_cannot_be_rehearsed_at_all():
