@@ -12,7 +12,6 @@ import hashlib
 import os
 import tempfile
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,11 @@ class Tables(msgspec.Struct):
 def tables(forms: tuple[Form, ...], wanted: tuple[Form, ...], always: frozenset[Form]) -> Tables | None:
     """Databases of all `forms`, and of the pieces that the `wanted` ones among them are sieved by (`always`: none of
     them may slip through). None where Hyperscan is not installed."""
+    from importlib import metadata  # 30 ms, for long logs only
+
     try:
-        release = version("hyperscan")
-    except PackageNotFoundError:
+        release = metadata.version("hyperscan")
+    except metadata.PackageNotFoundError:
         return None
     code = [(stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, (sieve.__file__, words.__file__))]
     made_of = msgspec.msgpack.encode((release, code, forms, wanted, sorted(always)))

@@ -91,8 +91,8 @@ NOISE_HEADER = re.compile(
 # The next four are searched in whole texts, by RE2; ^ and $ are the ends of a line.
 TRIGGERS = (  # what a line must hold to be the beginning or the statement of a failure
     r"Traceback \(|File \"|Error|Exception|rror: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
-    r"|NotFound|Failed|OutOfResources|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode|return code"
-    r"|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
+    r"|NotFound|Failed|OutOfResources|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode"
+    r"|return code|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
     r"|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
     r"|段错误|总线错误|已杀死|已终止|已放弃|找不到|未找到|没有那个|权限不够|不是内部"
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from doctor import __version__, redact
-from doctor.examine import Examination, severity_of
 from doctor.findings import Finding, Severity
 from knowledge_base import load, offers
+from knowledge_base.index import index
 from knowledge_base.schema import Cause, Fix, Proof
+
+if TYPE_CHECKING:  # the probes behind it take 20 ms to import, which a diagnosis does not need
+    from doctor.examine import Examination
 
 SCHEMA_VERSION = 1
 
@@ -41,8 +44,8 @@ def examination(command: str, result: Examination, lang: str, with_facts: bool, 
 
 def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
     """One finding in the shape of the contract, texts in `lang`."""
-    cause = load.cause(finding.cause)
-    severity = severity_of(finding)
+    cause = index().cause(finding.cause)
+    severity = finding.severity or cause.severity
     return {
         "cause": finding.cause,
         "severity": severity.value,
