@@ -21,7 +21,7 @@ def train(environment, tmp_path, stage=3, **recipe):
     place = Workspace(tmp_path, environment)
     place.mend_recipe(**{**FAST, **recipe})
     place.set_stage(stage)
-    done = environment.doctor("train", "--force", cwd=place.root, LOCAL_SIZE="2")
+    done = environment.doctor("train", "--force", "--no-rehearse", cwd=place.root, LOCAL_SIZE="2")
     return done, place
 
 
@@ -44,7 +44,7 @@ def test_zero_1_fails_with_another_assertion(affected, tmp_path):
 def test_one_process_never_enters_no_sync(affected, tmp_path):
     place = Workspace(tmp_path, affected)
     place.mend_recipe(**FAST)
-    done = affected.doctor("train", cwd=place.root, NPROC_PER_NODE="1", LOCAL_SIZE="1")
+    done = affected.doctor("train", "--no-rehearse", cwd=place.root, NPROC_PER_NODE="1", LOCAL_SIZE="1")
     assert done.returncode == 0, done.stdout[-3000:]
 
 

@@ -92,7 +92,7 @@ def _heal(case: Reproduction, place: Place, seen: Seen) -> None:
     environment = place.environment
     found = [finding["cause"] for finding in environment.check(place.root, **place.environ)["findings"]]
     seen.check_named = case.cause in found
-    failed = environment.doctor("train", "--force", cwd=place.root, **place.environ)
+    failed = environment.doctor("train", "--force", "--no-rehearse", cwd=place.root, **place.environ)
     seen.failed_before = failed.returncode != 0
     log = newest_log(place.root)
     seen.log = place.neutral(log.read_text(errors="replace")) if log else failed.stdout
@@ -103,7 +103,7 @@ def _heal(case: Reproduction, place: Place, seen: Seen) -> None:
         seen.trained_after = place.trained()
         return
     _fix(case, place, seen, log)
-    done = environment.doctor("train", "--force", cwd=place.root, **place.environ)
+    done = environment.doctor("train", "--force", "--no-rehearse", cwd=place.root, **place.environ)
     seen.trained_after = done.returncode == 0 and place.trained()
     if not seen.trained_after:
         seen.notes += done.stdout[-TAIL:]
