@@ -119,9 +119,20 @@ def fix(**options: Any) -> int:
 )
 @click.option("--lang", type=click.Choice(["en", "zh"]))
 @click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
+@click.option("--slurm", is_flag=True, help="Write the job script of the recipe and submit it.")
+@click.option("--slurm-options", metavar="OPTIONS", help="Options of sbatch: '-N 3 --gpus-per-node=8 --time=1-0'.")
+@click.option("--ray", metavar="ADDRESS", help="On this Ray cluster.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="With --ray: how many; its GPUs by default.")
+@click.option("--print", "only_print", is_flag=True, help="With --slurm or --ray: only show what would be run.")
 @click.argument("arguments", nargs=-1, metavar="[RECIPE] [-- KEY=VALUE ...]")
 def train(**options: Any) -> int:
     """Pass the gate, rehearse, launch `llamafactory-cli train`, watch it, heal or diagnose it if it fails."""
+    if options["slurm"] or options["slurm_options"] or options["ray"]:
+        from doctor.commands.far import run as run_far
+
+        return run_far(**options)
+    for name in ("slurm", "slurm_options", "ray", "workers", "only_print"):
+        del options[name]
     from doctor.commands.train import run
 
     return run(**options)

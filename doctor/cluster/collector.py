@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from doctor.cluster import wire
@@ -72,9 +72,9 @@ def _from_slurm(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in given.items() if value is not None and name not in environ}
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """`doctor.pyz collect REQUEST`: the request is JSON, or `@FILE`. Leaves at once even when a probe still hangs."""
-    text = sys.argv[1] if len(sys.argv) > 1 else "{}"
+    text = arguments[0] if arguments else "{}"
     if text.startswith("@"):
         with open(text[1:], encoding="utf-8") as file:
             text = file.read()
@@ -87,7 +87,3 @@ def main() -> None:
     sys.stdout.flush()
     if threading.active_count() > 1:
         os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The zipapp's command on a node: `doctor.pyz collect REQUEST`. Other words of a job script are added here."""
+"""The zipapp's command: `doctor.pyz collect REQUEST | port SEED | recipe FOLDER NODES RESTART`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import sys
 
 def main() -> None:
     word, *arguments = sys.argv[1:] or ["collect"]
-    sys.argv[1:] = arguments
     if word == "collect":
         from doctor.cluster.collector import main as collect
 
-        collect()
+        collect(arguments)
+    elif word in ("port", "recipe"):
+        from doctor.cluster import on_node
+
+        (on_node.port_command if word == "port" else on_node.recipe_command)(arguments)
     else:
         sys.exit(f"doctor.pyz does not know {word}")

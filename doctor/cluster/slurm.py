@@ -71,7 +71,9 @@ def allocation(options: Sequence[str], environ: Mapping[str, str]) -> Iterator[A
         raise BadInput("srun is not on PATH; run this where Slurm's commands are, as on a login node.")
     if environ.get("SLURM_JOB_ID") and environ.get("SLURM_JOB_NODELIST"):
         if options:
-            raise BadInput(f"This shell is inside job {environ['SLURM_JOB_ID']}; leave out the options to ask its nodes.")
+            raise BadInput(
+                f"This shell is inside job {environ['SLURM_JOB_ID']}; leave out the options to ask its nodes."
+            )
         yield Allocation(environ["SLURM_JOB_ID"], tuple(hostlist.expand(environ["SLURM_JOB_NODELIST"])))
         return
     job = _allocate(options, environ)
@@ -112,7 +114,9 @@ def collect(
 ) -> Capture:
     """The capture of all nodes. `request` is the collector's; budget and word are added. Raises BadInput."""
     with allocation(options, environ) as given:
-        return _asked(given, {**request, "budget": budget, "word": secrets.token_hex(8), "slurm": True}, budget, environ)
+        return _asked(
+            given, {**request, "budget": budget, "word": secrets.token_hex(8), "slurm": True}, budget, environ
+        )
 
 
 def _asked(given: Allocation, request: Mapping[str, Any], budget: float, environ: Mapping[str, str]) -> Capture:
