@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -76,6 +77,20 @@ class Index(msgspec.Struct, frozen=True, dict=True):
             frozenset(word for p in patterns if not p.any_case for word in p.words),
             frozenset(word for p in patterns if p.any_case for word in p.words),
         )
+
+    @cached_property
+    def signs_of_word(self) -> dict[str, list[int]]:
+        """Word -> places in `signs` of those that need it; "" -> of those that need no word."""
+        found: dict[str, list[int]] = {}
+        for number, sign in enumerate(self.signs):
+            for word in sign.pattern.words or ("",):
+                found.setdefault(word, []).append(number)
+        return found
+
+    @cached_property
+    def attached(self) -> dict[str, Any]:
+        """What others derive from this index and keep with it."""
+        return {}
 
     @cached_property
     def conditions(self) -> frozenset[str]:

@@ -59,8 +59,7 @@ def diagnose(sources: Sequence[str | Path], facts: Facts | None = None, index: I
     be read.
     """
     index = index or shipped()
-    exact, any_case = index.all_words
-    words = Words(exact.union(events.WORDS), any_case, index.conditions, index.silent_words.union(events.WORDS))
+    words = _words(index)
     scans, notes = _scans(sources, words)
     logs = [lines(one, number) for number, one in enumerate(scans)]
     if len(logs) > 1:
@@ -70,6 +69,16 @@ def diagnose(sources: Sequence[str | Path], facts: Facts | None = None, index: I
     if facts is not None:
         findings = details.complete(findings, facts)
     return Diagnosis(tuple(findings), unrecognised, tuple([*notes, *run.notes]), run.ended_well)
+
+
+def _words(index: Index) -> Words:
+    """The words that the index and the formats of failures are searched by, nothing yet said of this log."""
+    if "words" not in index.attached:
+        exact, any_case = index.all_words
+        always = index.silent_words.union(events.WORDS)
+        index.attached["words"] = Words(exact.union(events.WORDS), any_case, index.conditions, always)
+    words: Words = index.attached["words"]
+    return words.afresh()
 
 
 def _scans(sources: Sequence[str | Path], words: Words) -> tuple[list[Scan], list[str]]:

@@ -18,7 +18,7 @@ from doctor.diagnose.lines import Line
 from doctor.diagnose.scan import Words
 from knowledge_base.index import Index, Pattern, Sign
 
-FEW = 1 << 17  # bytes; in more text than this the words are searched for all at once first
+FEW = 1 << 15  # bytes; in more text than this the words are searched for all at once first
 LOOSE_WITHIN = 1500  # lines from the end in which the two looser ways are tried
 TRIED = 400  # lines that one pattern is tried on; an error printed ten thousand times says nothing new
 KEPT = 40  # matches of one signature
@@ -55,7 +55,7 @@ def matches(lines: list[Line], index: Index, words: Words) -> list[Match]:
     """Every signature that fits, with all the lines it fits (at most KEPT), in the order of the lines."""
     for how in How:
         search = _Search(lines, how, words)
-        found = [match for sign in index.signs for match in search.fits(sign)]
+        found = [match for sign in search.worth_trying(index) for match in search.fits(sign)]
         if any(not match.blocked for match in found):
             return sorted(found, key=lambda match: match.index)
     return []
@@ -73,6 +73,13 @@ class _Search:
             self.corpus = Corpus([line.text for line in lines[self.first :]])
         self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
         self.holds: dict[Pattern, bool] = {}
+
+    def worth_trying(self, index: Index) -> Iterable[Sign]:
+        """The signatures of which a word is there, in their order; all of them where the words were not searched for."""
+        if self.present is None or self.how is How.ANY_CASE:
+            return index.signs
+        numbers = {number for word in self.present for number in index.signs_of_word.get(word, ())}
+        return [index.signs[number] for number in sorted(numbers.union(index.signs_of_word.get("", ())))]
 
     def fits(self, sign: Sign) -> list[Match]:
         found: list[Match] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,6 +69,13 @@ class Words:
             for form in _forms(word)
         }
         self.often: Counter[str] = Counter()
+        self.origin: Words | None = None
+
+    def afresh(self) -> Words:
+        """The same words for another log, of which nothing is everyday talk yet."""
+        other = copy(self)
+        other.often, other.origin = Counter(), self
+        return other
 
     def hits(self, block: bytes) -> list[int]:
         """Offsets just behind hits, ascending. Every word that occurs in the block, and is not everyday talk, has one
@@ -88,6 +96,8 @@ class Words:
 
     @cached_property
     def _tables(self) -> Tables | None:
+        if self.origin is not None:
+            return self.origin._tables
         forms = tuple(self.of_form)
         wanted = tuple(form for form in forms if self.of_form[form] not in self.quiet)
         return tables(forms, wanted, frozenset(form for form in wanted if self.of_form[form] in self.always))
