@@ -41,12 +41,12 @@ def run(*, place: str, workdir: str | None, lang: str | None) -> int:
         settings.output = found.output
     notes.print(say("watching", lang, log=str(found.log)), soft_wrap=True)
     view = open_view(lang)
-    watched = Watch(settings, Record(found.record), view.event, found.processes)
+    watched = Watch(settings, Record(None), view.event, found.processes)
     try:
         _follow(found, watched, view)
     finally:
         view.close()
-    if watched.progress.phase == "done":
+    if watched.progress.phase == "done" or found.at_its_last_step(watched.progress):
         notes.print(say("watch_ended_well", lang), style="green")
         return ExitCode.OK
     return _diagnosed(found.log, facts, notes, lang)
@@ -84,7 +84,7 @@ def _follow(found: joined.Joined, watched: Watch, view: View) -> None:
             looked = now
             writing = found.is_written()
         quiet = now - grown
-        if quiet > WRITERS_SECONDS and not writing and (found.over(watched.progress.phase) or quiet > SILENT_END):
+        if quiet > WRITERS_SECONDS and not writing and (found.over(watched.progress) or quiet > SILENT_END):
             break
         time.sleep(launch.LOOK_SECONDS)
     watched.finish()

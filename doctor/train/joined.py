@@ -11,6 +11,7 @@ import msgspec
 import psutil
 
 from doctor.errors import BadInput
+from doctor.train.progress import Progress
 from doctor.train.record import EVENTS, read
 
 TRAINER_LOG = "trainer_log.jsonl"
@@ -19,10 +20,9 @@ _TRAINERS = re.compile(r"llamafactory|torchrun|torch[./]distributed[./]run|deeps
 
 
 class Joined(msgspec.Struct):
-    """`log` is followed; `record` is where metrics are added, None where nothing is written; `output`: output_dir."""
+    """`log` is followed; `output`: output_dir where the path told it."""
 
     log: Path
-    record: Path | None = None
     output: Path | None = None
 
     def writers(self) -> list[psutil.Process]:
@@ -54,14 +54,17 @@ class Joined(msgspec.Struct):
                     family |= {p.pid: p for p in [process, *process.children(recursive=True)]}
         return list(family.values())
 
-    def over(self, phase: str) -> bool:
+    def over(self, progress: Progress) -> bool:
         """Whether what was logged or recorded says that the run has ended."""
-        if phase == "done":
+        if progress.phase == "done" or self.at_its_last_step(progress):
             return True
-        if self.record is not None or (self.log.parent / EVENTS).exists():
-            events = read((self.record or self.log.parent) / EVENTS)
-            return any(event.get("kind") == "end" for event in events)
+        if (events := self.log.parent / EVENTS).exists():
+            return any(event.get("kind") == "end" for event in read(events))
         return _failed(self.log)
+
+    def at_its_last_step(self, progress: Progress) -> bool:
+        """trainer_log.jsonl says no more of the end."""
+        return self.log.name == TRAINER_LOG and progress.total is not None and progress.step >= progress.total
 
 
 def _writes(pid: int, file: tuple[int, int]) -> bool:
