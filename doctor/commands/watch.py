@@ -15,8 +15,10 @@ from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
 from doctor.report import document
 from doctor.report.words import language, say
-from doctor.train import joined, launch
+from doctor.train import joined, launch, run_directory
+from doctor.train.keeper import Log, masked
 from doctor.train.record import Record
+from doctor.train.run_directory import RunDirectory
 from doctor.train.settings import Settings, from_facts
 from doctor.train.tail import Tail
 from doctor.train.view import View, open_view
@@ -40,16 +42,48 @@ def run(*, place: str, workdir: str | None, lang: str | None) -> int:
     if found.output is not None:
         settings.output = found.output
     notes.print(say("watching", lang, log=str(found.log)), soft_wrap=True)
+    directory = _new_record(found, here, facts)
+    if directory is not None:
+        notes.print(f"{say('run_directory', lang)}: {directory.relative}", soft_wrap=True)
     view = open_view(lang)
-    watched = Watch(settings, Record(None), view.event, found.processes)
+    watched = Watch(settings, Record(directory.path if directory else None), view.event, found.processes)
     try:
-        _follow(found, watched, view)
+        _follow(found, watched, view, directory)
     finally:
         view.close()
+    code = _ended(found, watched, facts, directory, notes, lang)
+    if directory is not None:
+        text_of_end = {"en": "the run that was watched has ended", "zh": "所观察的训练已结束"}
+        watched.event("end", text_of_end)
+    return code
+
+
+def _new_record(found: joined.Joined, here: Path, facts: Facts | None) -> RunDirectory | None:
+    """A run that is going on and has no record of ours gets one, so that `report` can show it; else None."""
+    if (found.log.parent / "command.json").exists() or not found.is_written():
+        return None
+    try:
+        directory = run_directory.create(here)
+    except BadInput:  # a folder that is only looked at
+        return None
+    directory.write_json("command.json", {"joined": str(found.log), "workdir": str(here)})
+    if facts is not None:
+        directory.write_json("facts.json", facts.to_json())
+    return directory
+
+
+def _ended(
+    found: joined.Joined,
+    watched: Watch,
+    facts: Facts | None,
+    directory: RunDirectory | None,
+    notes: Any,
+    lang: str,
+) -> int:
     if watched.progress.phase == "done" or found.at_its_last_step(watched.progress):
         notes.print(say("watch_ended_well", lang), style="green")
         return ExitCode.OK
-    return _diagnosed(found.log, facts, notes, lang)
+    return _diagnosed(found.log, facts, directory, notes, lang)
 
 
 def _facts(here: Path) -> Facts | None:
@@ -65,9 +99,10 @@ def _facts(here: Path) -> Facts | None:
     return examine.collect(where, all_probes(), examine.DEFAULT_BUDGET)[0]
 
 
-def _follow(found: joined.Joined, watched: Watch, view: View) -> None:
+def _follow(found: joined.Joined, watched: Watch, view: View, directory: RunDirectory | None) -> None:
     """Read until the run has ended. Ctrl-C leaves the run alone and raises KeyboardInterrupt."""
     tail = Tail(found.log)
+    copy = Log(directory.log) if directory is not None else None
     grown = looked = time.monotonic()
     writing = True
     while True:
@@ -75,8 +110,9 @@ def _follow(found: joined.Joined, watched: Watch, view: View) -> None:
         now = time.monotonic()
         if data:
             grown = now
-            lines = watched.feed(data)
-            view.output(data, lines)
+            if copy is not None:
+                copy.feed(data)
+            view.output(masked(data), watched.feed(data))
             continue
         watched.tick()
         view.update(watched)
@@ -87,11 +123,13 @@ def _follow(found: joined.Joined, watched: Watch, view: View) -> None:
         if quiet > WRITERS_SECONDS and not writing and (found.over(watched.progress) or quiet > SILENT_END):
             break
         time.sleep(launch.LOOK_SECONDS)
+    if copy is not None:
+        copy.close()
     watched.finish()
     view.update(watched, last=True)
 
 
-def _diagnosed(log: Path, facts: Facts | None, notes: Any, lang: str) -> int:
+def _diagnosed(log: Path, facts: Facts | None, directory: RunDirectory | None, notes: Any, lang: str) -> int:
     from doctor.report import text
 
     try:
@@ -101,6 +139,8 @@ def _diagnosed(log: Path, facts: Facts | None, notes: Any, lang: str) -> int:
     unrecognised = msgspec.to_builtins(found.unrecognised) if found.unrecognised else None
     content = document.envelope("watch", found.findings, lang, unrecognised=unrecognised, notes=list(found.notes))
     text.diagnosis(notes, content, lang)
+    if directory is not None:
+        directory.write_json("findings.json", content)
     if found.findings:
         return ExitCode.FINDINGS
     return ExitCode.UNKNOWN_FAILURE if unrecognised else ExitCode.OK

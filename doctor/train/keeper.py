@@ -42,6 +42,11 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _LAUNCHERS = ("torchrun", "torch.distributed.run", "torch/distributed/run.py")
 
 
+def masked(data: bytes) -> bytes:
+    """Without secrets. A letter for each byte: secrets are ASCII, and what stands around them is passed on as it came."""
+    return redact.text(data.decode("latin-1")).encode("latin-1")
+
+
 class Log:
     """The masked log. A full disk loses lines and says so when there is room again; it never stops the trainer."""
 
@@ -69,8 +74,7 @@ class Log:
         self.file.close()
 
     def _write(self, data: bytes) -> None:
-        # A letter for each byte: secrets are ASCII, and whatever stands around them is passed on as it came.
-        clean = redact.text(data.decode("latin-1")).encode("latin-1")
+        clean = masked(data)
         try:
             if self.lost:
                 self.file.write(f"\n[skyt1-doctor: {self.lost} bytes of output could not be written here]\n".encode())

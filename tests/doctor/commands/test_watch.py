@@ -45,6 +45,20 @@ def test_a_run_by_hand_is_followed_to_its_end(tmp_path, capfd, recipe, code, sho
     captured = capfd.readouterr()
     assert shown in captured.err
     assert path.read_bytes() == captured.out.encode()
+    if "exit_code" in recipe:
+        return  # it was over before it was joined: nothing is recorded
+    record = next((target.workdir / ".skyt1-doctor" / "runs").iterdir())
+    assert (record / "train.log").read_bytes() == path.read_bytes()
+    assert runs.kinds(record)[-1] == "end"
+    assert json.loads((record / "command.json").read_text())["joined"] == str(path)
+
+
+def test_secrets_of_a_foreign_log_are_masked(tmp_path, capfd):
+    log = tmp_path / "my.log"
+    log.write_text("token hf_" + "Zz91" * 9 + "\n***** train metrics *****\n")
+    assert watch.run(place=str(log), workdir=str(tmp_path), lang="en") == ExitCode.OK
+    assert capfd.readouterr().out.startswith("token hf_***\n")
+    assert not (tmp_path / ".skyt1-doctor").exists()  # it is over: only looked at
 
 
 def test_a_log_of_yesterday_ends_at_once(tmp_path, capfd):
