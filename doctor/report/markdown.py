@@ -15,12 +15,11 @@ from doctor.report.page import charts
 from doctor.report.page.render import damage, stage
 from doctor.report.run_findings import Told, of_run
 from doctor.report.run_record import RunRecord
-from doctor.report.run_story import figures, moments, verdict
+from doctor.report.run_story import card_rows, figures, moments, verdict
 
 LONGEST = 64_000  # characters; GitHub takes 65,536 in an issue
-LOG_LINES = 80
 EVENTS = 40
-FINDINGS = 12
+_LONGEST_TEXT = 2000  # characters of a sentence or paragraph
 _LONGEST_PIECE = 600  # characters of one piece of evidence, one log line
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$])")
@@ -28,21 +27,32 @@ _BARS = "▁▂▃▄▅▆▇█"
 _MARK = {"done": "✅", "failed": "❌", "interrupted": "⏹️", "open": "❔", "unknown": "❔"}
 
 
+# What is shown when all would be too long: (lines of the log, lines of the recipe, findings), fuller first.
+_SHORTER = ((80, 400, 12), (30, 120, 12), (10, 30, 6), (0, 0, 3))
+
+
 def markdown(record: RunRecord, lang: str) -> str:
-    """The whole text; what does not fit is left out from the end of the log, then of the recipe."""
-    for log_lines, recipe_lines in ((LOG_LINES, 400), (30, 120), (10, 30), (0, 0)):
-        text = _rendered(record, lang, log_lines, recipe_lines)
-        if len(text) <= LONGEST:
-            return text
-    return text[: text.rfind("\n\n", 0, LONGEST)] + "\n"
+    """The whole text. What does not fit is left out: log and recipe, then findings, then whole parts from the end."""
+    for log_lines, recipe_lines, findings in _SHORTER:
+        parts = _parts(record, lang, log_lines, recipe_lines, findings)
+        if _length(parts) <= LONGEST:
+            break
+    while _length(parts) > LONGEST:
+        del parts[-2]  # the last one says what made it
+    return "\n\n".join(parts) + "\n"
 
 
-def _rendered(record: RunRecord, lang: str, log_lines: int, recipe_lines: int) -> str:
+def _length(parts: list[str]) -> int:
+    return sum(len(part) + 2 for part in parts)
+
+
+def _parts(record: RunRecord, lang: str, log_lines: int, recipe_lines: int, most: int) -> list[str]:
     findings = of_run(record, lang)
     parts = [
         _head(record, findings, lang),
-        _findings(record, findings, lang),
+        _findings(record, findings, lang, most),
         _curves(record, lang),
+        _cards(record, lang),
         _events(record, lang),
         _rehearsal(record, lang),
         _environment(record, lang),
@@ -51,12 +61,16 @@ def _rendered(record: RunRecord, lang: str, log_lines: int, recipe_lines: int) -
         "\n".join(f"- {escaped(sentence)}" for sentence in damage(record, lang)),
         f"<sub>{escaped(run_words.say('made_by', lang, version=__version__))}</sub>",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return [part for part in parts if part]
 
 
 def escaped(text: str) -> str:
     """Text in a paragraph or a table cell: no markup, no tag, no mention, one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("@", "@\u200b")
+    return _SPECIAL.sub(r"\\\1", _shortened(" ".join(text.split()), _LONGEST_TEXT)).replace("@", "@\u200b")
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + " …"
 
 
 def code(text: str) -> str:
@@ -64,15 +78,14 @@ def code(text: str) -> str:
     line = " ".join(text.split())
     if not line:
         return ""
-    if len(line) > _LONGEST_PIECE:
-        line = line[:_LONGEST_PIECE] + " …"
+    line = _shortened(line, _LONGEST_PIECE)
     ticks = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
     return f"{ticks} {line} {ticks}" if "`" in line else f"{ticks}{line}{ticks}"
 
 
 def block(lines: Iterable[str], language: str = "text") -> str:
     """A fenced block whose fence is longer than any run of ticks in it."""
-    text = "\n".join(line if len(line) <= _LONGEST_PIECE else line[:_LONGEST_PIECE] + " …" for line in lines)
+    text = "\n".join(_shortened(line, _LONGEST_PIECE) for line in lines)
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -95,11 +108,11 @@ def _head(record: RunRecord, findings: list[Told], lang: str) -> str:
     return "\n".join(lines)
 
 
-def _findings(record: RunRecord, findings: list[Told], lang: str) -> str:
+def _findings(record: RunRecord, findings: list[Told], lang: str, most: int) -> str:
     parts = [f"### {run_words.say('findings', lang)}"]
-    parts += [_finding(finding, lang) for finding in findings[:FINDINGS]]
-    if len(findings) > FINDINGS:
-        parts.append(run_words.say("more", lang, count=len(findings) - FINDINGS))
+    parts += [_finding(finding, lang) for finding in findings[:most]]
+    if len(findings) > most:
+        parts.append(run_words.say("more", lang, count=len(findings) - most))
     unknown = record.diagnosis.get("unrecognised")
     if isinstance(unknown, dict):
         parts.append(
@@ -126,8 +139,8 @@ def _finding(finding: Told, lang: str) -> str:
     lines = [f"{title} {code(finding.cause)} ({escaped(', '.join(extra))})"]
     lines += [f"- {code(piece.what)} {code(piece.where)}".rstrip() for piece in finding.evidence]
     for fix in finding.fixes:
-        proven = f" ✓ {run_words.say('verified_on', lang, stacks=', '.join(fix.stacks))}" if fix.stacks else ""
-        lines.append(f"- {words.say('fix', lang)}: {escaped(fix.title)} {code(fix.id)}{escaped(proven)}")
+        proven = f"✓ {run_words.say('verified_on', lang, stacks=', '.join(fix.stacks))}" if fix.stacks else ""
+        lines.append(f"- {words.say('fix', lang)}: {escaped(fix.title)} {code(fix.id)} {escaped(proven)}".rstrip())
     more = [f"{run_words.say('why', lang)}: {escaped(finding.why)}"] if finding.why else []
     more += [
         f"- {run_words.say('does_not_help', lang)}: {escaped(advice.what)}"
@@ -164,6 +177,8 @@ def _curves(record: RunRecord, lang: str) -> str:
     rows: list[list[str]] = []
     tables = []
     for chart in drawn:
+        if chart.id in _IN_THE_GPU_TABLE:
+            continue
         for series in chart.series:
             known = [value for value in series.values if value is not None]
             if series.faint or not known:
@@ -188,6 +203,16 @@ def _curves(record: RunRecord, lang: str) -> str:
         + table(head, rows)
         + ("\n\n" + folded(run_words.say("table", lang), "\n\n".join(tables)) if tables else "")
     )
+
+
+_IN_THE_GPU_TABLE = ("gpu_utilisation", "gpu_watts", "gpu_celsius")
+
+
+def _cards(record: RunRecord, lang: str) -> str:
+    head, rows = card_rows(record, lang)
+    if not rows:
+        return ""
+    return folded(run_words.say("over_the_run", lang), table(head, [[escaped(cell) for cell in row] for row in rows]))
 
 
 _EXTREMES = {"en": ["first", "last", "lowest", "highest"], "zh": ["起始", "结束", "最低", "最高"]}

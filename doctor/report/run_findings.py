@@ -16,6 +16,8 @@ from doctor.report.run_words import say
 from knowledge_base import load, offers
 from knowledge_base.schema import Cause, Severity, Text
 
+_ORDER = [severity.value for severity in (Severity.ERROR, Severity.WARNING, Severity.INFO)]
+
 
 class Piece(msgspec.Struct, frozen=True):
     """One piece of evidence."""
@@ -57,10 +59,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def of_run(record: RunRecord, lang: str) -> list[Told]:
-    """The diagnosis first, then the alarms of the watch; the same cause once, with how often it was raised."""
+    """Errors first; of equal ones the diagnosis before the alarms of the watch. Each cause once, with how often."""
     diagnosed = [told(item, lang, say("from_log", lang)) for item in _dicts(record.diagnosis.get("findings"))]
     raised = [told(e.finding, lang, say("from_watch", lang)) for e in record.events if e.finding is not None]
-    return _once([*diagnosed, *raised])
+    return sorted(_once([*diagnosed, *raised]), key=lambda finding: _ORDER.index(finding.severity))
 
 
 def told(finding: Mapping[str, Any], lang: str, origin: str | None = None) -> Told:
@@ -72,7 +74,7 @@ def told(finding: Mapping[str, Any], lang: str, origin: str | None = None) -> To
     severity = str(finding.get("severity", cause.severity.value if cause else ""))
     return Told(
         cause=str(finding.get("cause", "?")),
-        severity=severity if severity in {item.value for item in Severity} else Severity.INFO.value,
+        severity=severity if severity in _ORDER else Severity.INFO.value,
         title=_again(cause.title if cause else None, finding.get("title"), lang),
         why=_again(cause.why if cause else None, finding.get("why"), lang),
         origin=origin or say("from_log", lang),

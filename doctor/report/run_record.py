@@ -22,6 +22,7 @@ FILES = (
     "rehearsal.json",
 )  # fmt: skip
 LOG_BYTES = 256 * 1024  # of the log's end
+LOG_LINES = 200  # of those, what is kept
 SMALL_FILE = 32 * 1024 * 1024  # bytes; no JSON document of a record comes near it
 LONGEST_LINE = 1024 * 1024  # bytes of a line of metrics or events
 
@@ -193,7 +194,7 @@ def _cleaned(value: Any) -> Any:
     return [_cleaned(item) for item in value] if isinstance(value, list) else value
 
 
-def _lines(path: Path, convert: Callable[[Any], Row], damage: list[tuple[str, int]]) -> Iterator[Row]:
+def _lines(path: Path, convert: Callable[[bytes], Row], damage: list[tuple[str, int]]) -> Iterator[Row]:
     """The rows of a file of JSON lines; lines that are cut off or of another shape are counted and left out."""
     unread = 0
     try:
@@ -206,7 +207,7 @@ def _lines(path: Path, convert: Callable[[Any], Row], damage: list[tuple[str, in
                 if not line.strip():
                     continue
                 try:
-                    yield convert(json.loads(line))
+                    yield convert(line)
                 except (ValueError, RecursionError):  # msgspec.ValidationError and UnicodeDecodeError are ValueErrors
                     unread += 1
     except OSError:
@@ -215,15 +216,21 @@ def _lines(path: Path, convert: Callable[[Any], Row], damage: list[tuple[str, in
         damage.append((path.name, unread))
 
 
-def _metric(value: Any) -> Step | Machine:
-    row: Step | Machine = msgspec.convert(value, Step | Machine, strict=False)
+_METRIC = msgspec.json.Decoder(Step | Machine, strict=False)
+
+
+def _metric(line: bytes) -> Step | Machine:
+    try:
+        row: Step | Machine = _METRIC.decode(line)
+    except ValueError:  # a bare NaN, which Python writes and JSON does not know
+        row = msgspec.convert(json.loads(line), Step | Machine, strict=False)
     if not math.isfinite(row.time):
         raise ValueError("a row without a time")
     return row
 
 
-def _event(value: Any) -> Event:
-    event = msgspec.convert(redact.document(_cleaned(value)), Event, strict=False)
+def _event(line: bytes) -> Event:
+    event = msgspec.convert(redact.document(_cleaned(json.loads(line))), Event, strict=False)
     if not math.isfinite(event.time):
         raise ValueError("an event without a time")
     return event
@@ -258,5 +265,6 @@ def _log(path: Path, damage: list[tuple[str, int]]) -> tuple[tuple[str, ...], bo
     text = data.decode("utf-8", errors="replace")
     if not whole:
         text = text.partition("\n")[2]
-    shown = (clean(line.rstrip("\r").rpartition("\r")[2]).rstrip() for line in text.split("\n"))
-    return tuple(line for line in shown if line), whole
+    states = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n"))
+    lines = [line for line in states if line]
+    return tuple(clean(line) for line in lines[-LOG_LINES:]), whole and len(lines) <= LOG_LINES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from statistics import median
 
@@ -10,7 +11,7 @@ import msgspec
 
 from doctor.exit_codes import ExitCode
 from doctor.report.run_findings import Told
-from doctor.report.run_record import Event, RunRecord, Step
+from doctor.report.run_record import Event, Gpu, RunRecord, Step, clean
 from doctor.report.run_words import clock, duration, event_kind, moment, number, say, size
 
 GRAVE = ("alarm", "failure")
@@ -115,9 +116,9 @@ def figures(record: RunRecord, lang: str) -> list[tuple[str, str]]:
         if rates := finite(getattr(row, attribute) for row in rows):
             add("rate_tile", f"{number(median(rates))} {unit}")
             break
-    cards = [gpu for sample in record.machine for gpu in sample.gpus if gpu.used is not None]
-    if cards:
-        top = max(cards, key=lambda gpu: gpu.used or 0)
+    held = [gpu for sample in record.machine for gpu in sample.gpus if gpu.used is not None]
+    if held:
+        top = max(held, key=lambda gpu: gpu.used or 0)
         add("gpu_tile", _of(top.used or 0, top.total))
     hosts = [sample for sample in record.machine if sample.host_used is not None]
     if hosts:
@@ -139,7 +140,11 @@ def finite(values: Iterable[float | None]) -> list[float]:
 
 
 def _of(used: float, total: float | None) -> str:
-    return f"{size(used)} / {size(total)}" if total else size(used)
+    """`67.8 / 79.6 GiB`."""
+    if not total:
+        return size(used)
+    (amount, unit), whole = size(used).split(" "), size(total)
+    return f"{amount} / {whole}" if whole.endswith(" " + unit) else f"{amount} {unit} / {whole}"
 
 
 def moments(record: RunRecord, lang: str) -> list[Moment]:
@@ -166,3 +171,66 @@ def moments(record: RunRecord, lang: str) -> list[Moment]:
 
 def _text(event: Event, lang: str) -> str:
     return event.text.get(lang) or event.text.get("en") or next(iter(event.text.values()), "")
+
+
+class Card(msgspec.Struct, frozen=True):
+    """One GPU over the whole run; None is unknown. `throttled`: share of its samples; `reasons` why."""
+
+    index: int
+    peak: float | None
+    total: float | None
+    utilisation: float | None
+    watts: float | None
+    celsius: float | None
+    throttled: float
+    reasons: tuple[str, ...]
+    ecc_errors: float | None
+
+
+def cards(record: RunRecord) -> list[Card]:
+    """Each GPU: peak memory, mean utilisation and power over the run, highest temperature, throttling, ECC."""
+    seen: dict[int, list[Gpu]] = {}
+    for sample in record.machine:
+        for gpu in sample.gpus:
+            seen.setdefault(gpu.index, []).append(gpu)
+    found = []
+    for index, samples in sorted(seen.items()):
+        reasons = Counter(clean(reason) for gpu in samples for reason in gpu.throttled)
+        used, totals = finite(gpu.used for gpu in samples), finite(gpu.total for gpu in samples)
+        errors = finite(gpu.ecc_errors for gpu in samples)
+        found.append(
+            Card(
+                index=index,
+                peak=max(used, default=None),
+                total=max(totals, default=None),
+                utilisation=_mean(finite(gpu.utilisation for gpu in samples)),
+                watts=_mean(finite(gpu.watts for gpu in samples)),
+                celsius=max(finite(gpu.celsius for gpu in samples), default=None),
+                throttled=sum(bool(gpu.throttled) for gpu in samples) / len(samples),
+                reasons=tuple(reason for reason, _ in reasons.most_common(3)),
+                ecc_errors=max(errors, default=None),
+            )
+        )
+    return found
+
+
+def card_rows(record: RunRecord, lang: str) -> tuple[list[str], list[list[str]]]:
+    """(head, rows) of the GPUs; no rows where none was sampled."""
+    words = ("gpu", "peak", "mean_utilisation", "mean_watts", "top_celsius", "throttled", "ecc_errors")
+    rows = [
+        [
+            str(card.index),
+            "–" if card.peak is None else _of(card.peak, card.total),
+            "–" if card.utilisation is None else f"{card.utilisation:.0f} %",
+            "–" if card.watts is None else f"{card.watts:.0f} W",
+            "–" if card.celsius is None else f"{card.celsius:.0f} °C",
+            "–" if not card.throttled else f"{card.throttled:.0%} ({', '.join(card.reasons)})",
+            "–" if card.ecc_errors is None else number(card.ecc_errors),
+        ]
+        for card in cards(record)
+    ]
+    return [say(word, lang) for word in words], rows
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

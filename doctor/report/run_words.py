@@ -75,6 +75,7 @@ _WORDS = {
     "from_log": ("from the log", "来自日志"),
     "from_watch": ("raised while watching", "监视时发现"),
     "from_probe": ("from the probe {name}", "来自探测 {name}"),
+    "overcome": ("overcome: the run went on to its end", "已克服：训练最终完成"),
     "excerpt": ("Excerpt", "摘录"),
     "search_for": ("words to search for", "可搜索的关键词"),
     # curves
@@ -108,6 +109,14 @@ _WORDS = {
         "{name} begins at {first}, ends at {last}, lowest {low}, highest {high}",
         "{name}起始 {first}，结束 {last}，最低 {low}，最高 {high}",
     ),
+    "over_the_run": ("GPUs over the run", "各 GPU 全程概况"),
+    "gpu": ("GPU", "GPU"),
+    "peak": ("peak memory", "显存峰值"),
+    "mean_utilisation": ("mean utilisation", "平均利用率"),
+    "mean_watts": ("mean power", "平均功率"),
+    "top_celsius": ("highest temperature", "最高温度"),
+    "throttled": ("throttled", "降频占比"),
+    "ecc_errors": ("ECC errors", "ECC 错误"),
     # events
     "launch": ("launch", "启动"),
     "first-step": ("first step", "首步"),

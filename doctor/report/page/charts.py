@@ -84,14 +84,18 @@ def _by_step(
 
 
 def smoothed(values: Column) -> list[float | None]:
-    """An exponential mean over about a twentieth of the curve, without the pull towards zero at its beginning."""
-    keep = 1 - 1 / max(4.0, len(values) / 20)
-    total = weight = 0.0
-    result: list[float | None] = []
+    """The mean of the neighbours on both sides, about a twentieth of the curve in all; it does not lag behind."""
+    reach = max(2, len(values) // 40)
+    totals, counts = [0.0], [0]
     for value in values:
-        if value is not None:
-            total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
-        result.append(total / weight if weight and value is not None else None)
+        totals.append(totals[-1] + (value or 0.0))
+        counts.append(counts[-1] + (value is not None))
+    result: list[float | None] = []
+    for place, value in enumerate(values):
+        near = min(reach, place, len(values) - 1 - place)  # as many on the left as on the right, also at the ends
+        begin, end = place - near, place + near + 1
+        count = counts[end] - counts[begin]
+        result.append((totals[end] - totals[begin]) / count if value is not None else None)
     return result
 
 

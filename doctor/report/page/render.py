@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from doctor import __version__
@@ -20,10 +21,9 @@ from doctor.report import run_environment, run_words, words
 from doctor.report.page import charts
 from doctor.report.run_findings import of_run, told
 from doctor.report.run_record import Rehearsal, RunRecord, Stage
-from doctor.report.run_story import figures, moments, span, verdict
+from doctor.report.run_story import card_rows, figures, moments, span, verdict
 
 HERE = Path(__file__).parent
-LOG_LINES = 200
 EVENTS = 400  # shown; a run of weeks saves many checkpoints
 _KNOWN_CLASSES = ("error", "warning", "info", "safe", "review", "needs-argument", "manual")
 
@@ -39,13 +39,9 @@ def page(record: RunRecord, lang: str) -> str:
     ]
     whole = span(record)
     script, library = _asset("page.js"), _asset("vendor/uplot/uPlot.iife.min.js")
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
     recipe = run_environment.recipe(record)
-    return environment.get_template(
-        "page.html.j2"
-    ).render(
+    cards_head, cards = card_rows(record, lang)
+    return _template().render(
         lang=lang,
         say=say,
         common=lambda word: words.say(word, lang) if word in _KNOWN_CLASSES else word,
@@ -61,7 +57,8 @@ def page(record: RunRecord, lang: str) -> str:
         findings=findings,
         unrecognised=_unrecognised(record),
         charts=[_figure(chart, lang) for chart in drawn],
-        gpu_sampled=any(chart.id.startswith("gpu_") for chart in drawn),
+        cards_head=cards_head,
+        cards=cards,
         events=events[:EVENTS],
         length=run_words.clock(whole.seconds) if whole else "",
         rehearsal=_rehearsal(record.rehearsal, lang),
@@ -69,9 +66,15 @@ def page(record: RunRecord, lang: str) -> str:
         packages=run_environment.versions(record),
         recipe=recipe,
         overridden=any(line.override for line in recipe),
-        log=record.log[-LOG_LINES:],
+        log=record.log,
         damage=damage(record, lang),
     )
+
+
+@cache
+def _template() -> Template:
+    loader = FileSystemLoader(HERE)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html.j2")
 
 
 def damage(record: RunRecord, lang: str) -> list[str]:
