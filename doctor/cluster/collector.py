@@ -8,6 +8,7 @@ compiled. What it needs to know comes as one JSON object, the request:
     budget                           seconds for everything
     word                             the word of this collection, by which the nodes know each other at the port
     slurm                            true: what the launch does not say of the nodes is taken from Slurm's variables
+    facts                            facts that the asker knows of this node
     name                             the node's name in the capture; Slurm's or the host's own by default
 """
 
@@ -30,7 +31,7 @@ START_SHARE = 0.15  # of the budget, kept back for the start of interpreters and
 def facts(request: Mapping[str, Any]) -> dict[str, Any]:
     """The facts document of this node, redacted. A target that is not there is `node.failed`, with the sentence."""
     from doctor import examine, redact, target
-    from doctor.cluster.facts import files, meeting, network, node
+    from doctor.cluster.facts import meeting, probes
     from doctor.errors import BadInput
     from doctor.facts import Facts
     from doctor.probes import all_probes
@@ -50,12 +51,12 @@ def facts(request: Mapping[str, Any]) -> dict[str, Any]:
             failed: str | None = f"the recipe {found.recipe} is not there"
         else:
             failed = None
-        collected, reports = examine.collect(found, [*all_probes(), node, network, meeting, files], budget)
+        collected, reports = examine.collect(found, [*all_probes(), *probes()], budget)
     except BadInput as error:
         failed = str(error)
         collected, reports = Facts(), {}
     late = {f"{report.id}.late": report.reason for report in reports.values() if report.status != "ok"}
-    document = {**collected.to_json(), "node.failed": failed, "node.not_collected": late}
+    document = {**collected.to_json(), **request.get("facts", {}), "node.failed": failed, "node.not_collected": late}
     return redact.document(document)
 
 

@@ -9,39 +9,35 @@ as lines (doctor.cluster.wire); a node that does not answer is unknown with the 
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
 import secrets
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgspec
 
-from doctor.cluster import bundle, hostlist, wire
+from doctor.cluster import bundle, hostlist
 from doctor.cluster.capture import Capture
+from doctor.cluster.receive import REASON, about, end, receive
 from doctor.errors import BadInput
 
 GRACE = 3.0  # seconds beyond the nodes' own budget for srun to start the tasks and bring the last lines
 ALLOCATION_SECONDS = 20  # how long Slurm may look for nodes
-_REASON = "@skyt1-reason"
 _LACKS = "the collector is not there"
 _ALLOCATED = re.compile(r"Granted job allocation (?P<job>\d+)")
 # $0 is the target's interpreter, $1 the request, $2 the zipapp or empty where it comes over standard input. A node
 # without it, or without a fit Python, says so in a line of its own.
 _BOOT = f"""
-say() {{ echo "{_REASON} ${{SLURMD_NODENAME:-$(uname -n)}} $1"; exit 0; }}
+say() {{ echo "{REASON} ${{SLURMD_NODENAME:-$(uname -n)}} $1"; exit 0; }}
 f=$2
 if [ -z "$f" ]; then
   f=$(mktemp "${{TMPDIR:-/tmp}}/skyt1-doctor-XXXXXX") && trap 'rm -f "$f"' EXIT && cat > "$f" || say "no room for the collector"
@@ -137,7 +133,7 @@ def _asked(given: Allocation, request: Mapping[str, Any], budget: float, environ
     if nodes:
         _step(given, nodes, request, None, max(until, time.monotonic() + budget / 2), capture, told, environ)
     for node in capture.nodes:
-        if capture.reasons[node] is not None and (words := _about(node, told)):
+        if capture.reasons[node] is not None and (words := about(node, told)):
             capture.missing(node, words)
     return capture
 
@@ -183,9 +179,9 @@ def _step(
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         try:
-            _receive(step, set(nodes), until, capture, told)
+            told += receive(step, nodes, until, capture, "did not answer in time")
         finally:
-            _end(step)
+            end(step)
 
 
 def _without_step(environ: Mapping[str, str]) -> dict[str, str]:
@@ -210,57 +206,3 @@ def _states(given: Allocation, environ: Mapping[str, str]) -> dict[str, str]:
         state, _, reason = rest.partition("|")
         found[node] = state if reason.strip() in ("none", "") else f"{state} ({reason.strip()})"
     return found
-
-
-def _receive(step: subprocess.Popen[str], waiting: set[str], until: float, capture: Capture, told: list[str]) -> None:
-    """Read until every node has answered, srun has ended, or the time is up."""
-    arrived: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
-
-    def read(name: str, stream: Any) -> None:
-        for line in stream:
-            arrived.put((name, line))
-        arrived.put((name, None))
-
-    for name, stream in (("out", step.stdout), ("err", step.stderr)):
-        threading.Thread(target=read, args=(name, stream), daemon=True).start()
-    receiver, open_streams = wire.Receiver(), 2
-    while waiting and open_streams and (left := until - time.monotonic()) > 0:
-        try:
-            name, line = arrived.get(timeout=left)
-        except Empty:
-            break
-        if line is None:
-            open_streams -= 1
-        elif name == "out" and line.startswith(_REASON):
-            _, node, reason = line.split(" ", 2)
-            capture.missing(node, reason.strip())
-            waiting.discard(node)
-        elif name == "out" and (whole := receiver.feed(line)):
-            node, data = whole
-            now = time.time()
-            facts = json.loads(gzip.decompress(data))
-            facts["node.clock_ahead"] = round(facts.pop("node.clock", now) - now, 3)
-            capture.add(node, facts)
-            waiting.discard(node)
-        else:
-            told.append(line.strip())
-    for node in receiver.begun:
-        capture.missing(node, "its answer broke off")
-
-
-def _about(node: str, told: Sequence[str]) -> str | None:
-    """The last line in which srun or the node's shell names this node."""
-    named = re.compile(rf"\b{re.escape(node)}\b")
-    lines = [line for line in told if named.search(line)]
-    return lines[-1].removeprefix("srun: ").removeprefix("error: ")[:200] if lines else None
-
-
-def _end(step: subprocess.Popen[str]) -> None:
-    """A first SIGINT only makes srun report; the second ends the step, and SIGKILL the srun that cannot."""
-    for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
-        if step.poll() is not None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(step.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            step.wait(0.5)

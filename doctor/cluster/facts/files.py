@@ -28,9 +28,10 @@ MOST = 400  # files of a model or a data folder
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`files.seen`: role -> {path: {size, digest} | {error}}; `files.mounts`: role -> {path, type, source}."""
-    roles = {role: [p for p in paths if p is not None] for role, paths in _roles(target, facts).items()}
     seen = {
-        role: {target.shown(path): _described(path) for path in paths[:MOST]} for role, paths in roles.items() if paths
+        role: {target.shown(path): _described(path) for path in paths[:MOST]}
+        for role, paths in _roles(target, facts).items()
+        if paths
     }
     output = facts["recipe.values"].get("output_dir")
     places = {"workdir": target.workdir, "model": facts.get("model.path"), "output_dir": output}
@@ -45,7 +46,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _roles(target: Target, facts: Facts) -> dict[str, list[Path | None]]:
+def _roles(target: Target, facts: Facts) -> dict[str, list[Path]]:
     config = facts.get("deepspeed.config_path")
     info = facts.get("dataset.info_path")
     model = facts.get("model.path")
@@ -64,7 +65,7 @@ def _roles(target: Target, facts: Facts) -> dict[str, list[Path | None]]:
     }
 
 
-def _inside(path: Path) -> list[Path | None]:
+def _inside(path: Path) -> list[Path]:
     try:
         return sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
     except OSError:

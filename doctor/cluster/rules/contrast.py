@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -52,16 +52,22 @@ def sentence(
     return "; ".join(parts)
 
 
+def labelled(name: str, between: str = " ") -> Callable[[Any], str]:
+    """`name value`, for the first naming of a value in a sentence."""
+    return lambda value: f"{name}{between}{value}"
+
+
 def across(
     rule: str,
     cause: str,
     evidence: Iterable[tuple[str, str]],
     nodes: Iterable[str],
     severity: Severity | None = None,
+    facts: Mapping[str, Any] | None = None,
     **details: Any,
 ) -> Across:
     """A finding about several nodes; `evidence` are pairs of what and where."""
     shown = tuple(Evidence(what, where) for what, where in evidence)
     named = tuple(dict.fromkeys(nodes))
-    details = {"nodes": hostlist.fold(named), **details}
-    return Across(Finding(cause, shown, severity, source=f"probe:{rule}", details=details), named)
+    values = {"nodes": hostlist.fold(named), **(facts or {}), **details}
+    return Across(Finding(cause, shown, severity, source=f"probe:{rule}", details=values), named)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from doctor.cluster import hostlist
@@ -29,7 +30,7 @@ def files_differ(capture: Capture) -> Iterator[Across]:
     nodes: list[str] = []
     paths = dict.fromkeys((role, path) for group in sets for role, seen in group.value.items() for path in seen)
     for role, path in paths:
-        groups = merged(sets, lambda seen, role=role, path=path: _state(seen, role, path))
+        groups = merged(sets, partial(_state, role, path))
         if len(groups) > 1:
             evidence.append((sentence(groups), f"{role}: {path}"))
             nodes += odd(groups)
@@ -37,7 +38,7 @@ def files_differ(capture: Capture) -> Iterator[Across]:
         yield across(RULE, "cluster-files-differ", evidence, nodes)
 
 
-def _state(seen: dict[str, Any], role: str, path: str) -> str | None:
+def _state(role: str, path: str, seen: Mapping[str, Any]) -> str | None:
     """What a node has at a path, as text; None where it could not look (then it takes no part)."""
     if role not in seen:
         return None  # not read there: another fault, told by its own finding

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture, Group
-from doctor.cluster.rules.contrast import Across, across, merged, odd, sentence
+from doctor.cluster.rules.contrast import Across, across, labelled, merged, odd, sentence
 
 RULE = "nodes.launch"
 
@@ -24,7 +24,7 @@ def ranks(capture: Capture) -> Iterator[Across]:
     evidence: list[tuple[str, str]] = []
     odd_ones: list[str] = []
     if len(nnodes) > 1:
-        evidence.append((sentence(nnodes, lambda value: f"NNODES={value}"), "NNODES"))
+        evidence.append((sentence(nnodes, labelled("NNODES", "=")), "NNODES"))
         odd_ones += odd(nnodes)
     elif nnodes[0].value != count:
         evidence.append((f"NNODES={nnodes[0].value}, and there are {count} nodes", "NNODES"))
@@ -45,11 +45,12 @@ def ranks(capture: Capture) -> Iterator[Across]:
 
 def meeting_place(capture: Capture) -> Iterator[Across]:
     """MASTER_ADDR and MASTER_PORT are the same text everywhere."""
-    evidence, nodes = [], []
+    evidence: list[tuple[str, str]] = []
+    nodes: list[str] = []
     for fact, name in (("launch.master_addr", "MASTER_ADDR"), ("launch.master_port", "MASTER_PORT")):
         groups = merged(capture.groups(fact))
         if len(groups) > 1:
-            evidence.append((sentence(groups, lambda value, name=name: f"{name}={value}"), name))
+            evidence.append((sentence(groups, labelled(name, "=")), name))
             nodes += odd(groups)
     if evidence:
         yield across(RULE, "cluster-ranks-inconsistent", evidence, nodes, count=len(capture.nodes))
@@ -61,13 +62,14 @@ def variables(capture: Capture) -> Iterator[Across]:
     if len(sets) < 2:
         return
     names = Counter(name for group in sets for name in group.value if not name.startswith(_OWN))
-    evidence, nodes = [], []
+    evidence: list[tuple[str, str]] = []
+    nodes: list[str] = []
     for name in sorted(names):
         if name in ("NNODES", "MASTER_ADDR", "MASTER_PORT"):
             continue  # told by their own rules
         groups = merged(Group(g.value.get(name, "not set"), g.nodes) for g in sets)
         if len(groups) > 1:
-            evidence.append((sentence(groups, lambda value, name=name: f"{name} {value}", str), name))
+            evidence.append((sentence(groups, labelled(name), str), name))
             nodes += odd(groups)
     if evidence:
         yield across(RULE, "cluster-environment-differs", evidence, nodes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture
-from doctor.cluster.rules.contrast import Across, across, merged, odd, sentence
+from doctor.cluster.rules.contrast import Across, across, labelled, merged, odd, sentence
 from doctor.findings import Severity
 
 RULE = "nodes.machines"
@@ -23,7 +24,8 @@ def gpus_differ(capture: Capture) -> Iterator[Across]:
     """Other counts or other models; without any GPU on some nodes the run cannot start."""
     counts = merged(capture.groups("gpu.count"))
     models = merged(capture.groups("gpu.devices"), lambda devices: _models(devices) or None)
-    evidence, nodes = [], []
+    evidence: list[tuple[str, str]] = []
+    nodes: list[str] = []
     if len(counts) > 1:
         evidence.append((sentence(counts, lambda count: f"{count} GPUs", str), "gpu"))
         nodes += odd(counts)
@@ -63,7 +65,8 @@ def clocks(capture: Capture) -> Iterator[Across]:
 
 def machines_differ(capture: Capture) -> Iterator[Across]:
     """What a job script takes for granted to be equal: memory, cores, /dev/shm, limits."""
-    evidence, nodes = [], []
+    evidence: list[tuple[str, str]] = []
+    nodes: list[str] = []
     for shown, fact, value in (
         ("/dev/shm", "machine.shm", lambda shm: f"{shm['total'] / _GIB:.0f} GiB"),
         ("memory", "machine.memory_total", lambda bytes_: f"{bytes_ / _GIB:.0f} GiB"),
@@ -73,19 +76,20 @@ def machines_differ(capture: Capture) -> Iterator[Across]:
     ):
         groups = merged(capture.groups(fact), value)
         if len(groups) > 1:
-            evidence.append((sentence(groups, lambda text, shown=shown: f"{shown} {text}", str), shown))
+            evidence.append((sentence(groups, labelled(shown), str), shown))
             nodes += odd(groups)
     for name in ("memlock", "nofile", "nproc"):
-        groups = merged(capture.groups("machine.limits"), lambda limits, name=name: _limit(limits.get(name)))
+        groups = merged(capture.groups("machine.limits"), partial(_limit, name))
         if len(groups) > 1:
-            evidence.append((sentence(groups, lambda text, name=name: f"{name} {text}", str), f"ulimit {name}"))
+            evidence.append((sentence(groups, labelled(name), str), f"ulimit {name}"))
             nodes += odd(groups)
     if evidence:
         grave = {"architecture", "user id"} & {where for _, where in evidence}
         yield across(RULE, "cluster-machines-differ", evidence, nodes, Severity.WARNING if grave else None)
 
 
-def _limit(value: int | None) -> str | None:
+def _limit(name: str, limits: Mapping[str, int]) -> str | None:
+    value = limits.get(name)
     return None if value is None else "unlimited" if value == -1 else str(value)
 
 

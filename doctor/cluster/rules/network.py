@@ -41,7 +41,7 @@ def master_resolves(capture: Capture) -> Iterator[Across]:
     ranks = capture.of("launch.node_rank")
     wrong = [node for node in owners if ranks.get(node, 0) != 0]
     if several and wrong and not any(ranks.get(node) == 0 for node in owners):
-        what = f"MASTER_ADDR leads to {hostlist.fold(wrong)}, whose NODE_RANK is {ranks[wrong[0]]}: the store opens on rank 0"
+        what = f"MASTER_ADDR leads to {hostlist.fold(wrong)}, NODE_RANK {ranks[wrong[0]]}; the store opens on rank 0"
         yield across(RULE, "launch-master-addr", [(what, "MASTER_ADDR")], wrong)
 
 
@@ -84,7 +84,9 @@ def interface_named(capture: Capture) -> Iterator[Across]:
     """NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name an interface that is there, on every node."""
     environs, interfaces = capture.of("launch.environ"), capture.of("network.interfaces")
     routes = capture.of("network.route")
-    evidence, nodes, found = [], [], set()
+    evidence: list[tuple[str, str]] = []
+    nodes: list[str] = []
+    found: set[str] = set()
     for variable, exact in (("NCCL_SOCKET_IFNAME", False), ("GLOO_SOCKET_IFNAME", True)):
         missing: dict[tuple[str, str], list[str]] = {}
         for node, environ in environs.items():
@@ -100,7 +102,7 @@ def interface_named(capture: Capture) -> Iterator[Across]:
             found.add(used["interface"])
     if evidence:
         same = {"interface_found": found.pop()} if len(found) == 1 else {}
-        yield across(RULE, "nccl-socket-ifname", evidence, nodes, ifname=True, **same)
+        yield across(RULE, "nccl-socket-ifname", evidence, nodes, facts=same, ifname=True)
 
 
 def interface_reaches(capture: Capture) -> Iterator[Across]:
@@ -127,7 +129,7 @@ def interface_reaches(capture: Capture) -> Iterator[Across]:
             (f"{hostlist.fold(g.nodes)}: {g.value[0]} has {g.value[1]} on each of them", "NCCL_SOCKET_IFNAME")
             for g in doubled
         ]
-        yield across(RULE, "nccl-wrong-interface", evidence, [n for g in doubled for n in g.nodes], **_way(capture))
+        yield across(RULE, "nccl-wrong-interface", evidence, [n for g in doubled for n in g.nodes], facts=_way(capture))
         return
     routed = {node: said["interface"] for node, said in capture.of("network.route").items() if said["interface"]}
     apart = [node for node, pair in used.items() if routed.get(node) not in (None, "lo", pair[0])]
@@ -138,7 +140,7 @@ def interface_reaches(capture: Capture) -> Iterator[Across]:
     )
     if len(merged(networks, lambda value: value[1])) > 1:
         what = sentence(networks, lambda value: f"{value[0]} in {value[1]}")
-        yield across(RULE, "nccl-wrong-interface", [(what, "NCCL_SOCKET_IFNAME")], odd(networks), **_way(capture))
+        yield across(RULE, "nccl-wrong-interface", [(what, "NCCL_SOCKET_IFNAME")], odd(networks), facts=_way(capture))
 
 
 def _way(capture: Capture) -> dict[str, str]:

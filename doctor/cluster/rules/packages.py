@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture, Group
-from doctor.cluster.rules.contrast import Across, across, majority, merged, odd, sentence
+from doctor.cluster.rules.contrast import Across, across, labelled, majority, merged, odd, sentence
 from doctor.findings import Severity
 
 RULE = "nodes.packages"
@@ -33,7 +33,7 @@ def packages_differ(capture: Capture) -> Iterator[Across]:
     names = sorted(set().union(*(group.value for group in sets)), key=lambda name: (not is_core(name), name))
     ways: dict[tuple[tuple[str, ...], ...], list[tuple[str, list[Group]]]] = {}
     for name in names:
-        groups = merged((Group(g.value.get(name, "not installed"), g.nodes) for g in sets))
+        groups = merged(Group(g.value.get(name, "not installed"), g.nodes) for g in sets)
         if len(groups) > 1:
             ways.setdefault(tuple(sorted(group.nodes for group in groups)), []).append((name, groups))
     for core in (True, False):
@@ -45,7 +45,7 @@ def packages_differ(capture: Capture) -> Iterator[Across]:
                 [(_told(way), "packages") for way in told],
                 dict.fromkeys(node for way in told for node in odd(way[0][1])),
                 None if core else Severity.INFO,
-                **_pins(told),
+                _pins(told),
             )
 
 
@@ -87,11 +87,12 @@ def python_differs(capture: Capture) -> Iterator[Across]:
 
 
 def drivers_differ(capture: Capture) -> Iterator[Across]:
-    evidence, nodes = [], []
+    evidence: list[tuple[str, str]] = []
+    nodes: list[str] = []
     for fact, shown in (("gpu.driver", "GPU driver"), ("gpu.cuda", "CUDA of the driver"), ("node.kernel", "kernel")):
         groups = merged(capture.groups(fact), str_or_none)
         if len(groups) > 1:
-            evidence.append((sentence(groups, lambda value, shown=shown: f"{shown} {value}", str), shown))
+            evidence.append((sentence(groups, labelled(shown), str), shown))
             nodes += odd(groups)
     if evidence:
         only_kernel = all(where == "kernel" for _, where in evidence)

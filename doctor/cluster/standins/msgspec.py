@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import inspect
 import json as _json
 import types
 import typing
@@ -51,7 +52,7 @@ class Struct:
     _strict = False
 
     def __init_subclass__(cls, frozen: bool = False, forbid_unknown_fields: bool = False, **_: Any) -> None:
-        own = list(cls.__dict__.get("__annotations__", {}))
+        own = list(inspect.get_annotations(cls))
         cls.__struct_fields__ = (*cls.__struct_fields__, *(name for name in own if name not in cls.__struct_fields__))
         cls._defaults = dict(cls._defaults)
         for name in own:

@@ -42,9 +42,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(root: Path, **more: Any) -> dict[str, Any]:
-    return {
-        "workdir": str(root / "work"), "recipe": "recipe.yaml", "python": str(root / "env/bin/python"), "budget": BUDGET, **more,
-    }  # fmt: skip
+    python = str(root / "env/bin/python")
+    return {"workdir": str(root / "work"), "recipe": "recipe.yaml", "python": python, "budget": BUDGET, **more}
 
 
 def collect(root: Path, wanted: dict[str, Any]) -> dict[str, Any]:
