@@ -225,5 +225,7 @@ if __name__ == "__main__":
     wanted = sys.argv[2:] or list(CASES)
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     known.update(run(place, wanted))
-    RESULTS.write_text(json.dumps({name: known[name] for name in CASES if name in known}, ensure_ascii=False, indent=1) + "\n")
+    RESULTS.write_text(
+        json.dumps({name: known[name] for name in CASES if name in known}, ensure_ascii=False, indent=1) + "\n"
+    )
     print(json.dumps({name: known[name] for name in wanted}, indent=1))

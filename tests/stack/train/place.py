@@ -41,7 +41,7 @@ RECIPE = {
 }
 # Loaded into every rank through PYTHONPATH: steps take as long as TEST_STEP_SECONDS says, and while the file that
 # TEST_STUCK names exists, data workers of rank 1 stick in their fetch. The trainer's own code is not touched.
-HOOK = '''
+HOOK = """
 import os, sys, threading, time
 
 def hook():
@@ -67,7 +67,7 @@ def hook():
 
 if os.environ.get("RANK") is not None:
     threading.Thread(target=hook, daemon=True).start()
-'''
+"""
 
 
 def environment(root: Path) -> Path:
@@ -165,9 +165,11 @@ class Place:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("PYTHONPATH", "").startswith(
-                    str(self.root.parent / "hooks")
-                ) and "SKYT1_DOCTOR_RUN" in process.environ():
+                if (
+                    process.status() != psutil.STATUS_ZOMBIE
+                    and process.environ().get("PYTHONPATH", "").startswith(str(self.root.parent / "hooks"))
+                    and "SKYT1_DOCTOR_RUN" in process.environ()
+                ):
                     found.append(process)
             except psutil.Error:
                 continue
