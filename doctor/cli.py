@@ -56,12 +56,12 @@ def cli() -> None:
 @cli.command()
 @target_options
 @output_options
-@click.option("--deep", is_flag=True, help="Also run what needs the target itself (slower).")
+@click.option("--deep", is_flag=True, help="Also ask the target's own code: its parser, its tokenizer (slower).")
 @click.option("--from", "captured", metavar="FACTS", help="Judge captured facts instead of this machine.")
 @click.option("--save-facts", metavar="FILE", help="Write the facts, redacted, for --from elsewhere.")
 @click.option("--only", callback=_ids, metavar="ID,..", help="Only these causes or probes.")
 @click.option("--skip", callback=_ids, metavar="ID,..", help="Not these causes or probes.")
-@click.option("--budget", type=click.FloatRange(min=0.05), default=5.0, show_default=True, metavar="SECONDS")
+@click.option("--budget", type=click.FloatRange(min=0.05), metavar="SECONDS", help="5 by default, 300 with --deep.")
 @click.option("--why", is_flag=True, help="Explain each finding.")
 @click.option("--slurm", is_flag=True, help="On every node of this Slurm allocation, or of a short one of its own.")
 @click.option("--slurm-options", metavar="OPTIONS", help="Options of that short allocation: '-N 3 -p main'.")

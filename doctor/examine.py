@@ -18,10 +18,11 @@ import msgspec
 from doctor import details
 from doctor.facts import Facts, Unknown, UnknownFact
 from doctor.findings import Finding, Severity
-from doctor.probes import Probe, all_probes
+from doctor.probes import Probe, all_probes, is_deep
 from doctor.target import Target
 
 DEFAULT_BUDGET = 5.0  # seconds
+DEEP_BUDGET = 300.0  # of --deep: it imports what a training run imports, tokenises a sample, reads weights
 
 
 class ProbeReport(msgspec.Struct):
@@ -42,10 +43,11 @@ class Examination(msgspec.Struct):
 
 
 def collect(target: Target, probes: Sequence[Probe], budget: float) -> tuple[Facts, dict[str, ProbeReport]]:
-    """Facts of all probes within `budget` seconds. A probe that did not finish leaves `<id>.*` uncollected."""
+    """Facts of all probes within `budget` seconds. Of a probe that did not finish, what it had told until then is kept."""
+    probes = [probe for probe in probes if target.deep or not is_deep(probe)]
     started = time.monotonic()
     deadline = started + budget
-    arrived: SimpleQueue[tuple[str, dict[str, Any] | Exception, float]] = SimpleQueue()
+    arrived: SimpleQueue[tuple[str, dict[str, Any] | Exception, float, bool]] = SimpleQueue()
     facts = Facts()
     reports: dict[str, ProbeReport] = {}
     ids = {probe.ID for probe in probes}
@@ -54,11 +56,16 @@ def collect(target: Target, probes: Sequence[Probe], budget: float) -> tuple[Fac
 
     def work(probe: Probe, known: Facts) -> None:
         begun = time.monotonic()
+        answer: dict[str, Any] | Exception = {}
         try:
-            answer: dict[str, Any] | Exception = dict(probe.collect(target, known))
+            if parts := getattr(probe, "parts", None):
+                for part in parts(target, known):
+                    arrived.put((probe.ID, part, time.monotonic() - begun, False))
+            else:
+                answer = dict(probe.collect(target, known))
         except Exception as error:  # noqa: BLE001 - a probe that crashes is reported as `error`, the others go on
             answer = error
-        arrived.put((probe.ID, answer, time.monotonic() - begun))
+        arrived.put((probe.ID, answer, time.monotonic() - begun, True))
 
     def start_ready() -> None:
         for probe in list(waiting.values()):
@@ -70,9 +77,12 @@ def collect(target: Target, probes: Sequence[Probe], budget: float) -> tuple[Fac
     start_ready()
     while running:
         try:
-            probe_id, answer, seconds = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+            probe_id, answer, seconds, last = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             break
+        if not last:
+            facts = facts.merged(answer) if isinstance(answer, dict) else facts
+            continue
         running.discard(probe_id)
         if isinstance(answer, Exception):
             needs = answer.name if isinstance(answer, UnknownFact) else None
@@ -98,6 +108,8 @@ def judge(facts: Facts, probes: Sequence[Probe], reports: dict[str, ProbeReport]
     """Run every judgement; one that lacks a fact is skipped and its probe says which. Updates `reports`."""
     findings: list[Finding] = []
     for probe in probes:
+        if is_deep(probe) and not any(name.startswith(f"{probe.ID}.") for name in facts):
+            continue  # it was not asked
         report = reports.setdefault(probe.ID, ProbeReport(probe.ID, "ok", 0.0))
         lacking: list[str] = []
         found: list[Finding] = []
@@ -173,7 +185,7 @@ def replay(facts: Facts, only: Collection[str] = (), skip: Collection[str] = ())
 def _examination(
     facts: Facts, probes: Sequence[Probe], reports: dict[str, ProbeReport], only: Collection[str], skip: Collection[str]
 ) -> Examination:
-    findings = judge(facts, probes, reports)
+    findings = _once(judge(facts, probes, reports))
     for probe_id in skip:
         if probe_id in {probe.ID for probe in all_probes()}:
             reports[probe_id] = ProbeReport(probe_id, "skipped", 0.0, "skipped with --skip")
@@ -181,6 +193,24 @@ def _examination(
         findings = [f for f in findings if f.cause in only or f.source.removeprefix("probe:") in only]
     findings = details.complete((f for f in findings if f.cause not in skip), facts)
     return Examination(facts, likely_root_first(findings), sorted(reports.values(), key=lambda report: report.id))
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """What a deep probe says of a cause that another probe has found already becomes evidence of that finding."""
+    deep = {f"probe:{probe.ID}" for probe in all_probes() if is_deep(probe)}
+    first = {f.cause: place for place, f in reversed(list(enumerate(findings))) if f.source not in deep}
+    kept = list(findings)
+    for place, finding in enumerate(findings):
+        if finding.source in deep and finding.cause in first:
+            other = kept[first[finding.cause]]
+            graver = min(severity_of(other), severity_of(finding), key=list(Severity).index)
+            details = {**finding.details, **other.details}
+            evidence = (*other.evidence, *finding.evidence)
+            kept[first[finding.cause]] = msgspec.structs.replace(
+                other, evidence=evidence, severity=graver, details=details
+            )
+            kept[place] = None  # type: ignore[call-overload]
+    return [finding for finding in kept if finding is not None]
 
 
 def unknown_facts(prefix: str, names: Iterable[str], reason: str) -> dict[str, Any]:

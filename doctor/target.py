@@ -57,6 +57,8 @@ class Target(msgspec.Struct, frozen=True):
     offline: bool = False
     deep: bool = False
     overrides: dict[str, str] = {}  # KEY=VALUE of `train`, merged over the recipe's values
+    launches: bool = False  # the recipe is about to be trained, not only looked at
+    budget: float = 5.0  # seconds that the examination may take
 
     @property
     def version(self) -> str:
@@ -194,8 +196,12 @@ def find(
     offline: bool = False,
     deep: bool = False,
     overrides: Mapping[str, str] | None = None,
+    budget: float = 5.0,
 ) -> Target:
-    """The target of a command line. Raises BadInput. RECIPE may be relative to the working directory or to the shell's."""
+    """The target of a command line. Raises BadInput. RECIPE may be relative to the working directory or to the shell's.
+
+    `overrides` are those of `train`, empty or not; None where nothing will be launched.
+    """
     here = Path(workdir).absolute() if workdir else Path.cwd()
     if not here.is_dir():
         raise BadInput(
@@ -217,4 +223,6 @@ def find(
         offline=offline,
         deep=deep,
         overrides=dict(overrides or {}),
+        launches=overrides is not None,
+        budget=budget,
     )

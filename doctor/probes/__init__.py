@@ -7,6 +7,12 @@ A probe is a module with
     def collect(target, facts) -> dict[str, Any]        fact name -> JSON-able value or facts.Unknown(reason)
     JUDGEMENTS: tuple[Judgement, ...]                   each facts -> findings; an unknown fact skips that judgement
 
+and, where it takes long or may hang in the middle,
+
+    def parts(target, facts) -> Iterator[dict]          the same facts one after another: what came before the deadline
+                                                        is kept; collect() is then `whole(parts(target, facts))`
+    DEEP = True                                         for a probe of `check --deep` alone
+
 A new probe is a new file here; nothing else names it.
 """
 
@@ -14,7 +20,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -35,6 +41,19 @@ class Probe(Protocol):
 
     @staticmethod
     def collect(target: Target, facts: Facts) -> dict[str, Any]: ...
+
+
+def whole(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """All parts of a collection as one."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        found |= part
+    return found
+
+
+def is_deep(probe: Probe) -> bool:
+    """Whether it is asked only by `check --deep`."""
+    return bool(getattr(probe, "DEEP", False))
 
 
 @cache

@@ -320,6 +320,8 @@ def _ids(path: Path) -> tuple[int | None, list[str], str | None]:
         if "vocab" in model:
             vocab = msgspec.json.decode(model["vocab"])
             ids.append(max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1)
+            if not isinstance(ids[-1], int):
+                raise TypeError("an id of its vocabulary is no integer")
         return max(ids, default=None), [token.content for token in content.added_tokens], None
     except OSError as error:
         return None, [], f"{UNREADABLE} ({error.strerror})"
