@@ -117,7 +117,11 @@ def judge(capture: Capture, probes: Sequence[Probe] | None = None) -> Judged:
                         grouped.setdefault(key, {}).setdefault(node, []).append(finding)
     findings = [_joined(by_node) for by_node in grouped.values()]
     for rule in all_rules():
-        findings += rule(capture)
+        try:
+            findings += list(rule(capture))
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one rule must not hide the others
+            name = f"nodes.{rule.__module__.rpartition('.')[2]}"  # type: ignore[attr-defined]
+            not_judged.setdefault(name, {})[f"{type(error).__name__}: {error}"[:300]] = capture.answered
     order = {id(finding): place for place, finding in enumerate(likely_root_first(a.finding for a in findings))}
     return Judged(sorted(findings, key=lambda across: order[id(across.finding)]), not_judged)
 

@@ -17,7 +17,7 @@ from doctor.cluster.capture import Capture
 from doctor.cluster.receive import about, end, receive
 from doctor.errors import BadInput
 
-CONNECT_SECONDS = 15.0  # for importing Ray, finding the cluster and starting a first worker on every node
+CONNECT_SECONDS = 30.0  # for importing Ray, finding the cluster and starting a first worker on every node
 # What changes a launch and is set here goes to the workers too, as LLaMA-Factory itself hands on its environment.
 _HANDED_ON = ("NCCL_", "GLOO_", "TORCH_", "DS_", "MASTER_")
 

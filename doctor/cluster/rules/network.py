@@ -54,7 +54,7 @@ def port_reachable(capture: Capture) -> Iterator[Across]:
     if not failed:
         return
     ports = merged(capture.groups("launch.master_port"))
-    routes = capture.of("network.route")
+    routes = _routes(capture)
     evidence = []
     for group in failed:
         over = merged(Group(routes[node]["interface"] or "?", (node,)) for node in group.nodes if routes.get(node))
@@ -83,7 +83,7 @@ def chosen(selection: str | None, interfaces: dict[str, Any], exact: bool = Fals
 def interface_named(capture: Capture) -> Iterator[Across]:
     """NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name an interface that is there, on every node."""
     environs, interfaces = capture.of("launch.environ"), capture.of("network.interfaces")
-    routes = capture.of("network.route")
+    routes = _routes(capture)
     evidence: list[tuple[str, str]] = []
     nodes: list[str] = []
     found: set[str] = set()
@@ -131,7 +131,7 @@ def interface_reaches(capture: Capture) -> Iterator[Across]:
         ]
         yield across(RULE, "nccl-wrong-interface", evidence, [n for g in doubled for n in g.nodes], facts=_way(capture))
         return
-    routed = {node: said["interface"] for node, said in capture.of("network.route").items() if said["interface"]}
+    routed = {node: said["interface"] for node, said in _routes(capture).items() if said["interface"]}
     apart = [node for node, pair in used.items() if routed.get(node) not in (None, "lo", pair[0])]
     if not explicit or not apart:
         return
@@ -143,11 +143,14 @@ def interface_reaches(capture: Capture) -> Iterator[Across]:
         yield across(RULE, "nccl-wrong-interface", [(what, "NCCL_SOCKET_IFNAME")], odd(networks), facts=_way(capture))
 
 
+def _routes(capture: Capture) -> dict[str, dict[str, Any]]:
+    """Node -> its route to the master, where the name leads to an address."""
+    return {node: said for node, said in capture.of("network.route").items() if said is not None}
+
+
 def _way(capture: Capture) -> dict[str, str]:
     """The interface of the route to the master, where it is the same on all nodes."""
-    names = {
-        said["interface"] for said in capture.of("network.route").values() if said["interface"] not in (None, "lo")
-    }
+    names = {said["interface"] for said in _routes(capture).values() if said["interface"] not in (None, "lo")}
     return {"interface_found": names.pop()} if len(names) == 1 else {}
 
 

@@ -189,5 +189,17 @@ def test_shared_memory_and_limits() -> None:
     assert "node002: memlock 65536, the others unlimited" in words
 
 
+def test_a_name_that_leads_nowhere_has_no_route() -> None:
+    lost = {n: {**master("x", error="unknown"), "network.here": None, "network.route": None} for n in range(3)}
+    assert set(found(3, lost)) == {"launch-master-addr"}
+
+
+@pytest.mark.parametrize("name", sorted(facts(0, 3)))
+def test_a_fact_that_one_node_or_all_lack_breaks_no_rule(name: str) -> None:
+    lacking = {name: {"unknown": "timed out"}}
+    assert judge(capture(3, {1: lacking}), probes=()).not_judged == {}
+    assert judge(capture(3, {n: lacking for n in range(3)}), probes=()).not_judged == {}
+
+
 def test_every_rule_is_silent_on_an_empty_capture() -> None:
     assert [across for rule in all_rules() for across in rule(capture(0))] == []
