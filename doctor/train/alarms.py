@@ -72,8 +72,9 @@ class Seen(msgspec.Struct):
 Alarm = Callable[[Seen], Iterator[Finding]]
 
 
-def _raise(cause: str, what: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
-    return Finding(cause, (Evidence(what, where),), severity, 1.0, SOURCE, details=details)
+def _raise(cause: str, what: str, zh: str, where: str, severity: Severity | None = None, **details: Any) -> Finding:
+    """`what` was seen, `zh` says it in Chinese (kept in the details as `said_zh`: evidence is in English)."""
+    return Finding(cause, (Evidence(what, where),), severity, 1.0, SOURCE, details={**details, "said_zh": zh})
 
 
 def hang_limit(progress: Progress) -> float:
@@ -102,9 +103,11 @@ def hang(seen: Seen) -> Iterator[Finding]:
     median = progress.median_seconds()
     if stepping and median is not None:
         what = f"no step for {nice_seconds(silent)}; a step takes {nice_seconds(median)} in this run"
+        zh = f"已 {nice_seconds(silent)} 没有完成任何一步；本次训练每步约 {nice_seconds(median)}"
     else:
         what = f"no output for {nice_seconds(silent)} in phase {progress.phase}"
-    yield _raise("train-hang", what, f"step {progress.step}", silent_seconds=round(silent, 1))
+        zh = f"已 {nice_seconds(silent)} 没有输出（阶段 {progress.phase}）"
+    yield _raise("train-hang", what, zh, f"step {progress.step}", silent_seconds=round(silent, 1))
 
 
 def loss_gone(seen: Seen) -> Iterator[Finding]:
@@ -117,14 +120,14 @@ def loss_gone(seen: Seen) -> Iterator[Finding]:
     if loss is None:
         return
     if not math.isfinite(loss):
-        yield _raise("train-loss-zero-or-nan", f"the loss is {loss}", f"step {last.step}")
+        yield _raise("train-loss-zero-or-nan", f"the loss is {loss}", f"loss 为 {loss}", f"step {last.step}")
         return
     recent = list(steps)[-ZERO_TWICE:]
     zero = [one.values.get("loss") == 0.0 and not _alive(one.values.get("grad_norm")) for one in recent]
     if len(recent) == ZERO_TWICE and all(zero):
         grad = last.values.get("grad_norm")
-        shown = "the loss is 0" + ("" if grad is None else f", grad_norm {grad:g}")
-        yield _raise("train-loss-zero-or-nan", shown, f"step {last.step}")
+        more = "" if grad is None else f", grad_norm {grad:g}"
+        yield _raise("train-loss-zero-or-nan", f"the loss is 0{more}", f"loss 为 0{more}", f"step {last.step}")
 
 
 def _alive(grad_norm: float | None) -> bool:
@@ -137,7 +140,8 @@ def gradient_gone(seen: Seen) -> Iterator[Finding]:
     norms = [one.values["grad_norm"] for one in recent if "grad_norm" in one.values]
     if len(norms) == NOT_FINITE and not any(math.isfinite(norm) for norm in norms):
         what = f"grad_norm is {norms[-1]} in {NOT_FINITE} logged steps in a row"
-        yield _raise("train-loss-zero-or-nan", what, f"step {recent[-1].step}")
+        zh = f"连续 {NOT_FINITE} 次记录的 grad_norm 为 {norms[-1]}"
+        yield _raise("train-loss-zero-or-nan", what, zh, f"step {recent[-1].step}")
 
 
 def loss_spike(seen: Seen) -> Iterator[Finding]:
@@ -149,7 +153,8 @@ def loss_spike(seen: Seen) -> Iterator[Finding]:
     scatter = statistics.median(abs(loss - level) for loss in before)
     if last > SPIKE_TIMES * level and last > level + SPIKE_DEVIATIONS * scatter:
         what = f"the loss is {last:g}, its median over {len(before)} logged steps {level:g}"
-        yield _raise("train-loss-spike", what, f"step {seen.progress.steps[-1].step}")
+        zh = f"loss 为 {last:g}，此前 {len(before)} 次记录的中位数为 {level:g}"
+        yield _raise("train-loss-spike", what, zh, f"step {seen.progress.steps[-1].step}")
 
 
 def slow(seen: Seen) -> Iterator[Finding]:
@@ -161,9 +166,10 @@ def slow(seen: Seen) -> Iterator[Finding]:
     if min(recent) > SLOW_TIMES * usual:
         now = statistics.median(recent)
         what = f"a step takes {nice_seconds(now)} now and took {nice_seconds(usual)} before"
+        zh = f"现在每步 {nice_seconds(now)}，此前 {nice_seconds(usual)}"
         if odd := odd_gpu(seen.machine):
-            what += f"; {odd}"
-        yield _raise("train-slow", what, f"step {seen.progress.step}")
+            what, zh = f"{what}; {odd}", f"{zh}；{odd}"
+        yield _raise("train-slow", what, zh, f"step {seen.progress.step}")
 
 
 def odd_gpu(machine: Sequence[dict[str, Any]]) -> str | None:
@@ -189,7 +195,8 @@ def gpu_throttled(seen: Seen) -> Iterator[Finding]:
         if len(rows) == len(recent) and all(row.get("throttled") for row in rows):
             heat = f" at {gpu['celsius']} °C" if "celsius" in gpu else ""
             what = f"GPU {gpu['index']} is slowed down: {', '.join(gpu['throttled'])}{heat}"
-            yield _raise("train-slow", what, f"GPU {gpu['index']}")
+            zh = f"GPU {gpu['index']} 被降频：{', '.join(gpu['throttled'])}{heat}"
+            yield _raise("train-slow", what, zh, f"GPU {gpu['index']}")
 
 
 def gpu_broken(seen: Seen) -> Iterator[Finding]:
@@ -199,30 +206,38 @@ def gpu_broken(seen: Seen) -> Iterator[Finding]:
         for gpu in seen.machine[-1].get("gpus") or ():
             where = f"GPU {gpu['index']}"
             if "lost" in gpu:
-                yield _raise("gpu-fell-off-bus", f"GPU {gpu['index']} no longer answers: {gpu['lost']}", where)
+                lost = f"GPU {gpu['index']} no longer answers: {gpu['lost']}"
+                yield _raise("gpu-fell-off-bus", lost, f"GPU {gpu['index']} 不再响应：{gpu['lost']}", where)
             before = first.get(gpu["index"], {}).get("ecc_errors")
             if before is not None and gpu.get("ecc_errors", 0) > before:
                 count = gpu["ecc_errors"] - before
-                yield _raise("gpu-ecc-xid", f"{count} uncorrectable memory errors since the run began", where)
+                what = f"{count} uncorrectable memory errors since the run began"
+                yield _raise("gpu-ecc-xid", what, f"训练开始以来出现 {count} 个不可纠正的显存错误", where)
     for xid in seen.xids:
         cause = "gpu-fell-off-bus" if xid["xid"] == BUS_XID else "gpu-ecc-xid"
         if xid["xid"] == BUS_XID or xid["xid"] in HARDWARE_XIDS:
-            yield _raise(cause, f"Xid {xid['xid']}: {xid['text']}", xid["where"])
+            said = f"Xid {xid['xid']}: {xid['text']}"
+            yield _raise(cause, said, said, xid["where"])
 
 
 def host_memory(seen: Seen) -> Iterator[Finding]:
-    """Memory that will reach its limit, with the time left; while weights are loaded only what is nearly full."""
-    recent = [s for s in seen.machine if "host_used" in s and s["time"] >= seen.now - MEMORY_WINDOW]
-    if not recent:
+    """Memory that will reach its limit, with the time left. Before the first step has ended it grows as it should:
+    weights are loaded, states are made; then only what is nearly full is told."""
+    every = [s for s in seen.machine if "host_used" in s]
+    if not every:
         return
+    began = seen.progress.first_moved
+    recent = [s for s in every if s["time"] >= max(seen.now - MEMORY_WINDOW, seen.now if began is None else began)]
+    recent = recent or every[-1:]
     used = recent[-1]["host_used"]
     limit = recent[-1].get("host_limit") or recent[-1]["host_total"]
     whose = "this container" if "host_limit" in recent[-1] else "the machine"
     where = f"{nice_bytes(used)} of {nice_bytes(limit)} of {whose}"
     if used > MEMORY_FULL * limit:
-        yield _raise("mem-host-oom", f"host memory is {used / limit:.0%} full", where, Severity.WARNING)
+        full = f"{used / limit:.0%}"
+        yield _raise("mem-host-oom", f"host memory is {full} full", f"主机内存已用 {full}", where, Severity.WARNING)
         return
-    if seen.progress.phase != "training" or len(recent) < MEMORY_SAMPLES or used < MEMORY_RISING_FROM * limit:
+    if began is None or len(recent) < MEMORY_SAMPLES or used < MEMORY_RISING_FROM * limit:
         return
     slope, fit = _trend([(s["time"], float(s["host_used"])) for s in recent])
     if slope <= 0 or fit < 0.8:  # a rise that is one line, not a wave
@@ -230,7 +245,8 @@ def host_memory(seen: Seen) -> Iterator[Finding]:
     left = (limit - used) / slope
     if left < MEMORY_SOON:
         what = f"host memory grows by {nice_bytes(slope * 60)} a minute and is full in {nice_seconds(left)}"
-        yield _raise("mem-host-oom", what, where, Severity.WARNING, seconds_left=round(left))
+        zh = f"主机内存每分钟增长 {nice_bytes(slope * 60)}，{nice_seconds(left)} 后将耗尽"
+        yield _raise("mem-host-oom", what, zh, where, Severity.WARNING, seconds_left=round(left))
 
 
 def _trend(points: list[tuple[float, float]]) -> tuple[float, float]:
@@ -250,13 +266,15 @@ def disk(seen: Seen) -> Iterator[Finding]:
         return
     if free < need * (1 + DISK_SPARE):
         median = seen.progress.median_seconds()
-        when = ""
+        when = when_zh = ""
         if seen.next_save is not None:
             steps = seen.next_save - seen.progress.step
             after = f", in about {nice_seconds(steps * median)}" if median and steps > 0 else ""
             when = f"; it comes at step {seen.next_save}{after}"
+            when_zh = f"；将在第 {seen.next_save} 步写入"
         what = f"the next checkpoint takes {nice_bytes(need)}, {nice_bytes(free)} are free{when}"
-        yield _raise("disk-full", what, seen.output, Severity.ERROR, save_total_limit=1)
+        zh = f"下个检查点需要 {nice_bytes(need)}，磁盘剩余 {nice_bytes(free)}{when_zh}"
+        yield _raise("disk-full", what, zh, seen.output, Severity.ERROR, save_total_limit=1)
 
 
 ALARMS: tuple[Alarm, ...] = (

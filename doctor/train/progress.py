@@ -43,6 +43,7 @@ class Progress:
         self.batch: int | None = None  # samples of one optimizer step over all ranks
         self.sign = started
         self.moved: float | None = None
+        self.first_moved: float | None = None  # when the first step of this attempt had ended
         self.steps: deque[Step] = deque(maxlen=KEPT)
         self.durations: deque[float] = deque(
             maxlen=KEPT
@@ -152,6 +153,7 @@ class Progress:
                     self.durations.append((now - before) / (step - at))
             self._step_times.append((now, step))
             self.moved = now
+            self.first_moved = now if self.first_moved is None else self.first_moved
         self.step = max(self.step, step)
 
     def _done(self, step: int, values: dict[str, float], now: float) -> Step:

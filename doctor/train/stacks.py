@@ -24,6 +24,7 @@ DUMP_SECONDS = 10.0  # py-spy needs a tenth of a second; more where symbols come
 AT_ONCE = 8  # dumps side by side
 DEPTH = 12  # frames told, the innermost ones
 STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+INNERMOST = 4  # frames between a collective's own Python frames and the call that waits
 # Functions in which a rank waits for the other ranks: collectives of torch and DeepSpeed, and the backward pass, in
 # which DDP reduces gradients in C++ below this Python frame.
 _WAITING_FILES = ("torch/distributed/", "deepspeed/comm/", "torch/nn/parallel/distributed.py", "accelerate/state.py")
@@ -148,7 +149,8 @@ def short(path: str) -> str:
 
 
 def waits_for_others(stack: tuple[str, ...]) -> bool:
-    return any(mark in frame for frame in stack for mark in (*_WAITING_FILES, _BACKWARD))
+    """Only the innermost frames say it: DDP's forward stands further out in every stack of a computing rank."""
+    return any(mark in frame for frame in stack[:INNERMOST] for mark in (*_WAITING_FILES, _BACKWARD))
 
 
 def waits_for_data(stack: tuple[str, ...]) -> bool:

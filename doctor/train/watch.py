@@ -278,14 +278,17 @@ class Watch:
 
 
 def alarm_text(finding: Finding) -> dict[str, str]:
-    """One line in both languages: the cause's title, then what was seen; for a hang the rank that is waited for."""
+    """One line in both languages: what an alarm saw (for a hang, whom the others wait for), or a diagnosis's cause."""
+    mark = {"error": "✗", "warning": "!", "info": "·"}[severity_of(finding).value]
+    if finding.source == alarms.SOURCE:
+        seen, more = finding.evidence[0].what, finding.details
+        en = seen if finding.cause != _HANG[0] else "; ".join(item.what for item in finding.evidence[:2])
+        zh = "；".join(str(more[name]) for name in ("waits_for_zh", "said_zh") if name in more) or seen
+        return {"en": f"{mark} {en} [{finding.cause}]", "zh": f"{mark} {zh} [{finding.cause}]"}
     cause = load.cause(finding.cause)
-    seen = {"en": finding.evidence[0].what, "zh": finding.details.get("waits_for_zh") or finding.evidence[0].what}
-    severity = severity_of(finding).value
-    mark = {"error": "✗", "warning": "!", "info": "·"}[severity]
-    colon = {"en": ": ", "zh": "："}
-    titles = {lang: offers.title(cause.title, finding.details, lang) for lang in seen}
-    return {lang: f"{mark} {titles[lang]}{colon[lang]}{seen[lang]}" for lang in seen}
+    seen = finding.evidence[0].what if finding.evidence else ""
+    titles = {lang: offers.title(cause.title, finding.details, lang) for lang in ("en", "zh")}
+    return {"en": f"{mark} {titles['en']}: {seen}", "zh": f"{mark} {titles['zh']}：{seen}"}
 
 
 def _whose(one: stacks.RankPlace, place: stacks.Place) -> str:

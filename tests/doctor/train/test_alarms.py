@@ -17,7 +17,7 @@ def run(losses=(), durations=(), phase="training", step=None, moved=None, **norm
         progress.steps.append(Step(float(number), number, values))
     progress.durations.extend(durations)
     progress.step = step if step is not None else len(losses)
-    progress.moved = moved
+    progress.moved = progress.first_moved = moved
     progress.sign = moved or 0.0
     return progress
 
@@ -134,11 +134,12 @@ def memory(slope, level=17e9, limit=None):
 
 
 def test_host_memory_that_will_be_full():
-    seen = Seen(120.0, run([2.0], moved=120.0), memory(1e7))
+    seen = Seen(120.0, run([2.0], moved=10.0, durations=[30.0] * 5), memory(1e7))
     assert causes(seen) == ["mem-host-oom"]
     assert said(seen) == "host memory grows by 600.0 MB a minute and is full in 11 min"
-    assert causes(Seen(120.0, run([2.0], moved=120.0), memory(0.0))) == []
-    assert causes(Seen(120.0, run([2.0], moved=120.0), memory(1e7, level=5e9))) == []
+    assert causes(Seen(120.0, run([2.0], moved=10.0), memory(0.0))) == []
+    assert causes(Seen(120.0, run([2.0], moved=10.0), memory(1e7, level=5e9))) == []
+    assert causes(Seen(120.0, run([2.0], moved=100.0), memory(1e7))) == []  # twenty seconds of training are no trend
     assert causes(Seen(120.0, run([2.0], phase="starting"), memory(1e7))) == []  # weights are being loaded
 
 

@@ -19,6 +19,13 @@ BACKWARD = (
 )
 BARRIER = ("barrier (torch/distributed/distributed_c10d.py:4159)", "wait (accelerate/state.py:90)")
 FORWARD = ("forward (torch/nn/modules/linear.py:125)", "training_step (transformers/trainer.py:3612)")
+DDP = (
+    *FORWARD[:1],
+    "_call_impl (m.py:1)",
+    "forward (q.py:2)",
+    "_call_impl (m.py:1)",
+    "_run_ddp_forward (torch/nn/parallel/distributed.py:9)",
+)
 LOADER = (
     "select (selectors.py:415)",
     "_try_get_data (torch/utils/data/dataloader.py:1243)",
@@ -48,6 +55,7 @@ def worker(pid, stack, state="sleeping"):
         ([rank(0, FORWARD), rank(1, FORWARD), rank(2, FORWARD), rank(3, LOADER[:1])], (3, 103)),
         ([rank(0, LOADER, workers=[worker(7, READING)])], (0, 7)),
         ([rank(0, BACKWARD), rank(1, BACKWARD)], None),
+        ([rank(0, BACKWARD), rank(1, DDP)], (1, 101)),
         ([rank(0, FORWARD), rank(1, FORWARD)], None),
         ([rank(0, ()), rank(1, ())], None),
         ([], None),

@@ -26,6 +26,7 @@ from tests.stack.train.place import Place, environment, wait
 RESULTS = Path(__file__).parent / "results.json"
 AT_ONCE = 4
 FIRST_PORT = 29640
+LIMIT = 1200.0  # seconds for one case
 NAMED_WITHIN = 60.0  # seconds: what a hang may take to be named at a step time of one second
 
 Case = Callable[[Path, Path, int], dict[str, Any]]
@@ -108,7 +109,7 @@ def killed_rank(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     doctor = place.start("--heal", "1", step_seconds=0.3)
     place.wait_for_step(15)
     os.kill(place.ranks()[1], signal.SIGKILL)
-    return _healed(place, doctor.wait(240))
+    return _healed(place, doctor.wait(LIMIT))
 
 
 def killed_worker(root: Path, prefix: Path, port: int) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def killed_worker(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     rank = psutil.Process(place.ranks()[1])
     worker = next(child for child in rank.children() if "RANK" in child.environ())
     worker.kill()
-    return _healed(place, doctor.wait(240))
+    return _healed(place, doctor.wait(LIMIT))
 
 
 def truncated_checkpoint(root: Path, prefix: Path, port: int) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def truncated_checkpoint(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     place.wait_for_step(23)
     os.truncate(place.root / "saves/toy/checkpoint-20/optimizer.pt", 500_000)
     os.kill(place.ranks()[0], signal.SIGKILL)
-    return _healed(place, doctor.wait(240))
+    return _healed(place, doctor.wait(LIMIT))
 
 
 def port_taken(root: Path, prefix: Path, port: int) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def port_taken(root: Path, prefix: Path, port: int) -> dict[str, Any]:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("0.0.0.0", port))
         held.listen()
-        return _healed(place, place.start("--heal", "1").wait(240))
+        return _healed(place, place.start("--heal", "1").wait(LIMIT))
 
 
 def disk_full(root: Path, prefix: Path, port: int) -> dict[str, Any]:
@@ -150,12 +151,12 @@ def disk_full(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(saves)], check=True)
     try:
         doctor = place.start("--heal", "1", step_seconds=1.0)
-        wait(lambda: "failure" in _kinds(place), 240, "the failure")
+        wait(lambda: "failure" in _kinds(place), LIMIT, "the failure")
         step_of_warning = next(
             (e["text"]["en"] for e in place.events("alarm") if e["finding"]["cause"] == "disk-full"), None
         )
         subprocess.run(["mount", "-o", "remount,size=50m", str(saves)], check=True)
-        found = _healed(place, doctor.wait(240))
+        found = _healed(place, doctor.wait(LIMIT))
         before = [e["time"] for e in place.events("alarm") if e["finding"]["cause"] == "disk-full"]
         failed = place.events("failure")[0]["time"]
         early = round(failed - before[0], 1) if before else None
@@ -170,13 +171,13 @@ def hang_healed(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     doctor = place.start("--heal", "1", step_seconds=0.3)
     place.wait_for_step(15)
     os.kill(place.ranks()[1], signal.SIGSTOP)
-    return _healed(place, doctor.wait(400))
+    return _healed(place, doctor.wait(LIMIT))
 
 
 def broken_for_good(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     """A failure that no safe fix heals ends with its diagnosis, without a second attempt."""
     place = Place(root, prefix, port, template="no_such_template")
-    found = _healed(place, place.start("--heal", "3").wait(240))
+    found = _healed(place, place.start("--heal", "3").wait(LIMIT))
     return {**found, "launches": len(place.events("launch"))}
 
 

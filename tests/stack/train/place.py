@@ -17,6 +17,7 @@ from demo import workspace
 from tests.stack.environments import DEMO, plain_environ
 
 PACKAGES = ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.15.4", "pyarrow<26", "setuptools<81")
+STARTING = 600.0  # seconds until a step is awaited in vain: importing torch takes minutes on a busy machine
 READY = "SKYT1_STACK_ENV"  # variable that names an environment of these packages, so that none is installed
 RECIPE = {
     "stage": "sft",
@@ -136,7 +137,7 @@ class Place:
     def step(self) -> int:
         return max((row["step"] for row in self.rows("metrics") if row["kind"] == "step"), default=0)
 
-    def wait_for_step(self, step: int, seconds: float = 120.0) -> None:
+    def wait_for_step(self, step: int, seconds: float = STARTING) -> None:
         wait(lambda: self.step() >= step, seconds, f"step {step}")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
