@@ -44,7 +44,7 @@ class Examination(msgspec.Struct):
 
 def collect(target: Target, probes: Sequence[Probe], budget: float) -> tuple[Facts, dict[str, ProbeReport]]:
     """Facts of all probes within `budget` seconds. Of a probe that did not finish, what it had told until then is kept."""
-    probes = [probe for probe in probes if target.deep or not is_deep(probe)]
+    probes = [probe for probe in probes if not is_deep(probe) or target.deep]
     started = time.monotonic()
     deadline = started + budget
     arrived: SimpleQueue[tuple[str, dict[str, Any] | Exception, float, bool]] = SimpleQueue()

@@ -94,3 +94,35 @@ def test_replayed_facts_give_the_same_findings():
     facts = Facts({**busy, "launch.force_torchrun": True})
     again = examine.replay(Facts.from_json(facts.to_json()))
     assert [finding.cause for finding in again.findings] == ["launch-port-in-use"]
+
+
+def test_what_a_late_probe_told_before_the_deadline_is_kept():
+    def parts(target, facts):
+        yield {"late.first": 1}
+        time.sleep(30)
+        yield {"late.second": 2}
+
+    late = probe("late")
+    late.parts = parts
+    facts, _, reports = reports_of([late], budget=0.3)
+    assert facts["late.first"] == 1
+    assert not facts.known("late.second")
+    assert reports["late"].status == "unknown"
+
+
+def test_a_deep_probe_that_was_not_asked_is_not_judged():
+    deep = probe("deep", judgements=[lambda facts: [facts["deep.value"]]])
+    deep.DEEP = True
+    reports = {}
+    assert examine.judge(Facts(), [deep], reports) == []
+    assert reports == {}
+
+
+def test_what_the_deep_probe_finds_too_becomes_evidence_of_the_first_finding():
+    first = Finding("ds-no-sync-zero", (Evidence("read", "a"),), source="probe:deepspeed", details={"stage": 3})
+    again = Finding("ds-no-sync-zero", (Evidence("said", "b"),), source="probe:trial", details={"stage": 1, "more": 2})
+    other = Finding("cfg-unknown-key", (Evidence("said", "c"),), source="probe:trial")
+    merged = examine._once([first, again, other])
+    assert [finding.cause for finding in merged] == ["ds-no-sync-zero", "cfg-unknown-key"]
+    assert [item.what for item in merged[0].evidence] == ["read", "said"]
+    assert merged[0].details == {"stage": 3, "more": 2}
