@@ -40,6 +40,17 @@ RECIPE = {
     "report_to": "none",
     "ddp_timeout": 180000000,
 }
+# transformers 4.46 cannot resume several CPU ranks without DeepSpeed: it loads optimizer.pt with map_location=cpu:0,
+# which torch refuses ("don't know how to restore data location"). ZeRO-2 needs no compiler.
+DEEPSPEED = {
+    "train_batch_size": "auto",
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "zero_allow_untested_optimizer": True,
+    "bf16": {"enabled": "auto"},
+    "zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8, "allgather_bucket_size": 5e8},
+}
 # Loaded into every rank through PYTHONPATH: steps take as long as TEST_STEP_SECONDS says, and while the file that
 # TEST_STUCK names exists, data workers of rank 1 stick in their fetch. The trainer's own code is not touched.
 HOOK = """
@@ -84,7 +95,7 @@ def environment(root: Path) -> Path:
 class Place:
     """A healthy workspace and the means to start, watch and disturb a run in it."""
 
-    def __init__(self, root: Path, prefix: Path, port: int, **recipe: Any) -> None:
+    def __init__(self, root: Path, prefix: Path, port: int, deepspeed: bool = False, **recipe: Any) -> None:
         self.root, self.prefix = root / "LLaMA-Factory", prefix
         self.model = root / "models" / "toy"
         workspace.write_workspace(self.root)
@@ -92,6 +103,9 @@ class Place:
         subprocess.run([str(prefix / "bin" / "python"), str(DEMO / "toy_model.py"), str(self.model)], check=True)
         entry = {**workspace.DATASET_INFO["Sky-T1"], "file_name": "sky-t1.json"}
         (self.root / "data" / "dataset_info.json").write_text(json.dumps({"Sky-T1": entry}))
+        if deepspeed:
+            (self.root / "examples/deepspeed/ds.json").write_text(json.dumps(DEEPSPEED))
+            recipe |= {"deepspeed": "examples/deepspeed/ds.json", "bf16": True}
         values = {**RECIPE, "model_name_or_path": str(self.model), **recipe}
         lines = [f"{key}: {json.dumps(value)}" for key, value in values.items() if value is not None]
         (self.root / "examples/train_full/qwen2_full_sft.yaml").write_text("\n".join(lines) + "\n")
@@ -106,6 +120,7 @@ class Place:
             "NPROC_PER_NODE": "2",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
+            "LOCAL_SIZE": "2",  # else DeepSpeed 0.15 asks numactl on a CPU
         }
 
     def start(self, *arguments: str, step_seconds: float = 0.0, **environ: str) -> subprocess.Popen[bytes]:
