@@ -217,7 +217,7 @@ def main() -> int:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     line = b""
     while not line.endswith(b"\n"):
-        piece = os.read(sys.stdin.fileno(), 1 << 20)
+        piece = os.read(sys.stdin.fileno(), 1)  # no more than the line: a letter may stand behind it already
         if not piece:
             return CANNOT_START
         line += piece
