@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import time
@@ -18,8 +19,11 @@ from doctor.train.tail import Lines, Tail
 
 IDLE_SECONDS = 90.0  # without a line and without work of any process: it hangs
 SILENT_SECONDS = 600.0  # without a line although something computes: NCCL spins while it waits
+STOP_SECONDS = 75.0  # after Ctrl-C; the keeper itself ends what is left before
 _IDLE = 0.03  # share of a core that waiting processes use at most
 _LOOK = 0.2  # seconds
+# torch.utils.cpp_extension, _get_build_directory
+_EXTENSIONS = re.compile(r"Using (\S.*?) as PyTorch extensions root")
 
 ENDED, HANGS, LATE, INTERRUPTED = "ended", "hangs", "late", "interrupted"
 
@@ -43,7 +47,7 @@ class Launch:
     def __init__(self, argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path) -> None:
         log.unlink(missing_ok=True)
         self.log = log
-        self.started = time.monotonic()
+        self.started, self.began = time.monotonic(), time.time()
         self.running = launch.Running(argv, environ, workdir, log)
         self.tail, self.lines = Tail(log), Lines()
 
@@ -59,20 +63,36 @@ class Launch:
                 for line in lines:
                     heard(line)
                 how = quiet.judge(bool(lines)) or (LATE if time.monotonic() > until else None)
-                if how and not received:
+                if received and quiet.waited(STOP_SECONDS):
+                    self.end()
+                elif how and not received:
                     self.end()
                     return self.outcome(how, 1)
                 time.sleep(_LOOK)
         for line in [*self.lines.feed(self.tail.read()), *self.lines.finish()]:
             heard(line)
+        if received:
+            self._unlock_extensions()
         return self.outcome(INTERRUPTED if received else ENDED, code)
 
     def end(self) -> None:
         """End every process of it; returns when they are gone."""
         self.running.kill()
         until = time.monotonic() + 15.0
-        while self.running.poll() is None and time.monotonic() < until:
+        while self.running.poll() is None:
             time.sleep(_LOOK)
+            if time.monotonic() > until:
+                self.running.keeper.kill()
+        self._unlock_extensions()
+
+    def _unlock_extensions(self) -> None:
+        """Remove the locks of builds that ended with us: torch waits for such a file for ever, in every later run."""
+        log = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        for root in set(_EXTENSIONS.findall(log)):
+            for lock in Path(root).glob("*/lock"):
+                with suppress(OSError):  # another process has just removed it
+                    if lock.stat().st_mtime >= self.began:
+                        lock.unlink()
 
     def outcome(self, how: str, code: int) -> Outcome:
         return Outcome(how, code, time.monotonic() - self.started, self.log)
@@ -84,7 +104,7 @@ class _Quiet:
     def __init__(self, running: launch.Running) -> None:
         self.running = running
         self.heard = self.looked = time.monotonic()
-        self.used = 0.0
+        self.used = self.asked = 0.0
         self.worked = self.heard
 
     def judge(self, heard: bool) -> str | None:
@@ -100,6 +120,11 @@ class _Quiet:
         silent = now - self.heard > SILENT_SECONDS
         idle = min(now - self.heard, now - self.worked) > IDLE_SECONDS
         return HANGS if silent or idle else None
+
+    def waited(self, seconds: float) -> bool:
+        """Whether that long has passed since this was first asked."""
+        self.asked = self.asked or time.monotonic()
+        return time.monotonic() - self.asked > seconds
 
     def _cpu_seconds(self) -> float:
         total = 0.0

@@ -35,8 +35,12 @@ _NOTES = {
         "检查点的 {method} 量化：随机模型未量化。",
     ),
     "bf16": (
-        "bf16: this transformers refuses it without a GPU, 32-bit numbers stood in.",
-        "bf16：此版本 transformers 在没有 GPU 时拒绝 bf16，改用 32 位。",
+        "bf16: it is refused or very slow on this machine without a GPU, 32-bit numbers stood in.",
+        "bf16：本机没有 GPU，bf16 被拒绝或极慢，改用 32 位。",
+    ),
+    "resume_alone": (
+        "A resume with several processes: on the CPU and without DeepSpeed transformers cannot, one process did.",
+        "多进程续训：在 CPU 上且不用 DeepSpeed 时 transformers 无法做到，只用一个进程续训。",
     ),
     "dropped": ("{key}: {value} (needs a GPU).", "{key}: {value}（需要 GPU）。"),
     "processes": (

@@ -19,8 +19,8 @@ from doctor.rehearse.notes import note
 from knowledge_base.schema import Text
 
 STEPS = 2  # optimizer steps: a checkpoint after the first, the end after the second
-# Logits (tokens × vocabulary) that all micro-steps of a rehearsal on the CPU may compute, per process; measured: a
-# thousand million take about 13 s forward and backward on one core.
+# Logits (tokens × vocabulary) that all micro-steps of a rehearsal on the CPU may compute, per process: they take
+# most of its time, whatever the model.
 CPU_LOGITS = 1.2e9
 GPU_LENGTH, SHORTEST = 4096, 64
 MOST_MICRO_STEPS = 64  # of one optimizer step

@@ -15,7 +15,7 @@ import msgspec
 
 LAYERS = 2
 HEAD = 16  # width of a head; 8 where there are many
-WIDEST = 128  # of the hidden states
+WIDEST = 64  # of the hidden states
 EXPERTS = 4
 
 # Names that the configurations of transformers use for the same size.
@@ -111,14 +111,20 @@ def _heads(config: Mapping[str, Any], small: dict[str, Any], heads: str) -> int:
     count = config[heads]
     shared = max(1, count // config[groups]) if groups else 1
     latent = isinstance(config.get("kv_lora_rank"), int)
-    pairs = min(config[groups] if groups and not latent else count, 2 if shared <= 8 else 1)
+    pairs = min(config[groups] if groups and not latent else count, 2 if shared < 4 else 1)
     small[heads] = shared * pairs if not latent else min(count, 4)
     if groups:
         small[groups] = pairs if not latent else small[heads]
     head = HEAD if small[heads] * HEAD <= WIDEST else 8
-    if _rope_lists(config):  # lists of factors, one for each pair of a head's elements
-        width = _named(config, _WIDTH_NAMES)
-        head = config.get("head_dim") or (config[width] // count if width else head)
+    width = _named(config, _WIDTH_NAMES)
+    before = config.get("head_dim") or (config[width] // count if width else head)
+    scalings = [name for name in ("rope_scaling", "rope_parameters") if isinstance(config.get(name), dict)]
+    narrow = head
+    for head in (*(size for size in (narrow, 16, 32, 64) if size < before), before):
+        fitted = {name: _rope(config[name], before, head) for name in scalings}
+        if None not in fitted.values():
+            small.update(fitted)
+            break
     hidden = small[heads] * head
     if isinstance(config.get("head_dim"), int):
         small["head_dim"] = head
@@ -128,9 +134,19 @@ def _heads(config: Mapping[str, Any], small: dict[str, Any], heads: str) -> int:
     return max(hidden, 64) if isinstance(config.get("head_dim"), int) or latent else hidden
 
 
-def _rope_lists(config: Mapping[str, Any]) -> bool:
-    scaling = config.get("rope_scaling") or config.get("rope_parameters")
-    return isinstance(scaling, dict) and any(isinstance(value, list) for value in scaling.values())
+def _rope(scaling: Mapping[str, Any], before: int, head: int) -> dict[str, Any] | None:
+    """Its lists for a narrower head: sections in proportion, factors cut off. None where that does not come out even."""
+    fitted = dict(scaling)
+    for name, values in scaling.items():
+        if not isinstance(values, list):
+            continue
+        if name == "mrope_section" and all(value * head % before == 0 for value in values):
+            fitted[name] = [value * head // before for value in values]
+        elif len(values) == before // 2:
+            fitted[name] = values[: head // 2]
+        else:
+            return None
+    return fitted
 
 
 def _experts(config: Mapping[str, Any], small: dict[str, Any]) -> None:

@@ -17,8 +17,7 @@ from doctor.examine import likely_root_first
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding
 from doctor.recipe import yaml_recipe
-from doctor.recipe.source_tree import package_root
-from doctor.rehearse import data, fingerprint, launches, model, plan, record
+from doctor.rehearse import cpu, data, fingerprint, launches, model, plan, record
 from doctor.rehearse.context import Context, Stop
 from doctor.rehearse.judge import EVALUATE, SAVE, TRAIN, Watch
 from doctor.rehearse.launches import LATE, Launch, Outcome
@@ -90,7 +89,7 @@ class _Stages(Context):
 
     def prepare(self, vocabulary: int) -> None:
         """The data, and what is changed in the recipe; while a child makes the model."""
-        machine = self.machine()
+        machine = self.machine(vocabulary)
         count = data.wanted(self.values, machine.processes, plan.STEPS)
         self.progress(note("sampling"))
         self.prepared = data.prepare(self.target, self.facts, self.work / "data", count, self.progress)
@@ -100,24 +99,14 @@ class _Stages(Context):
         self.result.limit = {key: {"recipe": old, "rehearsed": new} for key, (old, new) in self.made.limits.items()}
         self.environ = launches.environment(self.target, self.made.processes, machine.gpus)
 
-    def machine(self) -> plan.Machine:
+    def machine(self, vocabulary: int) -> plan.Machine:
         gpus = self.facts.get("gpu.count") or 0
         nodes = self.facts.get("launch.nnodes") or 1
         real = self.facts.get("launch.world_size") or 1
         if not gpus and not self.facts.get("launch.nproc_given") and self.values.get("deepspeed"):
             real = max(real, 2)  # no GPU to count, and DeepSpeed is there for several
-        return plan.Machine(gpus=gpus, real=real, nodes=nodes, bf16_on_cpu=self.bf16_on_cpu())
+        return plan.Machine(gpus=gpus, real=real, nodes=nodes, bf16_on_cpu=cpu.takes_bf16(self.target, vocabulary))
 
-    def bf16_on_cpu(self) -> bool:
-        """Whether this transformers takes bf16 where there is no GPU: later releases ask for one unless use_cpu is set."""
-        root = package_root("transformers", self.target.site)
-        try:
-            source = (root / "training_args.py").read_text(encoding="utf-8") if root else ""
-        except OSError:
-            return False
-        return "if torch.cuda.is_available() and not is_torch_bf16_gpu_available()" in source
-
-    # -- the model ------------------------------------------------------------------------------------------------------
     # -- train, evaluate, save ------------------------------------------------------------------------------------------
     def train(self, made: plan.Plan) -> None:
         recipe = self.write_recipe("recipe.yaml", made, {"output_dir": self.target.shown(self.output)})
@@ -200,6 +189,10 @@ class _Stages(Context):
         changed["resume_from_checkpoint"] = self.target.shown(checkpoint)
         recipe = self.write_recipe("resume.yaml", made, changed)
         environ = {**self.environ, "MASTER_PORT": str(launches.free_port())}
+        on_cpu = made.processes > 1 and not self.facts.get("gpu.count") and not self.values.get("deepspeed")
+        if on_cpu and cpu.resumes_alone(self.target):
+            environ["NPROC_PER_NODE"] = "1"
+            self.result.not_rehearsed.append(note("resume_alone"))
         watch = Watch(made.steps - step, self.progress, time.monotonic)
         log = self.directory / "resume.log"
         argv = launch.command(self.target, recipe)

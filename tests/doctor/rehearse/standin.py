@@ -43,7 +43,12 @@ first = int(begun.rpartition("-")[2]) if begun else 0
 if begun: assert (pathlib.Path(begun) / "trainer_state.json").exists()
 if begun and wanted == "resume": raise RuntimeError("odd failure of a resume")
 if wanted == "train": no_sync()
-if wanted == "hang": time.sleep(600)
+if wanted == "hang":
+    locked = pathlib.Path("ext/py311/cpu_adam/lock")
+    locked.parent.mkdir(parents=True)
+    locked.touch()
+    print(f"Using {locked.parent.parent.absolute()} as PyTorch extensions root...", flush=True)
+    time.sleep(600)
 for step in range(first + 1, recipe["max_steps"] + 1):
     loss = "nan" if wanted == "nan" else 12.5
     print({"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-5, "epoch": 0.1}, flush=True)

@@ -59,5 +59,7 @@ def test_without_a_traceback_the_phase_tells():
 
 
 def test_the_first_build_of_an_operator_is_told_once():
-    _, heard = watched("Building extension module cpu_adam...", "[1/3] c++ -MMD cpu_adam.o", STEP_446)
+    _, heard = watched("[1/3] c++ -MMD cpu_adam.o", "[2/3] c++ -MMD cpu_adam_impl.o", STEP_446)
     assert sum("builds an operator" in line for line in heard) == 1
+    _, heard = watched("Building extension module cpu_adam...", "ninja: no work to do.")
+    assert heard == []

@@ -71,10 +71,20 @@ def test_every_kind_of_layer_is_there_once():
     assert small["num_hidden_layers"] == 2
 
 
-def test_lists_of_rope_keep_the_width_of_a_head():
+def test_lists_of_rope_follow_the_width_of_a_head():
     small = shrink(QWEN_VL).config
+    head = small["hidden_size"] // small["num_attention_heads"]
+    assert head <= 16
+    assert sum(small["rope_scaling"]["mrope_section"]) == head // 2
+    factors = {"rope_scaling": {"type": "longrope", "short_factor": [1.0] * 64, "long_factor": [2.0] * 64}}
+    small = shrink({**QWEN_32B, **factors}).config
+    assert len(small["rope_scaling"]["short_factor"]) == small["hidden_size"] // small["num_attention_heads"] // 2
+
+
+def test_a_head_that_cannot_be_narrower_stays():
+    odd = {**QWEN_32B, "rope_scaling": {"type": "mrope", "mrope_section": [17, 23, 24]}}
+    small = shrink(odd).config
     assert small["hidden_size"] // small["num_attention_heads"] == 128
-    assert small["rope_scaling"] == QWEN_VL["rope_scaling"]
 
 
 def test_the_language_part_of_a_composite_is_shrunk_and_the_tower_follows_its_width():

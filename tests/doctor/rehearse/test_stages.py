@@ -88,9 +88,13 @@ def test_each_stage_can_fail(tmp_path, run_name, stage, cause):
 def test_a_launch_that_stands_still_is_ended_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(launches, "IDLE_SECONDS", 2.0)
     started = time.monotonic()
-    result, _ = rehearsed(build(tmp_path, "hang"))
+    target = build(tmp_path, "hang")
+    result, _ = rehearsed(target)
     assert result.findings[0].cause == "train-hang"
     assert time.monotonic() - started < 60
+    built = target.workdir / "ext/py311/cpu_adam"
+    assert built.is_dir()
+    assert not (built / "lock").exists(), "torch would wait for it for ever"
 
 
 def test_time_that_runs_out_says_nothing_about_the_recipe(tmp_path):

@@ -22,7 +22,7 @@ import msgspec
 from doctor import examine, target
 from doctor.examine import severity_of
 from doctor.findings import Severity
-from doctor.rehearse import FAILED, rehearse
+from doctor.rehearse import FAILED, launches, rehearse
 from knowledge_base.schema import Text
 from tests.stack.environments import Environment
 from tests.stack.rehearse.fault import Fault, prepare
@@ -31,6 +31,7 @@ from tests.stack.rehearse.served import Served
 from tests.stack.reproductions import stacks
 from tests.stack.reproductions.place import Place
 
+IDLE = launches.IDLE_SECONDS
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = {
     **stacks.PACKAGES,
@@ -58,7 +59,8 @@ class Campaign:
         root = self.folder / "runs" / fault.id
         shutil.rmtree(root, ignore_errors=True)
         place = Place(root, environment)
-        prepare(place, fault.processes, fault.environ)
+        extensions = {"TORCH_EXTENSIONS_DIR": str(self.folder / "extensions" / fault.stack)}
+        prepare(place, fault.processes, {**extensions, **fault.environ})
         fault.inject(place)
         with fault.around(place):
             return self.rehearsed(fault, place, environment)
@@ -73,6 +75,7 @@ class Campaign:
             if fault.stack not in self.servers:
                 self.servers[fault.stack] = Served(environment)
             found = self.servers[fault.stack].target(found)
+        launches.IDLE_SECONDS = 600.0 if served else IDLE  # the work of a served process is not seen
         begun = time.monotonic()
         result = rehearse(found, examined.facts, _tell)
         causes = [finding.cause for finding in result.findings]

@@ -163,7 +163,7 @@ FAULTS = (
           ("launch-sigkill-oom", "mem-host-oom"), processes=2),
     Fault("one-rank-waits", "one of two ranks never comes to the collective",
           custom_code(FORWARD + "        if self.calls > 2 and os.environ.get('RANK') == '1':\n"
-                      "            time.sleep(100000)\n" + GOES_ON), ("train-hang",), processes=2),
+                      "            time.sleep(100000)\n" + GOES_ON), ("train-hang",), processes=2, fresh=True),
     # tokenizer and template
     Fault("template-new-tokens", "the template's end token is new to the tokenizer, its id beyond the embedding",
           recipe(template="llama3"), ("tok-ids-out-of-range", "tok-vocab-mismatch", "tmpl-wrong-for-model")),

@@ -1,0 +1,46 @@
+"""What of a GPU recipe the target's packages can do on a CPU, from their source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from doctor.recipe.source_tree import package_root
+from doctor.target import Target
+
+SMALL_VOCABULARY = 10_000  # up to here bf16 without instructions for it is quick enough
+
+
+def takes_bf16(target: Target, vocabulary: int) -> bool:
+    """Whether bf16 can be rehearsed without a GPU, and in time.
+
+    Later releases of transformers ask for a GPU unless use_cpu is set, which DeepSpeed does not bear. Processors without
+    instructions for bf16 emulate it, ten times slower than 32-bit numbers: two steps at a vocabulary of 152,000 took
+    more than three minutes.
+    """
+    source = _transformers(target, "training_args.py")
+    allowed = "if torch.cuda.is_available() and not is_torch_bf16_gpu_available()" in source
+    return allowed and (vocabulary <= SMALL_VOCABULARY or _has_instructions())
+
+
+def _has_instructions() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resumes_alone(target: Target) -> bool:
+    """Whether a resume of several CPU processes without DeepSpeed dies of transformers itself.
+
+    It loads the optimizer onto `args.device`, which is `cpu:0` and `cpu:1` there: names that torch.load does not know.
+    """
+    return "map_location = self.args.device if self.args.world_size > 1" in _transformers(target, "trainer.py")
+
+
+def _transformers(target: Target, name: str) -> str:
+    root = package_root("transformers", target.site)
+    try:
+        return (root / name).read_text(encoding="utf-8") if root else ""
+    except OSError:
+        return ""
