@@ -102,6 +102,10 @@ class Capture:
             self._columns[fact] = [self._facts[node].get(fact) for node in self.answered]
         return self._columns[fact]
 
+    def names(self) -> set[str]:
+        """Every fact that some node has, known or not."""
+        return {name for facts in self._facts.values() for name in facts}
+
     def groups(self, fact: str) -> list[Group]:
         """Known values of a fact with the nodes that have them, the largest group first, then in the nodes' order."""
         return self._grouped(fact, unknown=False)

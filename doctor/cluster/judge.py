@@ -17,7 +17,7 @@ from doctor.cluster.rules.contrast import Across
 from doctor.examine import likely_root_first, severity_of
 from doctor.facts import Facts, UnknownFact
 from doctor.findings import Evidence, Finding
-from doctor.probes import Judgement, Probe, all_probes
+from doctor.probes import Judgement, Probe, all_probes, is_deep
 
 # Judged across all nodes by doctor.cluster.rules; on one node it would say the same in other words.
 _ACROSS = {"launch-master-addr"}
@@ -106,6 +106,8 @@ def judge(capture: Capture, probes: Sequence[Probe] | None = None) -> Judged:
     grouped: dict[tuple[str, str], dict[str, list[Finding]]] = {}
     answered = capture.answered
     for probe in probes:
+        if is_deep(probe) and not any(capture.groups(name) for name in capture.names() if name.startswith(f"{probe.ID}.")):
+            continue  # --deep was not asked for
         for judgement in probe.JUDGEMENTS:
             for node, answer in zip(answered, _answers(capture, judgement), strict=True):
                 if isinstance(answer, str):

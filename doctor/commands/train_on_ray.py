@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from doctor.cluster.ray import collect
 from doctor.commands import cluster, train
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
-from doctor.recipe import source_tree
+from doctor.recipe import source_tree, yaml_recipe
 from doctor.report.words import language, say
 
 _ADDRESS = "RAY_ADDRESS"  # ray.init() without an address takes it (Ray Core: configuring Ray)
@@ -41,6 +42,22 @@ def overrides(known: set[str], workers: int, on_gpus: bool) -> list[str]:
     """KEY=VALUE for LLaMA-Factory's Ray options, those that this release has."""
     wanted: dict[str, Any] = {"ray_num_workers": workers, "resources_per_worker": {"GPU" if on_gpus else "CPU": 1}}
     return [f"{key}={json.dumps(value)}" for key, value in wanted.items() if key in known]
+
+
+# Ray starts workers in a folder of its own, so a path relative to the working directory leads nowhere there.
+_PATHS = ("output_dir", "deepspeed", "tokenized_path", "adapter_name_or_path", "resume_from_checkpoint")
+
+
+def absolute(values: Mapping[str, Any], workdir: Path) -> list[str]:
+    """KEY=VALUE for the paths of the recipe that are relative; a hub's name stays."""
+    found = {key: values[key] for key in _PATHS if isinstance(values.get(key), str)}
+    folder = values.get("dataset_dir", "data")
+    if isinstance(folder, str) and not folder.startswith(("REMOTE:", "ONLINE")):
+        found["dataset_dir"] = folder
+    model = values.get("model_name_or_path")
+    if isinstance(model, str) and (workdir / model).is_dir():
+        found["model_name_or_path"] = model
+    return [f"{key}={workdir / path}" for key, path in found.items() if not os.path.isabs(path)]
 
 
 def ray(
@@ -68,7 +85,10 @@ def ray(
     count = workers or gpus or len(capture.nodes)
     if "ray_num_workers" not in known:
         raise BadInput("The installed LLaMA-Factory has no Ray options; they came with 0.9.2.")
-    own = [word for word in overrides(known, count, gpus > 0) if word.partition("=")[0] not in given]
+    here = target.find(recipe, workdir, python, env, offline=True)
+    values = {**yaml_recipe.read(here.recipe, here.shown(here.recipe)).values, **yaml_recipe.parse_overrides(given)}
+    own = [*overrides(known, count, gpus > 0), *absolute(values, here.workdir)]
+    given = {key: value for key, value in given.items() if key not in {word.partition("=")[0] for word in own}}
     # FORCE_TORCHRUN would start torchrun on this machine alone, USE_RAY or not.
     environ = {"USE_RAY": "1", _ADDRESS: ray, "FORCE_TORCHRUN": "0"}
     if only_print:
