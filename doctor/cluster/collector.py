@@ -7,6 +7,7 @@ compiled. What it needs to know comes as one JSON object, the request:
     environ                          variables to set for the target (NNODES, MASTER_ADDR, …)
     budget                           seconds for everything
     word                             the word of this collection, by which the nodes know each other at the port
+    deep                             true: all nodes reduce one tensor together, each pair measures its link
     slurm                            true: what the launch does not say of the nodes is taken from Slurm's variables
     facts                            facts that the asker knows of this node
     name                             the node's name in the capture; Slurm's or the host's own by default
@@ -31,7 +32,7 @@ START_SHARE = 0.15  # of the budget, kept back for the start of interpreters and
 def facts(request: Mapping[str, Any]) -> dict[str, Any]:
     """The facts document of this node, redacted. A target that is not there is `node.failed`, with the sentence."""
     from doctor import examine, redact, target
-    from doctor.cluster.facts import meeting, probes
+    from doctor.cluster.facts import meeting, probes, together
     from doctor.errors import BadInput
     from doctor.facts import Facts
     from doctor.probes import all_probes
@@ -41,7 +42,12 @@ def facts(request: Mapping[str, Any]) -> dict[str, Any]:
     if request.get("slurm"):
         own = {**_from_slurm(os.environ), **own}
     if request.get("word"):
-        own |= {meeting.SECONDS_VARIABLE: str(budget * 0.8), meeting.WORD_VARIABLE: str(request["word"])}
+        own |= {
+            meeting.SECONDS_VARIABLE: str(budget * (0.2 if request.get("deep") else 0.8)),
+            meeting.WORD_VARIABLE: str(request["word"]),
+        }
+    if request.get("deep"):
+        own[together.SECONDS_VARIABLE] = str(budget * 0.7)
     os.environ.update(own)
     try:
         found = target.find(

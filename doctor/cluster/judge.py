@@ -106,7 +106,9 @@ def judge(capture: Capture, probes: Sequence[Probe] | None = None) -> Judged:
     grouped: dict[tuple[str, str], dict[str, list[Finding]]] = {}
     answered = capture.answered
     for probe in probes:
-        if is_deep(probe) and not any(capture.groups(name) for name in capture.names() if name.startswith(f"{probe.ID}.")):
+        if is_deep(probe) and not any(
+            capture.groups(name) for name in capture.names() if name.startswith(f"{probe.ID}.")
+        ):
             continue  # --deep was not asked for
         for judgement in probe.JUDGEMENTS:
             for node, answer in zip(answered, _answers(capture, judgement), strict=True):

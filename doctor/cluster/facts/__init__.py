@@ -11,6 +11,6 @@ from doctor.probes import Probe
 
 
 def probes() -> tuple[Probe, ...]:
-    from doctor.cluster.facts import files, meeting, network, node, ray_needs
+    from doctor.cluster.facts import files, meeting, network, node, ray_needs, together
 
-    return tuple(cast(Probe, module) for module in (node, network, meeting, files, ray_needs))
+    return tuple(cast(Probe, module) for module in (node, network, meeting, files, ray_needs, together))

@@ -17,6 +17,8 @@ Rule = Callable[[Capture], Iterable[Across]]
 
 @cache
 def all_rules() -> tuple[Rule, ...]:
-    from doctor.cluster.rules import files, launch, machines, network, packages, ray
+    from doctor.cluster.rules import files, launch, machines, network, packages, ray, together
 
-    return tuple(rule for module in (packages, files, launch, network, machines, ray) for rule in module.RULES)
+    return tuple(
+        rule for module in (packages, files, launch, network, machines, ray, together) for rule in module.RULES
+    )

@@ -9,6 +9,7 @@ import pytest
 from doctor.cluster import hostlist
 from doctor.cluster.judge import judge
 from doctor.cluster.rules import all_rules
+from doctor.cluster.together_child import meetings
 from doctor.findings import Severity
 from tests.doctor.cluster.nodes import GIB, capture, facts
 
@@ -203,3 +204,49 @@ def test_a_fact_that_one_node_or_all_lack_breaks_no_rule(name: str) -> None:
 
 def test_every_rule_is_silent_on_an_empty_capture() -> None:
     assert [across for rule in all_rules() for across in rule(capture(0))] == []
+
+
+def deep(stages: list[str], pairs: dict[int, dict[str, int]] | None = None) -> dict[str, Any]:
+    failed = {"none": "No module named 'torch'", "join": "DistStoreError: Timed out"}
+    odd = {
+        n: {"together.stage": s, "together.failed": failed.get(s), "together.pairs": (pairs or {}).get(n, {})}
+        for n, s in enumerate(stages)
+    }
+    return found(len(stages), odd)
+
+
+def test_the_node_that_did_not_come_to_the_all_reduce_is_named_and_those_that_waited_are_not() -> None:
+    across = deep(["join", "join", "none", "join"])["cluster-all-reduce-failed"]
+    assert across.nodes == ("node002",)
+    assert told(across) == "node002: No module named 'torch', before it joined"
+
+
+def test_a_silent_node_is_the_missing_one() -> None:
+    made = capture(3, {n: {"together.stage": "join", "together.failed": "Timed out"} for n in range(3)})
+    made.missing("node009", "did not answer within 10 s")
+    (across,) = [a for a in judge(made, probes=()).findings if a.finding.cause == "cluster-all-reduce-failed"]
+    assert across.nodes == ("node009",)
+
+
+def test_when_all_came_and_it_failed_all_are_named() -> None:
+    across = deep(["reduce", "reduce"])["cluster-all-reduce-failed"]
+    assert across.nodes == ("node000", "node001")
+
+
+def test_the_slow_link_and_the_slow_node() -> None:
+    rates = {n: {str(p): 10**9 for p in range(4) if p != n} for n in range(4)}
+    rates[1]["3"] = rates[3]["1"] = 10**8
+    assert told(deep(["done"] * 4, rates)["cluster-slow-link"]).startswith("node001 to node003: 0.10 GB/s")
+    slow = {n: {str(p): 10**8 if 2 in (n, p) else 10**9 for p in range(4) if p != n} for n in range(4)}
+    across = deep(["done"] * 4, slow)["cluster-slow-link"]
+    assert across.nodes == ("node002",)
+    assert "slow to every other node" in told(across)
+    assert deep(["done"] * 4, {n: {str(p): 10**9 for p in range(4) if p != n} for n in range(4)}) == {}
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4, 7, 16])
+def test_every_pair_meets_once(nodes: int) -> None:
+    rounds = meetings(nodes)
+    pairs = [pair for one in rounds for pair in one]
+    assert sorted(pairs) == [(a, b) for a in range(nodes) for b in range(a + 1, nodes)]
+    assert all(len({n for pair in one for n in pair}) == 2 * len(one) for one in rounds)
