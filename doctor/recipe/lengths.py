@@ -85,7 +85,8 @@ def bars(ordered: Sequence[int], most: int = BARS) -> list[Bar]:
     counts = [0] * (ordered[-1] // width + 1)
     for length in ordered:
         counts[length // width] += 1
-    return [Bar(place * width, (place + 1) * width - 1, count) for place, count in enumerate(counts)]
+    first = ordered[0] // width
+    return [Bar(place * width, (place + 1) * width - 1, counts[place]) for place in range(first, len(counts))]
 
 
 def fitting_cutoff(lengths: Lengths, longest_of_model: int | None) -> int | None:

@@ -78,6 +78,10 @@ def check(
     if target:
         out.print()
     findings(out, document["findings"], lang, why)
+    if document.get("trial"):
+        from doctor.report.trial_text import trial
+
+        trial(out, document["trial"], lang)
     for probe in document["probes"]:
         if probe["status"] in ("unknown", "error"):
             word = say("failed_probe" if probe["status"] == "error" else "unknown", lang)

@@ -30,6 +30,16 @@ _WORDS = {
     ),
     "next_fix": ("See the plan with: {command}", "查看修复计划：{command}"),
     "why": ("why", "原因"),
+    "own_parser": ("the release's own parser", "该版本自己的参数解析器"),
+    "parser_accepts": ("accepts the recipe ({seconds} s)", "接受此配方（{seconds} 秒）"),
+    "parser_refuses": ("refuses the recipe ({seconds} s)", "拒绝此配方（{seconds} 秒）"),
+    "sample_of": ("{sampled} of {read} records, in tokens", "{read} 条记录中的 {sampled} 条，单位为 token"),
+    "lengths": (
+        "median {median}, 99 % within {p99}, longest {longest}; cutoff_len {cutoff} cuts {cut}, "
+        "{unlabelled} keep nothing to learn, {dropped} are dropped",
+        "中位数 {median}，99% 不超过 {p99}，最长 {longest}；cutoff_len {cutoff} 截断 {cut} 条，{unlabelled} 条没有可学内容，"
+        "{dropped} 条被丢弃",
+    ),
     "rank": ("rank {rank}", "rank {rank}"),
     "confidence": ("confidence {value}", "置信度 {value}"),
     "no_failure": ("No failure is visible in this log.", "日志中看不到失败。"),

@@ -1,4 +1,4 @@
-"""A LLaMA-Factory in miniature that a real child process imports: a parser with a rule, a converter, a tokenizer of words."""
+"""A LLaMA-Factory in miniature that a real child imports: a parser with a rule, a converter, a tokenizer of words."""
 
 from __future__ import annotations
 
