@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -81,7 +82,8 @@ def run(
         ended = Session(found, result.facts, directory, view, heal, partial(_heal, find, budget, lang=lang)).run()
     finally:
         view.close()
-    _tell_end(ended, directory, recipe, time.monotonic() - started, notes, lang)
+    with suppress(OSError):  # the terminal may have been closed; the record has it
+        _tell_end(ended, directory, recipe, time.monotonic() - started, notes, lang)
     return ended.code
 
 

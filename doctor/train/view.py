@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from rich.console import Console, Group
@@ -108,10 +109,39 @@ class LiveView:
         self.live.stop()
 
 
+class Surviving:
+    """A view whose terminal may be closed: from the first write that fails on nothing is shown, and the run goes on."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.closed = False
+
+    def _do(self, call: Callable[[], None]) -> None:
+        if self.closed:
+            return
+        try:
+            call()
+        except OSError:  # EIO of a terminal that is gone, EPIPE of a reader that is
+            self.closed = True
+
+    def output(self, data: bytes, lines: list[str]) -> None:
+        self._do(lambda: self.view.output(data, lines))
+
+    def event(self, kind: str, text: dict[str, str], finding: Finding | None) -> None:
+        self._do(lambda: self.view.event(kind, text, finding))
+
+    def update(self, watch: Watch, last: bool = False) -> None:
+        self._do(lambda: self.view.update(watch, last))
+
+    def close(self) -> None:
+        self._do(self.view.close)
+
+
 def open_view(lang: str) -> View:
     """The live view where stdout is a terminal, else plain lines."""
     console = Console(highlight=False, emoji=False)
-    return LiveView(lang, console) if console.is_terminal and not console.is_dumb_terminal else PlainView(lang)
+    lively = console.is_terminal and not console.is_dumb_terminal
+    return Surviving(LiveView(lang, console) if lively else PlainView(lang))
 
 
 def panel(watch: Watch, events: list[tuple[float, str, str]], lang: str, width: int) -> Group:

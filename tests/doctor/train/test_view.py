@@ -1,5 +1,6 @@
 """The live view at the widths of real terminals, and plain notes."""
 
+import errno
 import io
 import math
 
@@ -88,3 +89,23 @@ def test_plain_notes_go_to_stderr_and_output_to_stdout(capfdbinary):
     captured = capfdbinary.readouterr()
     assert captured.out == b"raw \xff bytes\n"
     assert captured.err.decode() == "[skyt1-doctor] 续训\n"
+
+
+class Gone(io.StringIO):
+    """A terminal after its window was closed."""
+
+    def write(self, text):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_terminal_that_was_closed_does_not_end_the_run(tmp_path):
+    live = view.LiveView("en", Console(file=io.StringIO(), width=80, force_terminal=True))
+    shown = view.Surviving(live)
+    live.console.file = Gone()
+    shown.event("alarm", {"en": "one", "zh": ""}, None)
+    assert shown.closed
+    shown.update(state(tmp_path), last=True)
+    shown.output(b"x", ["x"])
+    shown.close()
+    live.console.file = io.StringIO()
+    live.close()

@@ -207,7 +207,8 @@ def doctor_killed(root: Path, prefix: Path, port: int) -> dict[str, Any]:
 CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
-        undisturbed, undisturbed_ddp, killed_rank, killed_worker, truncated_checkpoint, port_taken, disk_full, stopped_rank, stuck_worker,
+        undisturbed, undisturbed_ddp, killed_rank, killed_worker, truncated_checkpoint, port_taken, disk_full,
+        stopped_rank, stuck_worker,
         doctor_killed, broken_for_good, hang_healed,
     )
 }  # fmt: skip
