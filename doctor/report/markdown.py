@@ -183,11 +183,8 @@ def _curves(record: RunRecord, lang: str) -> str:
             known = [value for value in series.values if value is not None]
             if series.faint or not known:
                 continue
-            name = (
-                series.label
-                if len(chart.series) == 1 or series.label.startswith(chart.title)
-                else f"{chart.title}, {series.label}"
-            )
+            shown = [one for one in chart.series if not one.faint]
+            name = chart.title if len(shown) == 1 else f"{chart.title}, {series.label}"
             if len(rows) < 24:
                 figures_ = (run_words.number(value) for value in (known[0], known[-1], min(known), max(known)))
                 unit = f" ({chart.unit})" if chart.unit else ""

@@ -84,7 +84,7 @@ _WORDS = {
     "learning_rate": ("Learning rate", "学习率"),
     "step_seconds": ("Step time", "每步用时"),
     "tokens_per_second": ("Throughput", "吞吐量"),
-    "samples_per_second": ("Samples per second", "每秒样本数"),
+    "samples_per_second": ("Throughput", "吞吐量"),
     "gpu_memory": ("GPU memory", "显存"),
     "gpu_utilisation": ("GPU utilisation", "GPU 利用率"),
     "gpu_watts": ("GPU power", "GPU 功率"),

@@ -1,5 +1,5 @@
 """Makes run records for the tests of the report. Made up, also their GPU figures; the real record of a CPU run lies in
-tests/doctor/report/runs/cpu."""
+tests/doctor/report/runs."""
 
 from __future__ import annotations
 

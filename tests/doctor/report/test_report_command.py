@@ -240,3 +240,16 @@ def test_pieces_of_markdown():
     assert block(["```", "x"]) == "````text\n```\nx\n````"
     assert sparkline([0, 1, 2, 3, None, 7]) == "▁▂▃▄█"
     assert sparkline([None]) == ""
+
+
+def test_a_real_run_as_train_recorded_it():
+    """40 steps of a random two-layer Qwen2 under DeepSpeed on two CPU processes."""
+    record = run_record.read(Path(__file__).parent / "runs" / "20261124-011959")
+    assert record.damage == ()
+    assert [chart.id for chart in charts.of_run(record, "en")] == [
+        "loss", "grad_norm", "learning_rate", "step_seconds", "samples_per_second", "host_memory", "disk_free",
+    ]  # fmt: skip
+    text = page(record, "en")
+    for said in ("Trained to the end", "40 of 40", "5.799 → 3.546", "checkpoint-40 is complete", "No GPU was sampled"):
+        assert said in text
+    assert "<mark>learning_rate: 0.001</mark>" in text  # set on the command line
