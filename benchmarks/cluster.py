@@ -59,6 +59,7 @@ def node(base: dict[str, Any], number: int, count: int) -> dict[str, Any]:
         "network.route": {"address": "10.0.0.1", "source": address, "interface": "ib0", "error": None},
         "meeting.heard": [f"node{other:04d}" for other in range(1, count)] if number == 0 else None,
         "meeting.reached": None if number == 0 else True,
+        "meeting.span": [base.get("node.clock", 0.0), base.get("node.clock", 0.0) + 8.0],
     }
     for place, disk in enumerate(facts["machine.disks"].values()):
         if "free" in disk:

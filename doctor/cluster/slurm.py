@@ -40,7 +40,8 @@ _BOOT = f"""
 say() {{ echo "{REASON} ${{SLURMD_NODENAME:-$(uname -n)}} $1"; exit 0; }}
 f=$2
 if [ -z "$f" ]; then
-  f=$(mktemp "${{TMPDIR:-/tmp}}/skyt1-doctor-XXXXXX") && trap 'rm -f "$f"' EXIT && cat > "$f" || say "no room for the collector"
+  f=$(mktemp "${{TMPDIR:-/tmp}}/skyt1-doctor-XXXXXX") && trap 'rm -f "$f"' EXIT && cat > "$f" ||
+    say "no room for the collector"
 fi
 [ -r "$f" ] || say "{_LACKS}"
 for p in "$0" python3 python3.13 python3.12 python3.11 python3.10 python; do

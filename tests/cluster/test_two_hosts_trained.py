@@ -47,12 +47,10 @@ class Run:
             }  # fmt: skip
             argv = [str(environment.python.parent / "llamafactory-cli"), "train", str(place.recipe)]
             with log.open("wb") as file:
-                self.processes.append(
-                    hosts.start(
-                        host, argv, cwd=place.root, env={**environment.environ, **launch, **environ}, stdout=file,
-                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-                    )  # fmt: skip
-                )
+                streams = {"stdout": file, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+                given = {**environment.environ, **launch, **environ}
+                started = hosts.start(host, argv, cwd=place.root, env=given, start_new_session=True, **streams)
+                self.processes.append(started)
 
     def wait(self, seconds: float = LIMIT) -> list[int]:
         end = time.monotonic() + seconds
@@ -66,7 +64,9 @@ class Run:
 
     def kill(self, host: int) -> None:
         """Every process of a host at once. torchrun gives each rank a session of its own: the namespace tells them."""
-        listed = subprocess.run(["ip", "netns", "pids", two_hosts.NAMES[host]], capture_output=True, text=True, check=True)
+        listed = subprocess.run(
+            ["ip", "netns", "pids", two_hosts.NAMES[host]], capture_output=True, text=True, check=True
+        )
         for pid in listed.stdout.split():
             os.kill(int(pid), signal.SIGKILL)
 
@@ -90,7 +90,9 @@ def test_a_host_that_dies_half_way_is_named_from_the_logs(hosts: TwoHosts, envir
     assert found.findings[0].cause == "nccl-peer-exited"
 
 
-def test_gloo_on_an_interface_of_its_own_is_named_from_the_logs(hosts: TwoHosts, environment: Any, tmp_path: Path) -> None:
+def test_gloo_on_an_interface_of_its_own_is_named_from_the_logs(
+    hosts: TwoHosts, environment: Any, tmp_path: Path
+) -> None:
     """Without GLOO_SOCKET_IFNAME Gloo takes the address of the host's name, here none but the loopback's."""
     place = toy.place(tmp_path, environment, ddp_timeout=60)
     run = Run(hosts, place, environment, tmp_path, GLOO_SOCKET_IFNAME="lo")

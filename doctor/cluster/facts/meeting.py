@@ -22,10 +22,14 @@ SECONDS_VARIABLE = "SKYT1_DOCTOR_MEETING_SECONDS"
 WORD_VARIABLE = "SKYT1_DOCTOR_MEETING_WORD"
 _ATTEMPT = 1.0  # seconds for one connection
 _PAUSE = 0.1
+LONGER = 0.2  # the master listens for this share longer than others try: they may have started later
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
-    """On the master `meeting.heard`: names of the nodes that came, on the others `meeting.reached`: true or why not."""
+    """On the master `meeting.heard`: names of the nodes that came, on the others `meeting.reached`: true or why not.
+
+    `meeting.span`: [from, until] by this node's clock; who tried only while nobody listened yet or any more proves nothing.
+    """
     seconds = target.environ.get(SECONDS_VARIABLE)
     port, nodes, here = facts.get("launch.master_port"), facts.get("launch.nnodes"), facts["network.here"]
     lacking = (
@@ -35,16 +39,22 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         else None
     )  # fmt: skip
     if lacking is not None:
-        return {"meeting.heard": lacking, "meeting.reached": lacking}
+        return {"meeting.heard": lacking, "meeting.reached": lacking, "meeting.span": lacking}
     until = time.monotonic() + float(seconds or 0)
     word = target.environ.get(WORD_VARIABLE, "hello")
+    begun = time.time()
     if here and facts.get("launch.node_rank", 0) == 0:
-        return {"meeting.heard": listen(port, word, nodes - 1, until), "meeting.reached": None}
+        heard = listen(port, word, nodes - 1, until + LONGER * float(seconds or 0))
+        return {"meeting.heard": heard, "meeting.reached": None, "meeting.span": _span(begun)}
     address = facts["network.route"]["address"]
     reached = visit(address, port, word, facts["node.host"], until)
     if reached is not True and address.startswith("127."):
         reached = f"MASTER_ADDR is this node's own loopback address ({reached})"
-    return {"meeting.heard": None, "meeting.reached": reached}
+    return {"meeting.heard": None, "meeting.reached": reached, "meeting.span": _span(begun)}
+
+
+def _span(begun: float) -> list[float]:
+    return [round(begun, 2), round(time.time(), 2)]
 
 
 def listen(port: int, word: str, expected: int, until: float) -> Any:

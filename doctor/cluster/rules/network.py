@@ -12,6 +12,8 @@ from doctor.cluster.rules.contrast import Across, across, merged, odd, sentence
 
 RULE = "nodes.network"
 
+ENOUGH_SECONDS = 1.0  # of trying while the master listened; less proves nothing of the port
+
 
 def master_resolves(capture: Capture) -> Iterator[Across]:
     """The name leads somewhere on every node, and everywhere to the same place: one of the nodes, that of rank 0."""
@@ -50,7 +52,9 @@ def port_reachable(capture: Capture) -> Iterator[Across]:
     heard = capture.of("meeting.heard")
     if not any(isinstance(names, list) for names in heard.values()):
         return  # nobody listened: the master gave no facts, or the port was taken, which has its own finding
-    failed = merged(capture.groups("meeting.reached"), lambda said: said if isinstance(said, str) else None)
+    tried = _tried_in_time(capture)
+    said = {node: words for node, words in capture.of("meeting.reached").items() if isinstance(words, str)}
+    failed = merged(Group(words, (node,)) for node, words in said.items() if node in tried)
     if not failed:
         return
     ports = merged(capture.groups("launch.master_port"))
@@ -63,6 +67,19 @@ def port_reachable(capture: Capture) -> Iterator[Across]:
         evidence.append((f"{hostlist.fold(group.nodes)}: no connection to {place}{via}: {group.value}", "MASTER_PORT"))
     nodes = [node for group in failed for node in group.nodes]
     yield across(RULE, "launch-rendezvous-timeout", evidence, nodes, port=ports[0].value)
+
+
+def _tried_in_time(capture: Capture) -> set[str]:
+    """Nodes that tried for at least a second while the master listened, their clocks set against each other."""
+    ahead, spans = capture.of("node.clock_ahead"), capture.of("meeting.span")
+    shifted = {n: (span[0] - ahead.get(n, 0.0), span[1] - ahead.get(n, 0.0)) for n, span in spans.items()}
+    listened = [
+        shifted[n] for n, names in capture.of("meeting.heard").items() if isinstance(names, list) and n in shifted
+    ]
+    if not listened:
+        return set()
+    first, last = listened[0]
+    return {n for n, (begun, ended) in shifted.items() if min(ended, last) - max(begun, first) >= ENOUGH_SECONDS}
 
 
 def chosen(selection: str | None, interfaces: dict[str, Any], exact: bool = False) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture, Group
-from doctor.cluster.rules.contrast import Across, across, merged, sentence
+from doctor.cluster.rules.contrast import Across, across, merged
 
 RULE = "nodes.ray"
 
@@ -30,9 +31,10 @@ def placement(capture: Capture) -> Iterator[Across]:
         return
     device = "GPU" if on_gpus else "CPU"
     groups = merged(Group(pair, (node,)) for node, pair in short.items())
-    told = sentence(
-        groups, lambda pair: f"{pair[0]:g} CPUs registered, {each * pair[1]:g} wanted ({each} for each {device})"
-    ) if len(groups) > 1 else f"{groups[0].value[0]:g} CPUs registered, {each * groups[0].value[1]:g} wanted ({each} for each {device})"  # fmt: skip
+    told = "; ".join(
+        f"{hostlist.fold(g.nodes)}: {g.value[0]:g} CPUs registered, {each * g.value[1]:g} wanted ({each} for each {device})"
+        for g in groups
+    )
     yield across(RULE, "cluster-ray-cpus", [(told, "ray")], short)
 
 

@@ -12,7 +12,7 @@ import json as _json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 
 class MsgspecError(Exception):
@@ -47,7 +47,7 @@ class Struct:
     """Fields from the annotations, in order; positional or by keyword. Mutable defaults are copied for each."""
 
     __struct_fields__: tuple[str, ...] = ()
-    _defaults: dict[str, _Field] = {}
+    _defaults: ClassVar[dict[str, _Field]] = {}
     _frozen = False
     _strict = False
 

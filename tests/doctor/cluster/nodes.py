@@ -41,6 +41,7 @@ def facts(number: int, count: int) -> dict[str, Any]:
         "network.route": {"address": "10.0.0.1", "source": address, "interface": "ib0", "error": None},
         "meeting.heard": [] if number == 0 else None,
         "meeting.reached": None if number == 0 else True,
+        "meeting.span": [100.0, 108.0],
         "files.seen": {"recipe": {"recipe.yaml": {"size": 10, "digest": "a" * 16}}},
         "files.mounts": {"output_dir": {"path": "/shared/saves", "type": "nfs4", "source": "nas:/shared"}},
         "recipe.values": {"save_strategy": "steps"},

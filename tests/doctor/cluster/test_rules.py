@@ -144,6 +144,13 @@ def test_a_port_that_some_nodes_cannot_reach() -> None:
     assert told(across["launch-rendezvous-timeout"]) == words
 
 
+def test_who_came_too_late_proves_nothing_of_the_port() -> None:
+    late = {"meeting.reached": "Connection refused", "meeting.span": [107.5, 115.0]}
+    assert found(4, {2: late}) == {}
+    behind = {**late, "node.clock_ahead": 7.0}  # its clock was ahead: it did try in time
+    assert "launch-rendezvous-timeout" in found(4, {2: behind})
+
+
 def test_an_unreached_port_is_not_blamed_when_nobody_listened() -> None:
     silent = {"meeting.heard": {"unknown": "port 29501 cannot be listened on"}}
     assert found(3, {0: silent, 1: {"meeting.reached": "Connection refused"}}) == {}
@@ -250,3 +257,14 @@ def test_every_pair_meets_once(nodes: int) -> None:
     pairs = [pair for one in rounds for pair in one]
     assert sorted(pairs) == [(a, b) for a in range(nodes) for b in range(a + 1, nodes)]
     assert all(len({n for pair in one for n in pair}) == 2 * len(one) for one in rounds)
+
+
+def test_ray_can_never_place_more_cpus_than_a_node_registered() -> None:
+    eight = {"ray.bundle_cpus": 10, "ray.resources": {"CPU": 128, "GPU": 8}}
+    assert found(3, {n: eight for n in range(3)}) == {}
+    across = found(3, {0: eight, 1: eight, 2: {**eight, "ray.resources": {"CPU": 64, "GPU": 8}}})["cluster-ray-cpus"]
+    assert told(across) == "node002: 64 CPUs registered, 80 wanted (10 for each GPU)"
+    none = {n: {"ray.bundle_cpus": 10, "ray.resources": {"CPU": 2}} for n in range(2)}
+    assert told(found(2, none)["cluster-ray-cpus"]) == "node[000-001]: 2 CPUs registered, 20 wanted (10 for each CPU)"
+    older = {n: {"ray.bundle_cpus": None, "ray.resources": {"CPU": 2}} for n in range(2)}
+    assert found(2, older) == {}
