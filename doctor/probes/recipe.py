@@ -24,6 +24,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "recipe.lines": recipe.lines,
         "recipe.repeated": recipe.repeated,
         "recipe.overrides": dict(target.overrides),
+        "recipe.launches": target.launches,
     }
 
 

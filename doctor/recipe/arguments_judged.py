@@ -302,8 +302,24 @@ def file_suffix(facts: Facts) -> Iterator[Finding]:
         yield _finding("cfg-file-suffix", what, path, recipe=path, stem=path.rpartition(".")[0] or path)
 
 
+def trains(facts: Facts) -> Iterator[Finding]:
+    """A recipe of another subcommand is worth knowing when it is looked at, and an error when it is to be trained."""
+    command, values = facts["arguments.subcommand"], facts["recipe.values"]
+    if command in ("export", "eval", "chat"):
+        if any(unknown["elsewhere"] for unknown in facts["arguments.unknown"]):
+            return  # it holds keys of both: cfg-wrong-subcommand
+        severity = Severity.ERROR if facts["recipe.launches"] else Severity.INFO
+        details = {"why_not": f"it is one of `{command}`", "subcommand": command, "recipe": facts["recipe.path"]}
+        what = f"it is a recipe of `llamafactory-cli {command}`, not of `train`"
+        yield _finding("cfg-does-not-train", what, facts["recipe.path"], severity, **details)
+    elif command == "train" and not any(values.get(key) for key in ("do_train", "do_eval", "do_predict")):
+        details = {"why_not": "do_train is not set", "only_do_train_missing": True}
+        what = "neither do_train nor do_eval nor do_predict is true: the run would load the model and end"
+        yield _finding("cfg-does-not-train", what, in_recipe(facts, "do_train"), **details)
+
+
 JUDGEMENTS: tuple[Rule, ...] = (
-    keys_known, values_fit, counts_positive, arguments_given, checkpoint_to_resume, quantiser_there,
+    trains, keys_known, values_fit, counts_positive, arguments_given, checkpoint_to_resume, quantiser_there,
     combinations_allowed, packages_present, flash_attention_there, unsloth_with_one_gpu, output_dir_free,
     repeated_keys, file_suffix,
 )  # fmt: skip

@@ -1,6 +1,8 @@
+import msgspec
 import pytest
 
 from doctor.probes import arguments, llamafactory, recipe
+from doctor.recipe.arguments_judged import trains
 from tests.doctor.recipe import standin
 
 GOOD = "model_name_or_path: org/toy\ndo_train: true\ntemplate: toy\ndataset: d\noutput_dir: out\n"
@@ -174,3 +176,27 @@ def test_true_takes_the_newest_of_the_output_folder(tmp_path):
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     (found,) = resumed(tmp_path, "out/checkpoint-9")
     assert "does not exist" in found.evidence[0].what
+
+
+@pytest.mark.parametrize(("launches", "severity"), [(False, "info"), (True, "error")])
+@pytest.mark.parametrize(
+    ("text", "subcommand"),
+    [("model_name_or_path: m\nexport_dir: x\n", "export"), ("model_name_or_path: m\ntemplate: toy\n", "chat")],
+)
+def test_a_recipe_of_another_subcommand_is_refused_where_it_would_be_trained(
+    tmp_path, text, subcommand, launches, severity
+):
+    made = msgspec.structs.replace(standin.target(tmp_path, text), launches=launches)
+    facts, _ = standin.examine(made, recipe, llamafactory, arguments, more=MORE)
+    (found,) = trains(facts)
+    assert (found.cause, found.severity.value, found.details["subcommand"]) == (
+        "cfg-does-not-train", severity, subcommand
+    )  # fmt: skip
+
+
+def test_a_training_recipe_that_would_do_nothing(tmp_path):
+    text = GOOD.replace("do_train: true\n", "")
+    found = examine(tmp_path, text)[1]
+    assert [(f.cause, f.severity) for f in found] == [("cfg-does-not-train", None)]
+    assert found[0].details["only_do_train_missing"]
+    assert examine(tmp_path, text + "do_eval: true\nval_size: 0.1\n")[1] == []
