@@ -19,6 +19,7 @@ import msgspec
 from doctor.recipe import safetensors_header
 
 NAME = re.compile(r"checkpoint-(?P<step>\d+)")
+_UNFINISHED = "checkpoint-is-incomplete.txt"  # transformers.trainer_jit_checkpoint leaves it while it saves
 _SHARD = re.compile(r"zero_pp_rank_(?P<rank>\d+)_mp_rank_\d+_(?P<kind>model|optim)_states\.pt$")
 
 
@@ -74,6 +75,8 @@ def size(folder: Path) -> int:
 
 def _faults(folder: Path, world_size: int) -> Iterator[str]:
     step = int(folder.name.rpartition("-")[2])
+    if (folder / _UNFINISHED).exists():
+        yield "the trainer was still writing it"
     yield from _state(folder / "trainer_state.json", step)
     sharded = [p for p in folder.iterdir() if p.is_dir() and p.name.startswith("global_step")]
     if sharded or (folder / "latest").exists():

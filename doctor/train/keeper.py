@@ -3,7 +3,7 @@
 It starts the trainer, masks and logs its output, and ends every rank when the run ends. It outlives whoever watches: a
 doctor killed with -9, a closed terminal or a paused one (Ctrl-S) neither leaves orphans nor loses a line.
 
-On standard input it gets one line of JSON, `{argv, environ, workdir, log, events, mark}`, then single letters:
+On standard input it gets one line of JSON, `{argv, environ, workdir, log, events, mark, saves_on_sigterm}`, then letters:
 i, t or h end the run gently as SIGINT, SIGTERM or SIGHUP would, k ends it at once. End of input means that the doctor is
 gone: the run is ended as by t. It exits with the trainer's own code, 128 + N for a trainer ended by signal N.
 """
@@ -30,6 +30,8 @@ MARK = "SKYT1_DOCTOR_RUN"  # variable that every process of one run carries
 # What ranks get between the first signal and SIGKILL: torchrun itself waits 30 s for them
 # (torch.distributed.elastic.multiprocessing.api, PContext.close), a write of a log or a wandb run comes after that.
 GRACE_SECONDS = 45.0
+# A rank that saves a checkpoint when it is told to end (transformers' enable_jit_checkpoint): half a terabyte at 500 MB/s.
+SAVING_SECONDS = 1200.0
 ORPHAN_SECONDS = 2.0  # what a rank gets after its launcher has ended
 DRAIN_SECONDS = 5.0  # how long output of processes that are beyond our reach is waited for
 CANNOT_START = 127  # as a shell says it
@@ -91,6 +93,7 @@ class Keeper:
     def __init__(self, spec: dict[str, Any]) -> None:
         self.mark = spec["mark"]
         self.events = spec.get("events")
+        self.saves_on_sigterm = bool(spec.get("saves_on_sigterm"))
         self.log = Log(Path(spec["log"]))
         self.stopping: float | None = None
         self.gone = False
@@ -165,10 +168,17 @@ class Keeper:
         """End gently: torchrun ends its ranks itself when it is told, and only it.
 
         llamafactory-cli waits in subprocess.run, which kills torchrun a quarter of a second after its own SIGINT; the
-        ranks would then be torn down half way through what they save.
+        ranks would then be torn down half way through what they save. Ranks that save when they get SIGTERM get just
+        that and the time for it: torchrun would kill them after 30 s.
         """
-        if self.stopping is None:
-            self.stopping = time.monotonic() + GRACE_SECONDS
+        first = self.stopping is None
+        if first:
+            self.stopping = time.monotonic() + (SAVING_SECONDS if self.saves_on_sigterm else GRACE_SECONDS)
+        if first and self.saves_on_sigterm and (ranks := self._ranks()):
+            for pid in ranks:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            return
         agent = self._agent()
         with suppress(ProcessLookupError):  # it has ended already
             if agent is not None:
@@ -182,6 +192,15 @@ class Keeper:
                 if any(word.endswith(_LAUNCHERS) for word in process.cmdline()[:4]):
                     return process.pid
         return None
+
+    def _ranks(self) -> list[int]:
+        """The ranks themselves, without the workers that they started."""
+        found: dict[int, int] = {}
+        for process in _below():
+            with suppress(psutil.Error):
+                if "RANK" in process.environ():
+                    found[process.pid] = process.ppid()
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def end_all(self) -> None:
         """SIGKILL for every process of the run; ranks have sessions of their own, so a process group is not enough."""

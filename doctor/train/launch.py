@@ -69,7 +69,13 @@ class Running:
     """A run that has been started. Its output is in the log, masked; it ends with this process at the latest."""
 
     def __init__(
-        self, argv: list[str], environ: Mapping[str, str], workdir: Path, log: Path, events: Path | None = None
+        self,
+        argv: list[str],
+        environ: Mapping[str, str],
+        workdir: Path,
+        log: Path,
+        events: Path | None = None,
+        saves_on_sigterm: bool = False,
     ) -> None:
         self.mark = f"{os.getpid()}-{time.time_ns()}"
         ours = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH", "")]))}
@@ -83,6 +89,7 @@ class Running:
             "log": str(log),
             "events": str(events) if events else None,
             "mark": self.mark,
+            "saves_on_sigterm": saves_on_sigterm,
         }
         self._tell(json.dumps(spec).encode() + b"\n")
 

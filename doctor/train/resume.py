@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -38,7 +39,8 @@ def prepare(settings: Settings, started: float) -> Resume:
         if looked.complete:
             chosen = looked
             break
-        aside.append((_set_aside(folder).name, "; ".join(looked.faults[:3])))
+        with suppress(OSError):  # another node has done it already; or it may not be renamed, and is not resumed from
+            aside.append((_set_aside(folder).name, "; ".join(looked.faults[:3])))
     if chosen is None and settings.resume_from:
         looked = checkpoint.look(Path(settings.resume_from), settings.world_size)
         chosen = looked if looked.complete else None

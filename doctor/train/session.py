@@ -7,13 +7,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from doctor.diagnose import Diagnosis, diagnose
+from doctor.errors import BadInput
 from doctor.facts import Facts
 from doctor.findings import Finding
 from doctor.report import document
@@ -81,7 +82,14 @@ class Session:
             while True:
                 self.record.attempt = attempt
                 offset = self.directory.log.stat().st_size if self.directory.log.exists() else 0
-                code = self._attempt(attempt, resumed, received)
+                try:
+                    code = self._attempt(attempt, resumed, received)
+                except OSError as error:  # a full or read-only disk: without a recipe nothing can be launched
+                    if attempt == 1:
+                        place = self.directory.relative
+                        raise BadInput(f"The run cannot be recorded in {place} ({error.strerror}).") from None
+                    self._stop(f"the attempt cannot be recorded ({error.strerror})", f"无法记录（{error.strerror}）")
+                    break
                 if received:
                     ended = Ended(128 + signal.SIGINT, True, None, attempt)
                     break
@@ -117,7 +125,12 @@ class Session:
             if received:  # asked to end while nothing ran
                 return 128 + signal.SIGINT
             self.running = launch.Running(
-                argv, environ, self.target.workdir, self.directory.log, self.directory.path / EVENTS
+                argv,
+                environ,
+                self.target.workdir,
+                self.directory.log,
+                self.directory.path / EVENTS,
+                self.settings.saves_on_sigterm,
             )
             return self._stay(self.running, self.watch, tail)
         finally:
@@ -165,9 +178,12 @@ class Session:
 
     def _signalled(self, number: int) -> None:
         name = signal.Signals(number).name
+        how, how_zh = "the run is being ended", "正在结束训练"
+        if self.settings.saves_on_sigterm:
+            how, how_zh = "the trainer saves a checkpoint and ends", "训练程序将保存检查点后结束"
         text = {
-            "en": f"{name}: the run is being ended; a second signal ends it at once",
-            "zh": f"收到 {name}：正在结束训练；再次发送将立即终止",
+            "en": f"{name}: {how}; a second signal ends it at once",
+            "zh": f"收到 {name}：{how_zh}；再次发送将立即终止",
         }
         self.event("signal", text)
 
@@ -210,7 +226,8 @@ class Session:
         unrecognised = msgspec.to_builtins(found.unrecognised) if found and found.unrecognised else None
         notes = list(found.notes) if found else []
         content = document.envelope("train", findings, "en", unrecognised=unrecognised, notes=notes)
-        self.directory.write_json("findings.json", content)
+        with suppress(OSError):  # a full disk: the findings were told
+            self.directory.write_json("findings.json", content)
 
     # -- failure -------------------------------------------------------------------------------------------------
 
@@ -237,7 +254,10 @@ class Session:
         with self.directory.log.open("rb") as file:
             before, own = file.read(offset), file.read()
         place = self.directory.path / "attempt.log"
-        place.write_bytes(b"\n" * before.count(b"\n") + own)
+        try:
+            place.write_bytes(b"\n" * before.count(b"\n") + own)
+        except OSError:  # a full disk: the whole log, of which the diagnosis takes the last run
+            return self.directory.log
         return place
 
     def _healable(self, diagnosis: Diagnosis, received: list[int]) -> bool:

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct):
     local_ranks: int = 1
     overwrite_output: bool = False
     resume_from: str | None = None
+    saves_on_sigterm: bool = False  # transformers' enable_jit_checkpoint
 
 
 def from_facts(facts: Facts, workdir: Path) -> Settings:
@@ -41,6 +42,7 @@ def from_facts(facts: Facts, workdir: Path) -> Settings:
         local_ranks=max(1, int(facts.get("launch.nproc") or 1)),
         overwrite_output=bool(values.get("overwrite_output_dir")),
         resume_from=str((workdir / str(resume)).absolute()) if resume else None,
+        saves_on_sigterm=values.get("enable_jit_checkpoint") is True,
     )
 
 

@@ -52,6 +52,9 @@ def rank_zero(values, peer):
     if begin:
         say(f"[INFO|trainer.py:2345] >>   Continuing training from global step {begin}\n")
     odd = values.get("loss", {})
+    asked = []
+    if values.get("enable_jit_checkpoint"):
+        signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     for step in range(begin + 1, total + 1):
         time.sleep(values["step_seconds"])
         peer.stdin.write(b".")
@@ -67,6 +70,9 @@ def rank_zero(values, peer):
         say(f"\r{bar}\r                 \r{{{values_logged}}}\n\r{bar}")
         if step % values.get("save_steps", 1000) == 0:
             save(output / f"checkpoint-{step}", step)
+        if asked:
+            save(output / f"checkpoint-{step}", step)
+            return 0
         if step == values.get("die_at") and not (output.parent / "died").exists():
             (output.parent / "died").touch()
             os.kill(peer.pid, signal.SIGKILL)
@@ -77,6 +83,7 @@ def rank_zero(values, peer):
 
 
 def rank_one():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while piece := os.read(0, 1):
         os.write(1, piece)
 

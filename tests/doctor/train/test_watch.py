@@ -99,3 +99,21 @@ def test_tokens_per_second_come_from_the_trainer_s_own_log(tmp_path, monkeypatch
         file.write('{"current_steps": 2, "total_steps": 9, "total_tokens": 3000}\n')
     one._read_trainer_log(12.0)
     assert one.tokens_per_second == 1000.0
+
+
+def test_a_trainer_that_saves_when_told_to_end_is_given_the_time(tmp_path):
+    run = runs.session(runs.make(tmp_path, steps=2000, step_seconds=0.05, save_steps=10**6, enable_jit_checkpoint=True))
+    folder = run.directory.path
+
+    def stop():
+        until(lambda: any(r.get("step", 0) >= 5 for r in runs.rows(folder, "metrics")))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    ended = run.run()
+    thread.join()
+    assert (ended.code, ended.interrupted) == (130, True)
+    texts = [r["text"]["en"] for r in runs.rows(folder, "events")]
+    assert "SIGINT: the trainer saves a checkpoint and ends; a second signal ends it at once" in texts
+    assert any(text.startswith("checkpoint-") and "is complete" in text for text in texts)
