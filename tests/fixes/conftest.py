@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from knowledge_base import load
+from tests.fixes.hub_server import server
 from tests.fixes.worlds import INFO, PACKAGES, RECIPE, World, make_environment
+
+__all__ = ["server"]
 
 
 @pytest.fixture
