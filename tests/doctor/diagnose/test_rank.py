@@ -81,6 +81,12 @@ def test_a_cause_yields_to_those_it_names(ask: Any) -> None:
     assert causes(ask("ValueError: the real other\n", known(generic, ROOT))) == ["generic"]
 
 
+def test_two_plausible_causes_are_shown_as_two_the_likelier_first(ask: Any) -> None:
+    index = known(cause("often", "another reason", 0.8), cause("sometimes", "reason$", 0.6), cause("hardly", "OS", 0.2))
+    found = ask("OSError: another reason\n", index).findings
+    assert [(finding.cause, finding.confidence) for finding in found] == [("often", 0.8), ("sometimes", 0.6)]
+
+
 def test_with_and_without(ask: Any) -> None:
     index = known(cause("needs", "another reason", with_=("^DeepSpeed info",), without=("single process",)))
     assert causes(ask("DeepSpeed info\nOSError: another reason\n", index)) == ["needs"]
