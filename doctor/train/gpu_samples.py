@@ -35,7 +35,7 @@ def _device(nvml: Any, index: int) -> dict[str, Any]:
 
     def memory() -> dict[str, Any]:
         found = nvml.nvmlDeviceGetMemoryInfo(handle)
-        return {"used": int(found.used), "total": int(found.total)}
+        return {"used": int(found.total - found.free), "total": int(found.total)}
 
     def throttled() -> dict[str, Any]:
         reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
