@@ -1,0 +1,87 @@
+"""A Ray cluster of several raylets on this machine, by Ray's own cluster utility; one of them from another environment.
+
+SKYT1_RAY_ENV=/path/to/env          llamafactory 0.9.3, torch 2.5.1, ray[default,train]
+SKYT1_RAY_OTHER_ENV=/path/to/env    the same Ray and Python, other packages
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+VARIABLE, OTHER = "SKYT1_RAY_ENV", "SKYT1_RAY_OTHER_ENV"
+PACKAGES = ("llamafactory==0.9.3", "torch==2.5.1", "torchvision==0.20.1", "torchaudio==2.5.1", "pyarrow<24",
+            "setuptools<81", "ray[default,train]")  # fmt: skip
+_CHILD = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=2) for _ in range(int(sys.argv[1]) - 1)]
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    if line.strip() == "kill":
+        cluster.remove_node(nodes.pop(), allow_graceful=False)
+        print("killed", flush=True)
+cluster.shutdown()
+"""
+
+
+class Raylets:
+    """`with Raylets(python, 2) as cluster: cluster.address`."""
+
+    def __init__(self, python: Path, count: int, other: Path | None = None) -> None:
+        self.python, self.count, self.other = python, count, other
+        self.address = ""
+        self._joined: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Raylets:
+        environ = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+        self._child = subprocess.Popen(
+            [str(self.python), "-c", _CHILD, str(self.count)], env=environ, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._child.stdout is not None
+        self.address = self._child.stdout.readline().strip()
+        if not self.address:
+            raise RuntimeError("Ray's cluster utility did not start")
+        if self.other is not None:
+            argv = [str(self.other.parent / "ray"), "start", f"--address={self.address}", "--num-cpus=2", "--block"]
+            self._joined = subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def kill_one(self) -> None:
+        """A raylet with all its workers, without a word."""
+        assert self._child.stdin is not None
+        self._child.stdin.write("kill\n")
+        self._child.stdin.flush()
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self._joined, self._child):
+            if process is None:
+                continue
+            if process.stdin is not None:
+                process.stdin.close()  # the child's cluster shuts down at the end of its input
+            else:
+                process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def installed() -> bool:
+    """Whether the environments are given; they hold gigabytes and are not installed by the way."""
+    return all(os.environ.get(name) for name in (VARIABLE, OTHER))
+
+
+def python(variable: str) -> Path:
+    return Path(os.environ[variable]) / "bin" / "python"
+
+
+if __name__ == "__main__":
+    with Raylets(Path(sys.executable), int(sys.argv[1])) as started:
+        print(started.address, flush=True)
+        sys.stdin.readline()
