@@ -68,6 +68,11 @@ class Context:
         shown = self.target.shown(outcome.log)
         if outcome.how == HANGS:
             what = f"no output and no work of any process after {outcome.seconds:.0f} s"
+            if outcome.locks:
+                older = Evidence("a build that has ended left its lock", outcome.locks[0])
+                return [
+                    Finding("ds-op-build-lock", (Evidence(what, shown), older), details={"lock": outcome.locks[0]})
+                ], None
             return [Finding("train-hang", (Evidence(what, shown),))], None
         told = diagnose([outcome.log], self.facts)
         findings = [_placed(finding, shown) for finding in told.findings]

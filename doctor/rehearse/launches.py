@@ -29,12 +29,16 @@ ENDED, HANGS, LATE, INTERRUPTED = "ended", "hangs", "late", "interrupted"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a launch went: `code` is its own exit code where it `ended`; `seconds` from its start."""
+    """How a launch went: `code` is its own exit code where it `ended`; `seconds` from its start.
+
+    `locks`: of one that hangs, lock files of operator builds that are older than it.
+    """
 
     how: str
     code: int
     seconds: float
     log: Path
+    locks: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -87,15 +91,25 @@ class Launch:
 
     def _unlock_extensions(self) -> None:
         """Remove the locks of builds that ended with us: torch waits for such a file for ever, in every later run."""
-        log = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        for root in set(_EXTENSIONS.findall(log)):
-            for lock in Path(root).glob("*/lock"):
+        for lock, made in _locks(self.log):
+            if made >= self.began:
                 with suppress(OSError):  # another process has just removed it
-                    if lock.stat().st_mtime >= self.began:
-                        lock.unlink()
+                    lock.unlink()
 
     def outcome(self, how: str, code: int) -> Outcome:
-        return Outcome(how, code, time.monotonic() - self.started, self.log)
+        locks = [str(lock) for lock, made in _locks(self.log) if made < self.began] if how == HANGS else []
+        return Outcome(how, code, time.monotonic() - self.started, self.log, tuple(locks))
+
+
+def _locks(log: Path) -> list[tuple[Path, float]]:
+    """Lock files of builds in the folders that a log names, and when they were made."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    found = []
+    for root in dict.fromkeys(_EXTENSIONS.findall(text)):
+        for lock in sorted(Path(root).glob("*/lock")):
+            with suppress(OSError):  # a build has just ended
+                found.append((lock, lock.stat().st_mtime))
+    return found
 
 
 class _Quiet:

@@ -97,6 +97,19 @@ def test_a_launch_that_stands_still_is_ended_and_named(tmp_path, monkeypatch):
     assert not (built / "lock").exists(), "torch would wait for it for ever"
 
 
+def test_an_old_lock_is_why_it_stands_still(tmp_path, monkeypatch):
+    monkeypatch.setattr(launches, "IDLE_SECONDS", 2.0)
+    target = build(tmp_path, "hang")
+    lock = target.workdir / "ext/py311/fused_adam/lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    os.utime(lock, (1e9, 1e9))
+    result, _ = rehearsed(target)
+    assert result.findings[0].cause == "ds-op-build-lock"
+    assert result.findings[0].details == {"lock": str(lock)}
+    assert lock.exists(), "it is not ours to take away without being asked"
+
+
 def test_time_that_runs_out_says_nothing_about_the_recipe(tmp_path):
     result, _ = rehearsed(build(tmp_path, "hang"), seconds=2.0)
     assert result.verdict == NOT_REHEARSED

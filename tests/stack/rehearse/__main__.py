@@ -35,7 +35,8 @@ IDLE = launches.IDLE_SECONDS
 RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = {
     **stacks.PACKAGES,
-    "no-sync": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.16.2", "pyarrow<26"),
+    "no-sync": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.16.2", "pyarrow<26", "setuptools<81"),
+    "no-setuptools": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.15.4", "pyarrow<26"),
     "torch-2.6": ("llamafactory==0.9.1", "torch==2.6.0", "deepspeed==0.15.4", "pyarrow<26", "setuptools<81"),
 }
 

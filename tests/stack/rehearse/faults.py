@@ -114,7 +114,7 @@ FAULTS = (
           stack="no-sync", processes=2, environ=DS2, fresh=True),
     Fault("ops-no-setuptools", "CPUAdam cannot be built: the environment has no setuptools", new_extensions,
           ("ds-cpu-adam-build", "ds-op-build-failed", "pkg-missing", "pkg-setuptools-too-new"),
-          stack="no-sync", environ=DS, fresh=True),
+          stack="no-setuptools", environ=DS, fresh=True),
     Fault("ops-no-compiler", "CPUAdam cannot be built: no compiler on PATH", without_compiler,
           ("env-compiler-missing", "ds-cpu-adam-build", "ds-op-build-failed"), environ=DS, fresh=True),
     Fault("ds-auto-mismatch", "the JSON fixes a micro-batch of 4, the recipe says 1",
@@ -229,7 +229,8 @@ HEALTHY = (
 
 STACKS = {
     "sky-t1": "llamafactory 0.9.1, torch 2.5.1, transformers 4.46.1, deepspeed 0.15.4",
-    "no-sync": "the same with deepspeed 0.16.2 and no setuptools",
+    "no-sync": "the same with deepspeed 0.16.2",
+    "no-setuptools": "the same without setuptools",
     "torch-2.6": "the same with torch 2.6.0",
     "current": "llamafactory 0.9.5, torch 2.11.0, transformers 5.6.0, deepspeed 0.18.4",
 }
