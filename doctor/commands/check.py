@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Collection
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from doctor import examine, redact, target
@@ -14,6 +15,7 @@ from doctor.commands.output import print_json
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
+from doctor.probes import all_probes
 from doctor.recipe import yaml_recipe
 from doctor.report import document
 from doctor.report.words import language
@@ -21,7 +23,6 @@ from doctor.report.words import language
 
 def known_ids(ids: Collection[str]) -> None:
     """Raises BadInput for an id that is neither a cause nor a probe."""
-    from doctor.probes import all_probes
     from knowledge_base import load
 
     known = {*load.paths(), *(probe.ID for probe in all_probes())}
@@ -95,7 +96,10 @@ def run(
         result = examine.replay(read_facts(captured), only, skip)
     else:
         seconds = budget or (examine.DEEP_BUDGET if deep else examine.DEFAULT_BUDGET)
+        imports = Thread(target=all_probes, name="imports", daemon=True)  # while the target's interpreter answers
+        imports.start()
         found = target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
+        imports.join()
         result = examine_target(found, seconds, only=only, skip=skip)
         shown = {
             "target": f"{found.python} (Python {found.version}; {found.chosen_because})",
