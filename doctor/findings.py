@@ -31,7 +31,7 @@ class Finding(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
     severity: Severity | None = None
     confidence: float = 1.0
-    source: str = "log"  # "probe:<id>" | "log"
+    source: str = "log"  # "probe:<id>" | "log" | "watch" (an alarm of a run that goes on)
     rank: int | None = None
     details: dict[str, Any] = {}
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from tests.stack.train.place import Place, environment, wait
+from tests.stack.train.place import Place, environment, install, wait
 
 RESULTS = Path(__file__).parent / "results.json"
 AT_ONCE = 3
@@ -40,6 +40,22 @@ def undisturbed(root: Path, prefix: Path, port: int) -> dict[str, Any]:
 def undisturbed_ddp(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     """Without DeepSpeed."""
     return _plain(Place(root, prefix, port, dataloader_num_workers=1))
+
+
+def undisturbed_accumulated(root: Path, prefix: Path, port: int) -> dict[str, Any]:
+    """With gradient accumulation, which DeepSpeed 0.16 does not go with."""
+    return _plain(Place(root, prefix, port, deepspeed=True, gradient_accumulation_steps=2))
+
+
+def deepspeed_swapped(root: Path, prefix: Path, port: int) -> dict[str, Any]:
+    """Somebody upgrades DeepSpeed while the run goes on, then a rank dies: the resumed run fails, is mended, goes on."""
+    own = environment(root / "env", own=True)
+    place = Place(root, own, port, deepspeed=True, gradient_accumulation_steps=2)
+    doctor = place.start("--heal", "3", step_seconds=0.3)
+    place.wait_for_step(15)
+    install(own, "deepspeed==0.16.2")
+    os.kill(place.ranks()[1], signal.SIGKILL)
+    return _healed(place, doctor.wait(LIMIT))
 
 
 def _plain(place: Place) -> dict[str, Any]:
@@ -208,7 +224,7 @@ CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
         undisturbed, undisturbed_ddp, killed_rank, killed_worker, truncated_checkpoint, port_taken, disk_full,
-        stopped_rank, stuck_worker,
+        undisturbed_accumulated, deepspeed_swapped, stopped_rank, stuck_worker,
         doctor_killed, broken_for_good, hang_healed,
     )
 }  # fmt: skip

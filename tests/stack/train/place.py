@@ -82,14 +82,18 @@ if os.environ.get("RANK") is not None:
 """
 
 
-def environment(root: Path) -> Path:
-    """The prefix of an environment of PACKAGES: a ready one, else installed under `root`."""
-    if READY in os.environ:
+def environment(root: Path, own: bool = False) -> Path:
+    """The prefix of an environment of PACKAGES: a ready one, else (or where one's `own` is wanted) installed as `root`."""
+    if READY in os.environ and not own:
         return Path(os.environ[READY])
     subprocess.run([uv.find_uv_bin(), "venv", "-q", "--python", "3.11", str(root)], check=True, env=plain_environ())
-    argv = [uv.find_uv_bin(), "pip", "install", "-q", "--python", str(root / "bin" / "python"), *PACKAGES]
-    subprocess.run(argv, check=True, env=plain_environ())
+    install(root, *PACKAGES)
     return root
+
+
+def install(prefix: Path, *packages: str) -> None:
+    argv = [uv.find_uv_bin(), "pip", "install", "-q", "--python", str(prefix / "bin" / "python"), *packages]
+    subprocess.run(argv, check=True, env=plain_environ())
 
 
 class Place:
