@@ -1,9 +1,10 @@
-"""Where a run stands, from its lines: step, phase, logged values, how long its steps take. Fed with lines and times."""
+"""Where a run stands: step, phase, logged values, how long its steps take. Fed with lines and when they were read."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -52,11 +53,40 @@ class Progress:
         self.runtime: float | None = None
         self._bar_seconds: float | None = None  # of a step by the bar's own clock: all there is of a run joined late
         self._pending: dict[str, float] | None = None
-        self._step_times: deque[tuple[float, int]] = deque(maxlen=2)
+        self._times: deque[tuple[float, int]] = deque(maxlen=2)  # the last two moments at which steps had ended
+        self._counted: float | None = None  # the moment that the last duration belongs to
+        self._timed: tuple[float, int] | None = None  # moment and number of the last logged step
         self._tokens: tuple[float, float] | None = None
 
-    def feed(self, line: str, now: float) -> list[Step]:
-        """Take one line. Returns the steps that are complete by it."""
+    def feed(self, lines: Iterable[str], rest: str, now: float) -> list[Step]:
+        """Take what was read at one moment: whole lines and the one that has not ended. Returns the steps in it."""
+        done = [step for line in lines for step in self._line(line, now)]
+        done += self._peek(rest, now)
+        self._time(done, now)
+        return done
+
+    def finish(self, now: float) -> list[Step]:
+        """The output has ended: values that no bar followed."""
+        done = self._flush(now)
+        self._time(done, now)
+        return done
+
+    def _time(self, done: list[Step], now: float) -> None:
+        """Steps that were read together took their share of the time since the ones before."""
+        if not done:
+            return
+        seconds: float | None
+        if self._timed is not None and now > self._timed[0] and done[-1].step > self._timed[1]:
+            seconds = (now - self._timed[0]) / (done[-1].step - self._timed[1])
+        else:
+            seconds = self.durations[-1] if self.durations else None
+        for step in done:
+            step.seconds = seconds
+            if seconds and self.batch:
+                step.samples_per_second = self.batch / seconds
+        self._timed = (now, done[-1].step)
+
+    def _line(self, line: str, now: float) -> list[Step]:
         self.sign = now
         done: list[Step] = []
         for said in parse(line):
@@ -70,7 +100,7 @@ class Progress:
                 done += self._logged(said, now)
         return done
 
-    def peek(self, rest: str, now: float) -> list[Step]:
+    def _peek(self, rest: str, now: float) -> list[Step]:
         """Take the bar of a line that has not ended: it is complete, and the line's end comes with the next one."""
         if "%|" not in rest:
             return []
@@ -91,7 +121,7 @@ class Progress:
         self.phase = said.name
         if said.name == "training":
             self.moved = None
-            self._step_times.append((now, self.step))
+            self._times.append((now, self.step))
         if said.path:
             self.saves.append(said.path)
 
@@ -114,11 +144,11 @@ class Progress:
     def _logged(self, said: Logged, now: float) -> list[Step]:
         if "train_runtime" in said.values:
             self.runtime = said.values["train_runtime"]
-            return self.flush(now)
+            return self._flush(now)
         if not said.of_step:  # an evaluation's result: training goes on
             self.goes_on(now)
             return []
-        done = self.flush(now)
+        done = self._flush(now)
         self._pending = said.values
         if self.phase in ("starting", "saving", "evaluating"):
             self.phase = "training"
@@ -130,9 +160,10 @@ class Progress:
             self.phase = "training"
             self.sign = now
             self.moved = now if self.moved is not None else None
-            self._step_times.append((now, self.step))
+            self._times.append((now, self.step))
+            self._timed = (now, self.step) if self._timed else None
 
-    def flush(self, now: float) -> list[Step]:
+    def _flush(self, now: float) -> list[Step]:
         """Values that no bar followed (disable_tqdm, or the end of the log): their step is known by the epoch."""
         if self._pending is None:
             return []
@@ -144,27 +175,25 @@ class Progress:
         return [self._done(step, values, now)]
 
     def _reach(self, step: int, now: float) -> None:
-        if step <= self.step and self.moved is not None:
+        """A step has ended. Of several that are seen at one moment each took its share."""
+        if step <= self.step:
             return
-        if step > self.step:
-            if self._step_times and self.moved is not None:
-                before, at = self._step_times[-1]
-                if step > at and now > before:
-                    self.durations.append((now - before) / (step - at))
-            self._step_times.append((now, step))
-            self.moved = now
-            self.first_moved = now if self.first_moved is None else self.first_moved
-        self.step = max(self.step, step)
+        known = self.moved is not None
+        if self._times and self._times[-1][0] == now:
+            self._times[-1] = (now, step)
+            if known and self._counted == now:
+                self.durations.pop()
+        else:
+            self._times.append((now, step))
+        if known and len(self._times) == 2 and step > self._times[0][1]:
+            self.durations.append((now - self._times[0][0]) / (step - self._times[0][1]))
+            self._counted = now
+        self.moved = now
+        self.first_moved = now if self.first_moved is None else self.first_moved
+        self.step = step
 
     def _done(self, step: int, values: dict[str, float], now: float) -> Step:
-        last = self.steps[-1] if self.steps else None
         done = Step(now, step, values)
-        if last is not None and step > last.step and now > last.at:
-            done.seconds = (now - last.at) / (step - last.step)
-        elif self.durations:
-            done.seconds = self.durations[-1]
-        if done.seconds and self.batch:
-            done.samples_per_second = self.batch / done.seconds
         if (tokens := values.get("num_input_tokens_seen")) is not None:
             if self._tokens and now > self._tokens[0]:
                 done.tokens_per_second = (tokens - self._tokens[1]) / (now - self._tokens[0])

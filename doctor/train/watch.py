@@ -79,25 +79,18 @@ class Watch:
     def feed(self, data: bytes) -> list[str]:
         """Take new output; returns its whole lines."""
         lines = self.lines.feed(data)
-        for line in lines:
-            self._line(line)
-        for done in self.progress.peek(self.lines.rest, time.monotonic()):
+        for done in self.progress.feed(lines, self.lines.rest, time.monotonic()):
             self._step(done)
         return lines
 
     def finish(self) -> None:
         """The output has ended."""
-        for line in self.lines.finish():
-            self._line(line)
-        for done in self.progress.flush(time.monotonic()):
+        now = time.monotonic()
+        for done in [*self.progress.feed(self.lines.finish(), "", now), *self.progress.finish(now)]:
             self._step(done)
         self._saved(time.monotonic())
         if self.machine is not None:
             self.machine.close()
-
-    def _line(self, line: str) -> None:
-        for done in self.progress.feed(line, time.monotonic()):
-            self._step(done)
 
     def _open_trainer_log(self) -> Tail | None:
         """LLaMA-Factory's own log in the output directory, from here on: an earlier run may have written there."""

@@ -25,7 +25,7 @@ def fed(lines, begin=0.0, seconds=1.0):
     progress = Progress(begin)
     done = []
     for number, line in enumerate(lines):
-        done += progress.feed(line, begin + number * seconds)
+        done += progress.feed([line], "", begin + number * seconds)
     return progress, done
 
 
@@ -44,6 +44,13 @@ def test_a_step_s_rates():
     }  # fmt: skip
 
 
+def test_steps_that_are_read_together_share_the_time():
+    progress, _ = fed([*START, logged(1), bar(1)])
+    done = progress.feed([logged(2), bar(2), logged(3), bar(3)], "", 7.0)  # step 1 was seen at 5.0
+    assert [one.seconds for one in done] == [1.0, 1.0]
+    assert list(progress.durations) == [1.0]
+
+
 def test_without_bars_the_epoch_tells_the_step():
     progress, done = fed([*START, logged(1), logged(2), logged(3), "{'train_runtime': 3.0, 'train_loss': 2.0}"])
     assert [one.step for one in done] == [1, 2, 3]
@@ -54,10 +61,10 @@ def test_an_evaluation_s_bar_is_no_training_step():
     lines = [*START, logged(1), bar(1), "***** Running Evaluation *****", bar(7), bar(9)]
     progress, _ = fed(lines)
     assert (progress.step, progress.phase) == (1, "evaluating")
-    progress.feed("{'eval_loss': 1.5, 'eval_runtime': 3.2, 'epoch': 1.0}", 500.0)
+    progress.feed(["{'eval_loss': 1.5, 'eval_runtime': 3.2, 'epoch': 1.0}"], "", 500.0)
     assert progress.phase == "training"
     assert progress.moved == 500.0  # the evaluation is no step that took long
-    progress.feed(bar(2), 501.0)
+    progress.feed([bar(2)], "", 501.0)
     assert progress.durations[-1] == 1.0
 
 
@@ -69,15 +76,15 @@ def test_a_resumed_run_begins_where_it_says():
 def test_a_run_joined_late_has_the_bar_s_own_pace():
     progress = Progress(0.0)
     for line in [*START, *[bar(step) for step in range(1, 8)]]:
-        progress.feed(line, 0.0)  # all at once, from the file
+        progress.feed([line], "", 0.0)  # all at once, from the file
     assert progress.median_seconds() == 1.0
 
 
 def test_a_bar_that_stands_is_seen_before_its_line_ends():
     progress, _ = fed([*START, logged(1)])
-    (done,) = progress.peek("\r" + bar(1), 9.0)
+    (done,) = progress.feed([], "\r" + bar(1), 9.0)
     assert done.step == 1
-    assert progress.peek("\r 20%|###| 2/1", 9.5) == []
+    assert progress.feed([], "\r 20%|###| 2/1", 9.5) == []
 
 
 @pytest.mark.parametrize("end", ["***** train metrics *****"])
