@@ -167,6 +167,13 @@ def rehearse(**options: Any) -> int:
 @click.option("--gpus", "cards", metavar="8x80GB", help="GPUs of each node; this machine's by default.")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Nodes; those of the launch by default.")
 @click.option("--host-memory", metavar="1TB", help="Memory of each node; this machine's by default.")
+@click.option(
+    "--step-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds of one step, for time and cost; by default those of a recorded run.",
+)
+@click.option("--gpu-hour", type=click.FloatRange(min=0), metavar="PRICE", help="Price of one GPU for an hour.")
 @click.option("--from", "captured", metavar="FACTS", help="Estimate for captured facts instead of this machine.")
 def estimate(**options: Any) -> int:
     """Say what RECIPE needs of GPUs, host and disk, and whether it fits.
