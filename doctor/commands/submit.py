@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ def _job(
         environ["NPROC_PER_NODE"] = found.environ["NPROC_PER_NODE"]
     if not any(word == "-N" or word.startswith(("-N", "--nodes")) for word in words):
         words += ["--nodes", str(facts.get("launch.nnodes") or 1)]
-    own = shutil.which("skyt1-doctor") or ""
+    beside = Path(sys.executable).with_name("skyt1-doctor")
+    own = str(beside) if beside.exists() else shutil.which("skyt1-doctor")
     return script.Job(
         folder=folder,
         workdir=found.workdir,
