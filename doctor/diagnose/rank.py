@@ -160,9 +160,9 @@ class Judge:
         return by_role or other.summary.id in candidate.summary.yields_to
 
     def _after(self, candidate: Candidate, other: Candidate) -> bool:
-        """Whether the candidate shows only in a failure that came after another candidate's, in another traceback."""
+        """Whether the candidate shows only after another candidate's failure, and not in the same chain of tracebacks."""
         mine, its = candidate.failure, other.failure
-        if mine is None or its is None or mine.chain == its.chain:
+        if its is None or (mine is not None and mine.chain == its.chain):
             return False
         first = min(match.index for match in candidate.matches)
         return first >= its.end and its.hard
