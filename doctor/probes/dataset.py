@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ _finding = partial(found, ID)
 LARGEST_INFO = 16 << 20  # bytes
 MOST_FILES = 1000  # of a folder given as file_name
 _TRUE = ("1", "true", "y", "yes")
+
+
+_INFO_FACTS = ("info_error", "info_ascii", "names", "entries", "info_complete", "info_shape")
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -51,9 +55,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         found["dataset.elsewhere"] = _elsewhere(target, facts)
     if document is None:
         lacking = Unknown(f"dataset_info.json is {state}")
-        return found | {
-            f"dataset.{name}": lacking for name in ("info_error", "info_ascii", "names", "entries", "info_complete")
-        }
+        return found | {f"dataset.{name}": lacking for name in _INFO_FACTS}
     stopped = {json_text.SYNTAX, json_text.TRUNCATED, json_text.EXTRA_DATA, "encoding"}
     modelscope = target.environ.get("USE_MODELSCOPE_HUB", "0").lower() in _TRUE
     entries = {}
@@ -68,6 +70,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "dataset.info_error": [msgspec.to_builtins(p) for p in document.problems] or None,
         "dataset.info_ascii": path is None or path.read_bytes().isascii(),
         "dataset.info_complete": not any(p.kind in stopped for p in document.problems),
+        "dataset.info_shape": "object" if isinstance(document.value, dict) else type(document.value).__name__,
         "dataset.names": list(document.value) if isinstance(document.value, dict) else [],
         "dataset.entries": entries,
     }
@@ -233,7 +236,7 @@ def info_is_json(facts: Facts) -> Iterator[Finding]:
 
 
 def entries_defined(facts: Facts) -> Iterator[Finding]:
-    if not _wanted(facts) or not facts["dataset.info_complete"]:
+    if not _wanted(facts) or not facts["dataset.info_complete"] or facts["dataset.info_shape"] != "object":
         return
     names, lines = facts["dataset.names"], facts.get("recipe.lines", {})
     for key, wanted in facts["dataset.requested"].items():
@@ -297,10 +300,52 @@ def format_known(facts: Facts) -> Iterator[Finding]:
         yield _finding("data-format-undeclared", what, _at(path, entry, "formatting"), severity, **details)
 
 
+def format_declared(facts: Facts) -> Iterator[Finding]:
+    """Columns or tags of messages in an entry that, without `formatting`, is read as alpaca."""
+    for name, entry, path in _entries(facts):
+        if "formatting" in entry["lines"] or entry["formatting"] != "alpaca" or "formatting" in _near(entry):
+            continue
+        spoken = [key for key in ("messages",) if key in entry["declared_columns"]] + entry["declared_tags"]
+        if not spoken:
+            continue
+        what = (
+            f'"{name}" declares {", ".join(spoken)} and no formatting: it is read as alpaca, which knows none of them'
+        )
+        column = entry["columns"].get("messages") or facts["dataset.rules"]["defaults"]["messages"]
+        details = {"entry": name, "info_file": path, "messages_column": column, "key": "formatting"}
+        yield _finding("data-format-undeclared", what, _at(path, entry, ""), **details)
+
+
+def _near(entry: Mapping[str, Any]) -> list[str | None]:
+    """Known keys that the entry's unknown keys were meant to be."""
+    return list(entry["unknown_keys"].values())
+
+
+def split_there(facts: Facts) -> Iterator[Finding]:
+    """Files of the entry itself are loaded as the one split `train`; another name is not found among them."""
+    for name, entry, path in _entries(facts):
+        split = entry["split"]
+        if entry["load_from"] == "file" and entry["files"] and re.split(r"[\[+]", split)[0] != "train":
+            what = f'split "{split}" of "{name}": files on disk have the split train only'
+            details = {"entry": name, "info_file": path, "nearest_split": "train", "split": split}
+            yield _finding("data-split-missing", what, _at(path, entry, "split"), **details)
+
+
+def info_is_object(facts: Facts) -> Iterator[Finding]:
+    if _wanted(facts) and facts["dataset.info_complete"] and facts["dataset.info_shape"] != "object":
+        path, shape = facts["dataset.info_path"], facts["dataset.info_shape"]
+        what = f"it holds a {shape}; names with their entries in braces are needed"
+        details = {"info_file": path, "kind": f"a {shape}", "line": 1, "column": 1, "ambiguous": True}
+        yield _finding("data-info-invalid-json", what, f"{path}:1", **details)
+
+
 def columns_complete(facts: Facts) -> Iterator[Finding]:
     """A `columns` mapping replaces the defaults, so that what it leaves out is None for the converter."""
     stage, defaults = facts["dataset.stage"], facts["dataset.rules"]["defaults"]
+    undeclared = {finding.details["entry"] for finding in format_declared(facts)}
     for name, entry, path in _entries(facts):
+        if name in undeclared or "formatting" in _near(entry):
+            continue  # as what it was meant to be, it may be complete
         if not entry["declared_columns"] and not entry["ranking"] and stage != "kto":
             continue  # the defaults are complete
         needed = ["chosen", "rejected"] if entry["ranking"] else ["kto_tag"] if stage == "kto" else []
@@ -391,6 +436,6 @@ def file_types_known(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    info_found, info_is_json, entries_defined, keys_known, format_known, columns_complete, stage_fits, files_exist,
-    file_types_known,
+    info_found, info_is_json, info_is_object, entries_defined, keys_known, format_known, format_declared, split_there,
+    columns_complete, stage_fits, files_exist, file_types_known,
 )  # fmt: skip

@@ -5,7 +5,6 @@ Nothing is asked when nothing is needed from a hub, when the target is in offlin
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from functools import partial

@@ -251,6 +251,9 @@ def is_a_model(facts: Facts) -> Iterator[Finding]:
         )
     elif error:
         yield _finding("model-config-invalid-json", f"config.json is {error}", where, **details, file=where)
+    elif not facts["model.config"].get("model_type"):
+        what = "config.json names no model_type, by which transformers chooses the class"
+        yield _finding("model-incomplete-download", what, where, **details)
     elif weights["format"] == "none" and not facts["recipe.values"].get("train_from_scratch"):
         what = f"no weights in {folder}: neither safetensors nor pytorch_model.bin"
         yield _finding("model-shards-missing", what, folder, **details, files=[], missing=[])

@@ -86,6 +86,11 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
                 details["encoding"] = encoding
             what = f"not UTF-8 but {'probably ' + encoding if encoding else 'an unknown encoding'}: {broken['text']}"
             yield _finding("data-encoding", [Evidence(what, where)], details)
+        elif broken["kind"] == data_scan.NOT_PARQUET:
+            what = f"its name says Parquet: {broken['text']}"
+            yield _finding(
+                "data-file-type", [Evidence(what, broken["file"])], details | {"stem": _stem(broken["file"])}
+            )
         elif broken["kind"] == json_records.LFS_POINTER:
             what = "a git-lfs pointer stands in place of the data"
             yield _finding("data-invalid-json", [Evidence(what, where)], details | {"truncated": True})
@@ -207,9 +212,9 @@ def _key_evidence(facts: Facts, name: str, entry: Mapping[str, Any], scan: Mappi
 
 def turns_in_order(facts: Facts) -> Iterator[Finding]:
     for _, _, scan, details in _scans(facts):
-        kinds = (conversion.ROLE_ORDER, conversion.ODD_TURNS, conversion.EMPTY_MESSAGES, conversion.NO_MESSAGES)
+        kinds = (conversion.ROLE_ORDER, conversion.ODD_TURNS, conversion.EMPTY_MESSAGES)
         faults = {kind: scan["faults"][kind] for kind in kinds if kind in scan["faults"]}
-        if not faults or (conversion.NO_MESSAGES in faults and scan["usable"] == 0):
+        if not faults:
             continue
         count = sum(fault["count"] for fault in faults.values())
         evidence = []
@@ -223,12 +228,41 @@ def turns_in_order(facts: Facts) -> Iterator[Finding]:
         yield _finding("data-role-order", evidence, details, severity)
 
 
+def turns_listed(facts: Facts) -> Iterator[Finding]:
+    """The converter walks through the turns of every record: null and text are the end of the run."""
+    for _, entry, scan, details in _scans(facts):
+        fault = scan["faults"].get(conversion.NO_MESSAGES)
+        if not fault or _missing_columns(entry, scan):
+            continue
+        nulls = all(example["text"] == "null" for example in fault["examples"])
+        column = entry["columns"].get("messages")
+        what = f'"{column}" of {fault["count"]} of {scan["read"]} records is {"null" if nulls else "no list of turns"}'
+        evidence = [Evidence(what, _first_file(fault)), *_examples(fault)[:3]]
+        details |= {"file": _first_file(fault), "bad_rows": fault["count"], "row": fault["examples"][0]["record"]}
+        details |= {"line": fault["examples"][0]["line"], "ambiguous": True}
+        yield _finding("data-null-content" if nulls else "data-invalid-json", evidence, details)
+
+
+def columns_alike(facts: Facts) -> Iterator[Finding]:
+    """The files of a folder become one table: each must have the columns of the first."""
+    for _, _, scan, details in _scans(facts):
+        (first, columns), *others = list(scan["file_columns"].items()) or [("", [])]
+        for file, found in others:
+            if found == columns:
+                continue
+            odd = sorted(set(found) ^ set(columns))
+            what = f"{', '.join(odd[:8])}: not both in {file} and in {first}, which become one table"
+            details |= {"file": file, "stem": _stem(file), "columns": odd[:20]}
+            yield _finding("data-schema-mixed-types", [Evidence(what, file)], details)
+            break
+
+
 def something_left(facts: Facts) -> Iterator[Finding]:
     """Records without an answer are dropped in silence; with none left the run ends."""
     for name, entry, scan, details in _scans(facts):
         fault = scan["faults"].get(conversion.NO_ANSWER)
-        if not fault or _missing_columns(entry, scan):
-            continue
+        if not fault or _missing_columns(entry, scan) or scan["message_keys"]:
+            continue  # without its column, or chats read as alpaca: what is declared is at fault
         what = f'{fault["count"]} of {scan["read"]} records of "{name}" have no answer and are dropped'
         evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
         severity = None if scan["usable"] == 0 else Severity.WARNING
@@ -308,6 +342,20 @@ def media_there(facts: Facts) -> Iterator[Finding]:
             yield _finding("data-media-missing", _examples(missing), details)
 
 
+def media_wanted(facts: Facts) -> Iterator[Finding]:
+    """Images, videos or audios in the data, and a template for text alone: the first record that has one ends the run."""
+    name = facts["template.name"]
+    if name is None or not facts["template.known"] or facts["template.multimodal"]:
+        return
+    for entry_name, entry, scan, details in _scans(facts):
+        for kind in ("images", "videos", "audios"):
+            column = entry["columns"].get(kind)
+            if column and scan["columns"].get(column):
+                what = f'"{entry_name}" brings {kind} ("{column}"), and template "{name}" is for text'
+                yield _finding("tmpl-wrong-for-model", [Evidence(what, _at(facts, entry, f"columns.{kind}"))],
+                               details | {"template_name": name, "media": kind})  # fmt: skip
+
+
 def validation_fits(facts: Facts) -> Iterator[Finding]:
     """`val_size` above 1 is a number of records; it must leave some for training."""
     size = facts["recipe.values"].get("val_size")
@@ -330,6 +378,6 @@ def validation_fits(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    files_readable, objects_only, columns_present, role_tags_fit, turns_in_order, something_left, stage_fits_records,
-    types_uniform, tools_are_json, media_there, validation_fits,
+    files_readable, objects_only, columns_present, role_tags_fit, turns_in_order, turns_listed, columns_alike,
+    something_left, stage_fits_records, types_uniform, tools_are_json, media_there, media_wanted, validation_fits,
 )  # fmt: skip

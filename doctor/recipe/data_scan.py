@@ -15,6 +15,7 @@ import msgspec
 from doctor.recipe import conversion, json_records, parquet_footer
 from doctor.recipe.dataset_info import Entry
 
+NOT_PARQUET = "not Parquet"  # kind of a BrokenFile, beside json_records' kinds
 EXAMPLES = 5  # records named per kind of fault
 MOST_COLUMNS = 200
 MOST_ROLES = 40
@@ -75,6 +76,7 @@ class Scan(msgspec.Struct):
     missing_media: Fault = msgspec.field(default_factory=Fault)
     media_found_in: str | None = None  # a folder in which the first missing file does lie
     broken: BrokenFile | None = None
+    file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has, of JSON only
     unread: str | None = None  # why the records of these files were not read
 
 
@@ -107,6 +109,9 @@ def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, m
         except json_records.BadData as bad:
             result.broken = BrokenFile(shown, bad.kind, bad.line, bad.column, bad.record, bad.text[:80], bad.encoding)
             return result
+        except parquet_footer.NotParquet as why:
+            result.broken = BrokenFile(shown, NOT_PARQUET, 1, 1, 0, str(why))
+            return result
         except parquet_footer.Unreadable as why:
             result.unread = f"{shown}: {why}"
             return result
@@ -114,6 +119,9 @@ def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, m
             result.unread = f"{shown} cannot be read ({error.strerror})"
             return result
         before += _size(path)
+        if loader == "json" and len(files) > 1:
+            result.file_columns[shown] = sorted({name for shape in observer.key_shapes for name in shape})
+            observer.key_shapes.clear()
     result.complete = result.unread is None
     return result
 
@@ -207,12 +215,16 @@ class _Observer:
         self.media_columns = [c for n in ("images", "videos", "audios") if (c := entry.columns.get(n))]
         self.media_asked = 0
         self.types_of: dict[str, str] = {}
+        self.key_shapes: set[tuple[str, ...]] = set()  # keys of the records of one file, each order once
 
     def look(self, record: Any, rows: _Rows, index: int, shown: str, judge: conversion.Converter) -> None:
         if not isinstance(record, dict):
             self.fault(conversion.NOT_AN_OBJECT, repr(record)[:60], rows, index, shown)
             return
         columns = self.scan.columns
+        shape = tuple(record)
+        if shape not in self.key_shapes and len(self.key_shapes) < 10_000:
+            self.key_shapes.add(shape)
         for name, value in record.items():
             if value is None:
                 columns.setdefault(name, 0) if len(columns) < MOST_COLUMNS else None

@@ -17,6 +17,10 @@ class Unreadable(Exception):
     """Not a Parquet file whose footer this reader understands; the message says why."""
 
 
+class NotParquet(Unreadable):
+    """It has no footer: pyarrow will not read it either."""
+
+
 class Footer(msgspec.Struct, frozen=True):
     """Top-level columns in order, and the number of rows."""
 
@@ -25,18 +29,18 @@ class Footer(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Footer:
-    """Raises Unreadable, OSError."""
+    """Raises NotParquet, Unreadable, OSError."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < 12:
-            raise Unreadable("too short for a Parquet file")
+            raise NotParquet("too short for a Parquet file")
         file.seek(size - 8)
         tail = file.read(8)
         if tail[4:] != b"PAR1":
-            raise Unreadable("no Parquet footer: the file is cut off or of another kind")
+            raise NotParquet("no Parquet footer: the file is cut off or of another kind")
         length = int.from_bytes(tail[:4], "little")
         if length > min(size - 12, LARGEST_FOOTER):
-            raise Unreadable("its footer is longer than the file")
+            raise NotParquet("its footer is longer than the file")
         file.seek(size - 8 - length)
         raw = file.read(length)
     try:

@@ -19,7 +19,7 @@ LIMIT = 180.0  # seconds
 
 
 def ask(place: Workspace) -> dict[str, Any]:
-    """{tool: {"exit": code, "seconds": s, "said": lines that speak of an error}}. `pip check` is uv's, which needs no pip."""
+    """{tool: {"exit": code, "seconds": s, "said": lines that speak of an error}}. `pip check` is that of uv."""
     answers = {}
     for tool, argv in TOOLS.items():
         begun = time.monotonic()

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from doctor.probes import dataset, llamafactory, recipe, records
+from doctor.probes import template as template_probe
 from tests.doctor.recipe import standin
 
 RECIPE = "model_name_or_path: org/toy\nstage: {stage}\ndo_train: true\ndataset: {dataset}\ntemplate: toy\n"
@@ -201,3 +202,60 @@ def test_csv_and_jsonl(tmp_path):
     assert causes(examine(tmp_path, {"sky": entry}, "q,b\nwhat,this\n", file="d.csv")) == ["data-column-missing"]
     lines = "\n".join(map(json.dumps, GOOD))
     assert examine(tmp_path, {"sky": {**SKY, "file_name": "d.jsonl"}}, lines, file="d.jsonl") == []
+
+
+def test_chats_without_formatting_are_one_finding(tmp_path):
+    undeclared = {key: value for key, value in SKY.items() if key != "formatting"}
+    (found,) = examine(tmp_path, {"sky": undeclared}, GOOD)
+    assert (found.cause, found.details["messages_column"]) == ("data-format-undeclared", "conversations")
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"), [("validation", ["data-split-missing"]), ("train", []), ("train[:50%]", [])]
+)
+def test_files_have_one_split(tmp_path, split, expected):
+    assert causes(examine(tmp_path, {"sky": {**SKY, "split": split}}, GOOD)) == expected
+
+
+def test_a_list_of_entries_is_no_dataset_info(tmp_path):
+    assert causes(examine(tmp_path, [{"name": "sky", **SKY}], GOOD)) == ["data-info-invalid-json"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "cause"), [(None, "data-null-content"), (json.dumps(GOOD[0]["conversations"]), "data-invalid-json")]
+)
+def test_turns_that_are_no_list_end_the_run(tmp_path, turns, cause):
+    found = examine(tmp_path, {"sky": SKY}, [*GOOD, {"conversations": turns}])
+    assert [f.details["row"] for f in found if f.cause == cause] == [5]
+
+
+def test_files_of_a_folder_must_have_the_same_columns(tmp_path):
+    parts = tmp_path / "data/parts"
+    parts.mkdir(parents=True)
+    (parts / "a.json").write_text(json.dumps(GOOD))
+    (parts / "b.json").write_text(json.dumps([talk("user", "assistant", score=1)]))
+    (found,) = examine(tmp_path, {"sky": {**SKY, "file_name": "parts"}})
+    assert (found.cause, found.details["columns"]) == ("data-schema-mixed-types", ["score"])
+    (parts / "b.json").write_text(json.dumps(GOOD))
+    assert examine(tmp_path, {"sky": {**SKY, "file_name": "parts"}}) == []
+
+
+def test_a_file_that_only_its_name_makes_parquet(tmp_path):
+    found = examine(tmp_path, {"sky": {**SKY, "file_name": "d.parquet"}}, GOOD, file="d.parquet")
+    assert causes(found) == ["data-file-type"]
+
+
+@pytest.mark.parametrize(("template", "expected"), [("toy", ["tmpl-wrong-for-model"]), ("toy_vl", [])])
+def test_images_need_a_template_for_them(tmp_path, template, expected):
+    info = {"sky": {**SKY, "columns": {**SKY["columns"], "images": "images"}}}
+    rows = [
+        {"conversations": [{"from": "user", "value": "<image>"}, {"from": "assistant", "value": "a"}], "images": ["i"]}
+    ]
+    made = standin.target(tmp_path, RECIPE.format(stage="sft", dataset="sky").replace("toy\\n", f"{template}\\n"))
+    made.recipe.write_text(made.recipe.read_text().replace("template: toy", f"template: {template}"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/i").write_bytes(b"")
+    (tmp_path / "data/dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "data/d.json").write_text(json.dumps(rows))
+    found = standin.examine(made, recipe, llamafactory, dataset, records, template_probe)[1]
+    assert [f.cause for f in found if f.source == "probe:records"] == expected

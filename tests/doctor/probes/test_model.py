@@ -219,3 +219,8 @@ def test_a_customary_folder_is_no_hub_id(tmp_path):
     standin.model(tmp_path / "m")
     assert adapter_found(tmp_path) == ["peft-adapter-path-wrong"]
     assert adapter_found(tmp_path, "org/adapter") == []
+
+
+def test_a_configuration_without_model_type(tmp_path):
+    standin.model(tmp_path / "m", {key: value for key, value in standin.QWEN2.items() if key != "model_type"})
+    assert causes(examine(tmp_path, "m")[1]) == ["model-incomplete-download"]

@@ -12,6 +12,10 @@ from tests.faults.workspace import Workspace
 
 Row = dict[str, Any]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "5e" * 32 + "\nsize 471992\n"
+PIXEL = bytes.fromhex(  # a PNG of one pixel
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc000000301010018dd8db0"
+    "0000000049454e44ae426082"
+)
 DATA = ("--dataset", "{root}/sky-t1-whole.json")
 
 
@@ -94,7 +98,8 @@ def alpaca(entry: Row, **columns: str) -> Inject:
 
     def inject(place: Workspace) -> None:
         place.write_rows([{"instruction": f"Add {n}.", "input": "", **entry} for n in range(16)])
-        place.info.write_text(json.dumps({"Sky-T1": {"file_name": place.data.name, "columns": columns}}, indent=2))
+        declared = {"columns": columns} if columns else {}
+        place.info.write_text(json.dumps({"Sky-T1": {"file_name": place.data.name, **declared}}, indent=2))
 
     return inject
 
@@ -105,6 +110,12 @@ def set_key(key: str, value: Callable[[int], Any]) -> Callable[[int, Row], None]
 
 def tool_call(number: int, row: Row) -> None:
     row["conversations"][1] = {"from": "function_call", "value": "{name: add}"}
+
+
+def function_calls(place: Workspace) -> None:
+    rows(tool_call)(place)
+    tags = {"role_tag": "from", "content_tag": "value", "user_tag": "user", "assistant_tag": "assistant"}
+    place.write_info(tags={**tags, "function_tag": "function_call"})
 
 
 def images(number: int, row: Row) -> None:
@@ -119,6 +130,12 @@ def with_images(template: str) -> Inject:
         place.set_recipe(template=template)
 
     return inject
+
+
+def images_there(place: Workspace) -> None:
+    with_images("qwen")(place)
+    (place.root / "data/photos").mkdir()
+    (place.root / "data/photos/1.png").write_bytes(PIXEL)
 
 
 SYNTAX = [
@@ -218,7 +235,7 @@ FORMAT = [
     ),
     Fault(
         "data-not-parquet",
-        "data-invalid-json",
+        "data-file-type",
         "a .parquet that is none",
         other_file("sky-t1.parquet", jsonl),
         arguments=DATA,
@@ -232,7 +249,7 @@ FORMAT = [
     ),
     Fault(
         "folder-of-two-schemas",
-        "data-features-misaligned",
+        "data-schema-mixed-types",
         "two files with different columns",
         folder(("a.json", lambda place: json.dumps(place.rows())), ("b.json", without_system)),
         "current lora",
@@ -266,7 +283,7 @@ TYPES = [
     ),
     Fault(
         "turns-as-text",
-        "data-role-tag-mismatch",
+        "data-invalid-json",
         "conversations written as text",
         rows(lambda n, row: row.update(conversations=json.dumps(row["conversations"]))),
         healable=False,
@@ -351,7 +368,7 @@ RECORDS = [
         "tools-not-json",
         "data-tools-invalid-json",
         "function_call whose value is not JSON",
-        rows(tool_call),
+        function_calls,
         "current full",
         healable=False,
     ),
@@ -360,7 +377,7 @@ RECORDS = [
         "images-for-a-text-model",
         "tmpl-wrong-for-model",
         "images with a template for text",
-        with_images("qwen"),
+        images_there,
         healable=False,
     ),
 ]

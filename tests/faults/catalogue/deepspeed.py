@@ -49,6 +49,10 @@ def fresh_total(place: Workspace) -> None:
     place.edit_deepspeed(train_batch_size=12, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=1)
 
 
+def gptq(place: Workspace) -> None:
+    place.edit_json(place.model / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+
+
 FILE = [
     Fault(
         "ds-path-old",
@@ -203,8 +207,8 @@ AROUND = [
     Fault(
         "ds-with-quantisation",
         "ds-zero3-quantized",
-        "quantization_bit under ZeRO-3",
-        together(values(quantization_bit=4, finetuning_type="lora")),
+        "a GPTQ checkpoint under ZeRO-3",
+        together(values(finetuning_type="lora"), gptq),
         ZERO3,
     ),
 ]

@@ -84,10 +84,6 @@ def shadowed(name: str) -> Inject:
     return inject
 
 
-def stale_deepspeed_env(place: Workspace) -> None:
-    (place.root / ".deepspeed_env").write_text("WORLD_SIZE=16\nMASTER_PORT=6000\nPATH=/opt/other/bin:/opt/more/bin\n")
-
-
 def output_is_a_file(place: Workspace) -> None:
     (place.root / "saves").mkdir()
     (place.root / "saves/toy").write_text("notes\n")
@@ -117,7 +113,7 @@ LAUNCH = [
     ),
     Fault(
         "port-in-words",
-        "launch-port-in-use",
+        "launch-variable-invalid",
         "MASTER_PORT=29501a",
         environ(FORCE_TORCHRUN="1", MASTER_PORT="29501a"),
         fresh=True,
@@ -149,14 +145,14 @@ LAUNCH = [
     ),
     Fault(
         "node-rank-too-high",
-        "launch-nproc-mismatch",
+        "launch-variable-invalid",
         "NODE_RANK=1 with NNODES=1",
         together(TORCHRUN, environ(NODE_RANK="1")),
         fresh=True,
     ),
     Fault(
         "processes-in-words",
-        "launch-nproc-mismatch",
+        "launch-variable-invalid",
         "NPROC_PER_NODE=two",
         together(TORCHRUN, environ(NPROC_PER_NODE="two")),
         fresh=True,
@@ -168,13 +164,6 @@ LAUNCH = [
         environ(
             FORCE_TORCHRUN="0", RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="29577"
         ),
-    ),
-    Fault(
-        "deepspeed-env-stale",
-        "launch-deepspeed-env-stale",
-        "a .deepspeed_env of another cluster",
-        stale_deepspeed_env,
-        warns=True,
     ),
     Fault(
         "environment-not-active",

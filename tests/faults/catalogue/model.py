@@ -191,6 +191,20 @@ def empty_adapter(place: Workspace) -> None:
     adapter(kept=0)(place)
 
 
+def own_code(place: Workspace) -> None:
+    """A Qwen2 under another name, with the code that says so beside it."""
+    place.keep_a_copy()
+    auto = {"AutoConfig": "configuration_mine.Mine", "AutoModelForCausalLM": "modeling_mine.MineForCausalLM"}
+    place.edit_json(place.model / "config.json", model_type="mine", auto_map=auto)
+    (place.model / "configuration_mine.py").write_text(
+        'from transformers import Qwen2Config\n\n\nclass Mine(Qwen2Config):\n    model_type = "mine"\n'
+    )
+    (place.model / "modeling_mine.py").write_text(
+        "from transformers import Qwen2ForCausalLM\n\nfrom .configuration_mine import Mine\n\n\n"
+        "class MineForCausalLM(Qwen2ForCausalLM):\n    config_class = Mine\n"
+    )
+
+
 PATHS = [
     Fault(
         "model-moved",
@@ -269,7 +283,7 @@ CONFIG = [
     ),
     Fault(
         "model-type-absent",
-        "model-arch-unsupported",
+        "model-incomplete-download",
         "config.json without model_type",
         config(model_type=None),
         healable=False,
@@ -278,12 +292,8 @@ CONFIG = [
         "remote-code",
         "model-needs-trust-remote-code",
         "a model with code of its own",
-        config(
-            model_type="mine",
-            auto_map={"AutoConfig": "configuration_mine.Mine", "AutoModelForCausalLM": "modeling_mine.Mine"},
-        ),
-        "sky-t1 lora",
-        healable=False,
+        own_code,
+        "current lora",
     ),
     Fault(
         "config-too-wide",
@@ -432,7 +442,7 @@ WEIGHTS = [
     ),
     Fault(
         "index-broken",
-        "model-config-invalid-json",
+        "model-corrupt-safetensors",
         "the index is cut",
         of_shards(lambda model: (model / "model.safetensors.index.json").write_text('{"metadata": {') and None),
         arguments=WHOLE,
