@@ -13,6 +13,7 @@ import msgspec
 import psutil
 
 from doctor import redact
+from doctor.deadline import within
 from doctor.examine import severity_of
 from doctor.findings import Evidence, Finding
 from doctor.gpu import machine as gpu_machine
@@ -30,6 +31,8 @@ from knowledge_base import load, offers
 TRAINER_LOG = "trainer_log.jsonl"  # llamafactory.extras.constants
 SAMPLE_SECONDS = 5.0  # of host, disk and GPUs: 14,000 rows in 19 hours; memory fills in minutes, not seconds
 JUDGE_SECONDS = 1.0
+LOOK_SECONDS = 2.0  # between two looks at a checkpoint that is being written
+ANSWER_SECONDS, DEAD_SECONDS = 5.0, 60.0  # what a file system gets to answer; the pause after it did not
 XID_SECONDS = 60.0  # the whole kernel log is read for them
 SAMPLES_KEPT = 720  # an hour
 RAISED_AGAIN = 600.0  # seconds before an alarm that ended is told again: one bad pattern is one message, not hundreds
@@ -70,6 +73,7 @@ class Watch:
         self._sampled = self._judged = 0.0
         self._active: dict[tuple[str, str], float] = {}
         self._saves_seen = 0
+        self._look_again = 0.0
         self._first_told = False
         self._xids_before = self._xids()
         self._xids_read, self._new_xids = now, list[dict[str, Any]]()
@@ -88,7 +92,10 @@ class Watch:
         now = time.monotonic()
         for done in [*self.progress.feed(self.lines.finish(), "", now), *self.progress.finish(now)]:
             self._step(done)
-        self._saved(time.monotonic())
+        seen = -1
+        while seen < self._saves_seen < len(self.progress.saves):
+            seen, self._look_again = self._saves_seen, 0.0
+            self._saved(now)
         if self.machine is not None:
             self.machine.close()
 
@@ -141,25 +148,42 @@ class Watch:
 
     def _saved(self, now: float) -> None:
         """Checkpoints that are there by now; the one being written is looked at again."""
-        while self._saves_seen < len(self.progress.saves):
+        while self._saves_seen < len(self.progress.saves) and now >= self._look_again:
             folder = Path(self.progress.saves[self._saves_seen])
             moved_on = self.progress.phase != "saving" or self._saves_seen + 1 < len(self.progress.saves)
             if checkpoint.NAME.fullmatch(folder.name) is not None:  # else the final model, no checkpoint
                 if self.settings.output is not None and not folder.is_absolute():
                     folder = self.settings.output / folder.name
-                found = checkpoint.look(folder, self.settings.world_size) if folder.is_dir() else None
+                found, size = self._look_at(folder, now)
                 if (found is None or not found.complete) and not moved_on:
                     return
                 if found is not None:
-                    self._tell_checkpoint(found)
+                    self._tell_checkpoint(found, size)
                 if not moved_on:
                     self.progress.goes_on(now)
             self._saves_seen += 1
 
-    def _tell_checkpoint(self, found: checkpoint.Checkpoint) -> None:
+    def _look_at(self, folder: Path, now: float) -> tuple[checkpoint.Checkpoint | None, int]:
+        """A checkpoint and its bytes; (None, 0) where there is none yet or the file system does not answer."""
+        self._look_again = now + LOOK_SECONDS
+        try:
+            return within(
+                ANSWER_SECONDS,
+                lambda: (
+                    (checkpoint.look(folder, self.settings.world_size), checkpoint.size(folder))
+                    if folder.is_dir()
+                    else (None, 0)
+                ),
+            )
+        except TimeoutError:  # one thread hangs in it now: not one more each time
+            self._look_again = now + DEAD_SECONDS
+        except OSError:
+            pass  # being written, or not to be read: looked at again
+        return None, 0
+
+    def _tell_checkpoint(self, found: checkpoint.Checkpoint, size: int) -> None:
         name = found.path.name
         if found.complete:
-            size = checkpoint.size(found.path)
             self.settings.checkpoint_bytes = size
             shown = nice_bytes(size)
             text = {"en": f"{name} is complete ({shown})", "zh": f"{name} 已完整保存（{shown}）"}
