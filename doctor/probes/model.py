@@ -392,7 +392,8 @@ def _sizes_by_config(config: Mapping[str, Any]) -> dict[str, int]:
     if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
         width = config.get("head_dim") or hidden // heads
         if isinstance(width, int):
-            found |= {"queries": heads * width, "keys": (config.get("num_key_value_heads") or heads) * width}
+            groups = config.get("num_key_value_heads") or heads
+            found |= {"queries": heads * width, "keys": groups * width if isinstance(groups, int) else None}
     return {name: size for name, size in found.items() if isinstance(size, int)}
 
 
