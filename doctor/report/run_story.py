@@ -14,8 +14,6 @@ from doctor.report.run_findings import Told
 from doctor.report.run_record import Event, Gpu, RunRecord, Step, clean
 from doctor.report.run_words import clock, duration, event_kind, moment, number, say, size
 
-GRAVE = ("alarm", "failure")
-
 
 class Verdict(msgspec.Struct, frozen=True):
     """`state`: done, failed, interrupted, open (no end recorded) or unknown (no events recorded)."""
@@ -66,17 +64,48 @@ def verdict(record: RunRecord, findings: list[Told], lang: str) -> Verdict:
     """How it ended, in a few words, and what else has to be known at once."""
     state, title = _ending(record, lang)
     told: list[str] = []
-    if state == "failed":
-        error = next((finding for finding in findings if finding.severity == "error"), None)
-        told.append(f"{error.title} ({error.cause})" if error else say("cause_unknown", lang))
+    if state in ("failed", "interrupted"):
+        reason = _reason(record, findings, lang)
+        told += [reason] if reason else [_unknown(record, lang)] if state == "failed" else []
     if state == "open" and (whole := span(record)):
         told.append(say("open_why", lang, when=moment(whole.end)))
     if state == "unknown":
         told.append(say("no_events", lang))
-    for kind, word in (("heal", "healed"), ("alarm", "alarms")):
-        if count := sum(event.kind == kind for event in record.events):
+    healed = sum(event.kind == "heal" for event in record.events)
+    raised = sum(is_grave(event) for event in record.events if event.kind == "alarm")
+    for word, count in (("healed", healed), ("alarms", raised)):
+        if count:
             told.append(say(f"{word}_once", lang) if count == 1 else say(word, lang, count=count))
     return Verdict(state, title, tuple(told))
+
+
+def _unknown(record: RunRecord, lang: str) -> str:
+    """That the cause is not known, with the words of the failure where there are some."""
+    seen = record.diagnosis.get("unrecognised")
+    words = f" {seen.get('exception')}: {seen.get('message')}"[:300] if isinstance(seen, dict) else ""
+    return say("cause_unknown", lang) + words
+
+
+def is_grave(event: Event) -> bool:
+    """Whether something went wrong: an alarm without a finding only says that it is over."""
+    if event.kind == "end":
+        return event.code not in (None, ExitCode.OK)
+    return event.kind == "failure" or (event.kind == "alarm" and event.finding is not None)
+
+
+def _reason(record: RunRecord, findings: list[Told], lang: str) -> str | None:
+    """Why it did not go on: what the last failure was diagnosed as, else what the record's error is, else what its end
+    says. None where a failure was seen whose words nobody knows."""
+    last = next((event for event in reversed(record.events) if event.kind == "diagnosis"), None)
+    of_last = last.finding.get("cause") if last and last.finding else None
+    errors = [finding for finding in findings if finding.severity == "error"]
+    error = next((finding for finding in errors if finding.cause == of_last), errors[0] if errors else None)
+    if error and not (last and last.finding is None):
+        return f"{error.title} ({error.cause})"
+    if isinstance(record.diagnosis.get("unrecognised"), dict):
+        return None
+    end = next((event for event in reversed(record.events) if event.kind == "end"), None)
+    return in_language(end, lang) if end and last is None else None
 
 
 def _ending(record: RunRecord, lang: str) -> tuple[str, str]:
@@ -157,19 +186,20 @@ def moments(record: RunRecord, lang: str) -> list[Moment]:
         Moment(
             kind=event.kind,
             word=event_kind(event.kind, lang),
-            text=_text(event, lang),
+            text=in_language(event, lang),
             at=event.time - whole.begin,
             share=round(100 * (event.time - whole.begin) / length, 2),
             clock=clock(event.time - whole.begin),
             utc=moment(event.time),
-            grave=event.kind in GRAVE or (event.kind == "end" and event.code not in (None, ExitCode.OK)),
+            grave=is_grave(event),
             attempt=event.attempt if event.attempt and event.attempt > 1 else None,
         )
         for event in sorted(record.events, key=lambda event: event.time)
     ]
 
 
-def _text(event: Event, lang: str) -> str:
+def in_language(event: Event, lang: str) -> str:
+    """What an event says."""
     return event.text.get(lang) or event.text.get("en") or next(iter(event.text.values()), "")
 
 

@@ -167,7 +167,12 @@ def hostile(folder: Path) -> Path:
         "fixes": [{"id": HOSTILE, "class": HOSTILE, "title": HOSTILE, "verified_on": {HOSTILE: {}}}],
         "does_not_help": [{"id": "x", "what": HOSTILE, "why": "{{ 7*7 }}"}],
     }
-    unknown = {"exception": HOSTILE, "message": f"bad {SECRET}", "excerpt": f"```\n{HOSTILE}\n~~~", "search": HOSTILE}
+    unknown = {
+        "exception": HOSTILE,
+        "message": f"bad {SECRET}",
+        "excerpt": f"```\n{HOSTILE}\n~~~",
+        "search_for": HOSTILE,
+    }
     (folder / "findings.json").write_text(json.dumps({"findings": [finding, 7, None], "unrecognised": unknown}))
     odd = {7: float("nan"), 8: "inf"}  # as Python's json writes it, and as a word
     steps = [step(n, loss=odd.get(n, 1.0)) for n in range(1, 12)]

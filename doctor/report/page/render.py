@@ -109,7 +109,7 @@ def _unrecognised(record: RunRecord) -> dict[str, str] | None:
     found = record.diagnosis.get("unrecognised")
     if not isinstance(found, dict):
         return None
-    return {name: str(found.get(name) or "") for name in ("exception", "message", "excerpt", "search")}
+    return {name: str(found.get(name) or "") for name in ("exception", "message", "excerpt", "search_for")}
 
 
 def _rehearsal(found: Rehearsal | None, lang: str) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@ from doctor.report import run_record
 from doctor.report.markdown import LONGEST, block, code, escaped, markdown, sparkline
 from doctor.report.page import charts
 from doctor.report.page.render import page
+from doctor.report.run_findings import of_run
+from doctor.report.run_story import verdict
 from tests.support import run_records
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -253,3 +255,46 @@ def test_a_real_run_as_train_recorded_it():
     for said in ("Trained to the end", "40 of 40", "5.799 → 3.546", "checkpoint-40 is complete", "No GPU was sampled"):
         assert said in text
     assert "<mark>learning_rate: 0.001</mark>" in text  # set on the command line
+
+
+HANG = {"cause": "train-hang", "severity": "error", "title": "It stands still"}
+WORKER = {"cause": "data-loader-worker-died", "severity": "error", "title": "A worker died"}
+
+
+def told(tmp_path, events, diagnosis=None):
+    """The verdict's state and sentences of a run with these events, as `train` writes them."""
+    folder = tmp_path / "r"
+    folder.mkdir()
+    rows = [run_records.event(i, kind, text, text, **more) for i, (kind, text, more) in enumerate(events)]
+    run_records._lines(folder / "events.jsonl", rows)
+    if diagnosis:
+        (folder / "findings.json").write_text(json.dumps(diagnosis))
+    record = run_record.read(folder)
+    found = verdict(record, of_run(record, "en"), "en")
+    return found.state, " ".join(found.sentences)
+
+
+def test_the_reason_is_what_the_last_failure_was_diagnosed_as_not_an_earlier_alarm(tmp_path):
+    events = [("alarm", "!", {"finding": HANG}), ("failure", "1", {"code": 1}), ("diagnosis", "x", {"finding": WORKER})]
+    state, said = told(tmp_path, [*events, ("end", "ended", {"code": 1})])
+    assert state == "failed"
+    assert said == "A worker of the data loader died during training (data-loader-worker-died) One alarm was raised."
+
+
+def test_a_last_failure_that_nobody_knows_is_not_put_down_to_an_earlier_one(tmp_path):
+    unknown = {"unrecognised": {"exception": "RuntimeError", "message": "new words"}}
+    events = [("diagnosis", "x", {"finding": WORKER}), ("heal", "h", {}), ("diagnosis", "not known", {})]
+    _, said = told(tmp_path, [*events, ("end", "ended", {"code": 1})], unknown)
+    assert said.startswith("The cause is not known. RuntimeError: new words It was mended")
+
+
+def test_an_alarm_that_is_over_is_no_alarm_and_a_stopped_doctor_says_so(tmp_path):
+    over = ("alarm", "the run goes on again", {})
+    state, said = told(tmp_path, [over, ("end", "skyt1-doctor itself was ended", {"code": 1})])
+    assert (state, said) == ("failed", "skyt1-doctor itself was ended")
+
+
+def test_an_interrupted_run_tells_what_stood_still(tmp_path):
+    state, said = told(tmp_path, [("alarm", "!", {"finding": HANG}), ("end", "interrupted", {"code": 130})])
+    assert state == "interrupted"
+    assert said.startswith("The training stands still without an error (train-hang)")
