@@ -27,6 +27,19 @@ for line in sys.stdin:
 cluster.shutdown()
 """
 
+# What Cluster.add_node does, from the interpreter of another environment: `ray start` wants ports that the head has.
+_OTHER = """
+import sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+asked = RayParams(gcs_address=sys.argv[1], num_cpus=2, num_gpus=0, object_store_memory=150 << 20, min_worker_port=0,
+                  max_worker_port=0, node_manager_port=0, include_log_monitor=False)
+asked.dashboard_agent_listen_port = None
+node = Node(asked, head=False, shutdown_at_exit=True, spawn_reaper=True)
+print("joined", flush=True)
+sys.stdin.read()
+"""
+
 
 class Raylets:
     """`with Raylets(python, 2) as cluster: cluster.address`."""
@@ -34,7 +47,7 @@ class Raylets:
     def __init__(self, python: Path, count: int, other: Path | None = None) -> None:
         self.python, self.count, self.other = python, count, other
         self.address = ""
-        self._joined: subprocess.Popen[bytes] | None = None
+        self._joined: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Raylets:
         environ = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -47,8 +60,13 @@ class Raylets:
         if not self.address:
             raise RuntimeError("Ray's cluster utility did not start")
         if self.other is not None:
-            argv = [str(self.other.parent / "ray"), "start", f"--address={self.address}", "--num-cpus=2", "--block"]
-            self._joined = subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self._joined = subprocess.Popen(
+                [str(self.other), "-c", _OTHER, self.address], env=environ, text=True, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            assert self._joined.stdout is not None
+            if self._joined.stdout.readline().strip() != "joined":
+                raise RuntimeError("the raylet of the other environment did not start")
         return self
 
     def kill_one(self) -> None:
@@ -61,10 +79,8 @@ class Raylets:
         for process in (self._joined, self._child):
             if process is None:
                 continue
-            if process.stdin is not None:
-                process.stdin.close()  # the child's cluster shuts down at the end of its input
-            else:
-                process.terminate()
+            assert process.stdin is not None
+            process.stdin.close()  # its raylets shut down at the end of its input
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
