@@ -6,6 +6,7 @@ there in the language that is asked for; a text with the finding's own values st
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -59,10 +60,15 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def of_run(record: RunRecord, lang: str) -> list[Told]:
-    """Errors first; of equal ones the diagnosis before the alarms of the watch. Each cause once, with how often."""
-    diagnosed = [told(item, lang, say("from_log", lang)) for item in _dicts(record.diagnosis.get("findings"))]
-    raised = [told(e.finding, lang, say("from_watch", lang)) for e in record.events if e.finding is not None]
-    return sorted(_once([*diagnosed, *raised]), key=lambda finding: _ORDER.index(finding.severity))
+    """Errors first; of equal ones those of the final diagnosis before those raised on the way. Each cause once."""
+    final = [told(item, lang) for item in _dicts(record.diagnosis.get("findings"))]
+    raised = [
+        told(e.finding, lang) for e in record.events if e.finding is not None and e.kind in ("alarm", "diagnosis")
+    ]
+    times = Counter(finding.cause for finding in raised)  # the final diagnosis repeats what was raised
+    merged = _once([*final, *raised])
+    counted = [msgspec.structs.replace(finding, count=max(1, times[finding.cause])) for finding in merged]
+    return sorted(counted, key=lambda finding: _ORDER.index(finding.severity))
 
 
 def told(finding: Mapping[str, Any], lang: str, origin: str | None = None) -> Told:
@@ -71,6 +77,8 @@ def told(finding: Mapping[str, Any], lang: str, origin: str | None = None) -> To
     source = str(finding.get("source", ""))
     if source.startswith("probe:"):
         origin = say("from_probe", lang, name=source.partition(":")[2])
+    elif source == "watch":
+        origin = say("from_watch", lang)
     severity = str(finding.get("severity", cause.severity.value if cause else ""))
     return Told(
         cause=str(finding.get("cause", "?")),
@@ -138,5 +146,5 @@ def _once(findings: Iterable[Told]) -> list[Told]:
         else:
             more = tuple(piece for piece in item.evidence if piece not in before.evidence)
             evidence = (*before.evidence, *more)[:5]
-            merged[item.cause] = msgspec.structs.replace(before, evidence=evidence, count=before.count + item.count)
+            merged[item.cause] = msgspec.structs.replace(before, evidence=evidence)
     return list(merged.values())

@@ -294,6 +294,17 @@ def test_an_alarm_that_is_over_is_no_alarm_and_a_stopped_doctor_says_so(tmp_path
     assert (state, said) == ("failed", "skyt1-doctor itself was ended")
 
 
+def test_what_the_final_diagnosis_repeats_was_not_raised_twice(tmp_path):
+    folder = run_records.torn(tmp_path / "r")
+    watched = {**HANG, "source": "watch"}
+    alarms = [run_records.event(i, "alarm", "!", "!", finding=watched) for i in range(3)]
+    run_records._lines(folder / "events.jsonl", [*alarms, run_records.event(9, "heal", "h", "h", finding=watched)])
+    (folder / "findings.json").write_text(json.dumps({"findings": [watched, {**WORKER, "source": "log"}]}))
+    hang, worker = of_run(run_record.read(folder), "en")
+    assert (hang.cause, hang.count, hang.origin) == ("train-hang", 3, "raised while watching")
+    assert (worker.cause, worker.count, worker.origin) == ("data-loader-worker-died", 1, "from the log")
+
+
 def test_an_interrupted_run_tells_what_stood_still(tmp_path):
     state, said = told(tmp_path, [("alarm", "!", {"finding": HANG}), ("end", "interrupted", {"code": 130})])
     assert state == "interrupted"
