@@ -42,6 +42,8 @@ class Environment:
         self.install(*packages)
         path = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
         self.environ = {**plain_environ(), "VIRTUAL_ENV": str(root), "PATH": path, "NPROC_PER_NODE": "2"}
+        # Compiled for this torch: environments that share ~/.cache/torch_extensions load each other's builds.
+        self.environ["TORCH_EXTENSIONS_DIR"] = str(root / "torch_extensions")
 
     def install(self, *packages: str) -> None:
         argv = [uv.find_uv_bin(), "pip", "install", "-q", "--python", str(self.python), *packages]
