@@ -96,6 +96,8 @@ def diagnose(**options: Any) -> int:
 @click.option("--undo", metavar="ID|last", help="Take a fix back.")
 @click.option("--dry-run", is_flag=True, help="With --undo: only say what it would do.")
 @click.option("--history", is_flag=True, help="List what was changed.")
+@click.option("--stack", metavar="NAME", help="Bring the packages to a set that was proven by a training run.")
+@click.option("--new", "new_place", metavar="DIR", help="With --stack: make a new environment there instead.")
 @click.option("--plan", "plan_file", metavar="FILE", help="Apply a saved plan, if the world has not changed since.")
 @click.option("--save-plan", metavar="FILE", help="Write the plan for --plan.")
 @click.option("--force", is_flag=True, help="With --undo: also over files edited since.")

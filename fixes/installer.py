@@ -62,15 +62,44 @@ def would_change(
 
 
 def stage(
-    target: Target, pins: list[str], prefix: Path, offline: bool, started: Callable[[int], None] | None = None
+    target: Target,
+    pins: list[str],
+    prefix: Path,
+    offline: bool,
+    started: Callable[[int], None] | None = None,
+    hashes: Mapping[str, list[str]] | None = None,
 ) -> None:
-    """Install exactly `pins`, without dependencies, into the empty `prefix`, for the target's interpreter."""
+    """Install exactly `pins`, without dependencies, into the empty `prefix`, for the target's interpreter.
+
+    With `hashes` (SHA-256 by name, for every pin) no other file is accepted.
+    """
+    if hashes:
+        with tempfile.TemporaryDirectory(prefix="skyt1-doctor-") as scratch:
+            listed = Path(scratch) / "requirements.txt"
+            listed.write_text(with_hashes(pins, hashes), encoding="utf-8")
+            return _stage(target, ["--require-hashes", "-r", str(listed)], pins, prefix, offline, started)
+    _stage(target, pins, pins, prefix, offline, started)
+
+
+def with_hashes(pins: list[str], hashes: Mapping[str, list[str]]) -> str:
+    lines = [" ".join([pin, *(f"--hash=sha256:{h}" for h in hashes[pin.split("==")[0]])]) for pin in pins]
+    return "\n".join(lines) + "\n"
+
+
+def _stage(
+    target: Target,
+    what: list[str],
+    pins: list[str],
+    prefix: Path,
+    offline: bool,
+    started: Callable[[int], None] | None,
+) -> None:
     if uv := find_uv(target.environ):
         command = [uv, "pip", "install", "--python", str(target.python), "--prefix", str(prefix), "--no-deps"]
-        done = _run([*command, "--", *pins], target, offline, started)
+        done = _run([*command, *what], target, offline, started)
     else:
         command = [str(target.python), "-m", "pip", "install", "--prefix", str(prefix), "--no-deps", "--no-compile"]
-        done = _run([*command, "--ignore-installed", "--quiet", *pins], target, offline, started)
+        done = _run([*command, "--ignore-installed", "--quiet", *what], target, offline, started)
     _raise_for(done, "install " + ", ".join(redact.text(pin) for pin in pins[:4]) + (" …" if len(pins) > 4 else ""))
 
 

@@ -47,6 +47,7 @@ class Packages:
     reinstall: tuple[str, ...] = ()
     changes: tuple[PackageChange, ...] = ()
     notes: tuple[str, ...] = ()
+    hashes: dict[str, list[str]] = field(default_factory=dict)  # name → SHA-256 of the files that may be installed
 
     @property
     def causes(self) -> set[str]:

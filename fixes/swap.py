@@ -35,7 +35,7 @@ def carry_out(door: Door, target: Target, packages: Packages, cause: str, fix: s
     if pins:
         asked = {r.split("@")[0].strip(): r for each in packages.requirements.values() for r in each if "@" in r}
         pins = [asked.get(pin.split("==")[0], pin) for pin in pins]
-        installer.stage(target, pins, depot / "staged", target.offline)
+        installer.stage(target, pins, depot / "staged", target.offline, hashes=packages.hashes)
     before = installed(target)
     list_ = plan_moves(target, packages, before, depot)
     shown = "\n".join(change.shown for change in packages.changes)

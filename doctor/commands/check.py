@@ -18,7 +18,7 @@ from doctor.facts import Facts
 from doctor.probes import all_probes
 from doctor.recipe import yaml_recipe
 from doctor.report import document
-from doctor.report.words import language
+from doctor.report.words import language, say
 
 
 def known_ids(ids: Collection[str]) -> None:
@@ -67,6 +67,16 @@ def trial_view(facts: Facts) -> dict[str, Any]:
     return {name: facts.get(f"trial.{name}", {"unknown": facts.why_unknown(f"trial.{name}")}) for name in names}
 
 
+def _nearest_stack(facts: Facts, lang: str) -> dict[str, str]:
+    """The proven package set that the target is nearest to, and what differs, for people ("it worked yesterday")."""
+    name = facts.get("stack.nearest")
+    if not name:
+        return {}
+    differs = facts.get("stack.differs", {})
+    said = ", ".join(f"{package} {have or '-'} ({proven})" for package, (have, proven) in differs.items())
+    return {"nearest_stack": f"{name}: {said or say('as_in_stack', lang)}"}
+
+
 def run(
     *,
     recipe: str | None,
@@ -104,6 +114,7 @@ def run(
         shown = {
             "target": f"{found.python} (Python {found.version}; {found.chosen_because})",
             "recipe": found.shown(found.recipe),
+            **_nearest_stack(result.facts, lang),
         }
     if save_facts:
         write_facts(save_facts, result.facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from doctor import target as targets
 from doctor.commands.check import examine_target
 from doctor.commands.output import print_json
 from doctor.errors import BadInput, Refused
-from doctor.examine import Examination, severity_of
+from doctor.examine import Examination, examine, severity_of
 from doctor.exit_codes import ExitCode
 from doctor.findings import Finding, Severity
 from doctor.probes import readers_of
@@ -50,6 +51,8 @@ def run(
     force: bool,
     form: str,
     lang: str | None,
+    stack: str | None = None,
+    new_place: str | None = None,
 ) -> int:
     from doctor.commands import history as past
 
@@ -60,6 +63,10 @@ def run(
             return past.show(place, form, lang)
         if undo:
             return past.undo(place, undo, dry_run, force, form, lang)
+        if new_place and not stack:
+            raise BadInput("--new makes an environment for a stack; say which with --stack NAME.")
+        if stack and new_place:
+            return _new_environment(stack, Path(new_place).absolute(), form, lang)
         _known(only)
         fixing = Fixing(
             find=lambda: targets.find(recipe, workdir, python, env, offline),
@@ -68,12 +75,24 @@ def run(
             from_log=from_log,
             form=form,
             lang=lang,
+            stack=stack,
         )
         return fixing.run(apply_ or plan_file is not None, plan_file, save_plan)
     except fix_errors.Refused as refused:
         raise Refused(str(refused)) from None
     except fix_errors.FixError as failed:
         raise BadInput(str(failed)) from None
+
+
+def _new_environment(name: str, place: Path, form: str, lang: str) -> int:
+    from fixes import stack as stacks
+
+    python = stacks.new_environment(stacks.named(name), place, dict(os.environ))
+    if form == "json":
+        print_json(document.envelope("fix", plan=[], outcomes=[], journal=None, environment=str(python)))
+    else:
+        print(say("new_environment", lang, place=place, stack=name))
+    return ExitCode.OK
 
 
 def _known(only: Iterable[str]) -> None:
@@ -94,20 +113,33 @@ class Fixing:
     """One run of `fix`: what was found before, the plan, and the verification on fresh facts."""
 
     def __init__(
-        self, *, find: Find, budget: float, choice: Choice, from_log: str | None, form: str, lang: str
+        self,
+        *,
+        find: Find,
+        budget: float,
+        choice: Choice,
+        from_log: str | None,
+        form: str,
+        lang: str,
+        stack: str | None = None,
     ) -> None:
+        from fixes import stack as stacks
+
+        self.stack = stacks.named(stack) if stack else None
         self.find, self.budget, self.choice = find, budget, choice
         self.from_log, self.form, self.lang = from_log, form, lang
         self.target = find()
         self.before = self._examine()
 
     def _examine(self) -> Examination:
+        if self.stack:  # an environment is brought to a stack whether there is a recipe or not
+            return examine(self.target, self.budget)
         return examine_target(self.target, self.budget)
 
     def run(self, apply: bool, plan_file: str | None, save_plan: str | None) -> int:
         findings = self._findings()
         choice = self.choice
-        plan = load_plan(Path(plan_file)) if plan_file else make_plan(findings, self.before.facts, self.target, choice)
+        plan = load_plan(Path(plan_file)) if plan_file else self._plan(findings)
         if save_plan:
             plan.save(Path(save_plan))
         if not apply:
@@ -117,6 +149,13 @@ class Fixing:
                 raise Refused("nothing was changed: say --yes, or run it in a terminal to be asked.")
             plan = self._asked(plan)
         return self._apply(plan)
+
+    def _plan(self, findings: list[Finding]) -> Plan:
+        if self.stack:
+            from fixes import stack as stacks
+
+            return stacks.make_plan(self.stack, self.target, self.choice.yes)
+        return make_plan(findings, self.before.facts, self.target, self.choice)
 
     def _findings(self) -> list[Finding]:
         """What is to be healed: errors and warnings (notes only when named), or what a log shows, with the details that
@@ -148,9 +187,7 @@ class Fixing:
         from fixes.apply import apply_plan
 
         notes: Callable[[str], None] = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
-        applied = apply_plan(
-            plan, self.target, self.before.facts, self.verify, say=notes, still_there=self.still_there
-        )
+        applied = apply_plan(plan, self.target, self.before.facts, self.verify, say=notes, still_there=self.still_there)
         for note in applied.notes:
             notes(note)
         outcomes = [outcome.document() for outcome in applied.outcomes]
@@ -169,6 +206,8 @@ class Fixing:
 
         self.target = self.find()
         after = self._examine()
+        if self.stack:
+            return self._verify_stack(after)
         still = [finding for finding in after.findings if finding.cause == cause]
         if still:
             return VerifyResult(False, still[0].evidence[0].what if still[0].evidence else None)
@@ -177,6 +216,18 @@ class Fixing:
             return VerifyResult(None, "only the next run can show it", broken)
         lost = self._lost_sight(cause, after)
         return VerifyResult(None, lost, broken) if lost else VerifyResult(True, None, broken)
+
+    def _verify_stack(self, after: Examination) -> Any:
+        """Every package is as in the stack, and no fault of packages is new. What the recipe says is another matter:
+        another LLaMA-Factory may know other templates."""
+        from fixes import stack as stacks
+        from fixes.verify import VerifyResult, newly_broken
+
+        assert self.stack is not None
+        of_packages = [finding for finding in after.findings if finding.source == "probe:packages"]
+        broken = newly_broken(self.before.findings, of_packages, self._hidden_before(after))
+        left = stacks.differs(self.stack, self.target)
+        return VerifyResult(not left, ", ".join(left) or None, broken)
 
     def still_there(self, cause: str) -> bool:
         """False only when the cause was judged before and is seen to be gone now."""

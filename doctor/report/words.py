@@ -112,6 +112,12 @@ _WORDS = {
     "stage_save": ("save", "保存"),
     "stage_resume": ("resume", "续训"),
     "stage_load": ("load", "加载"),
+    "new_environment": (
+        "{place} holds the stack {stack}; train with: skyt1-doctor train --env {place}",
+        "{place} 已按组合 {stack} 建好；训练：skyt1-doctor train --env {place}",
+    ),
+    "nearest_stack": ("nearest proven package set", "最接近的已验证组合"),
+    "as_in_stack": ("no core package differs", "核心包完全一致"),
     "not_rehearsed": ("Not rehearsed", "未演练"),
     "rehearsal_passed": ("The rehearsal passed in {seconds} s.", "演练通过，用时 {seconds} 秒。"),
     "rehearsal_failed": ("The rehearsal failed after {seconds} s.", "演练失败，用时 {seconds} 秒。"),

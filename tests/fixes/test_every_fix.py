@@ -1,0 +1,98 @@
+"""Every fix of the knowledge base: seen → applied → gone → undone, every byte back → applied → nothing left to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from doctor import launch_profile
+from doctor.facts import Facts
+from doctor.target import Target, find
+from fixes import history
+from fixes.actions import PACKAGE_KINDS
+from fixes.apply import apply_plan
+from fixes.choose import Choice
+from fixes.plan import Plan, make_plan
+from fixes.verify import VerifyResult
+from knowledge_base.schema import Cause, Fix
+from tests.fixes import every_fix
+from tests.fixes.every_fix import PAIRS, Faulty
+from tests.fixes.hub_server import Hub
+from tests.fixes.worlds import snapshot, uv
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wheels")
+
+
+@pytest.fixture(scope="module")
+def environment(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with an old stub of every package that a fix changes."""
+    before = every_fix.index(wheels)
+    prefix = tmp_path_factory.mktemp("environment") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+    python = prefix / "bin" / "python"
+    pins = [f"{name}=={version}" for name, version in before.items()]
+    links = ["--no-index", "--no-config", "--find-links", str(wheels)]
+    subprocess.run([uv(), "pip", "install", "-q", "--python", str(python), *links, *pins], check=True)
+    return python
+
+
+@pytest.fixture(scope="module")
+def base(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """The target of the environment; the interpreter is asked once."""
+    return find(recipe="recipe.yaml", workdir=str(tmp_path_factory.mktemp("nowhere")), python=str(environment))
+
+
+@pytest.mark.parametrize(("cause", "fix"), PAIRS, ids=[f"{cause.id}/{fix.id}" for cause, fix in PAIRS])
+def test_applied_undone_and_applied_again(
+    cause: Cause, fix: Fix, base: Target, wheels: Path, server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"model": str(tmp_path / "given"), "dataset": str(tmp_path / "given.json")}
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given.json").write_text("[]")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    workdir = tmp_path / "work"
+    workdir.mkdir()
+    world = Faulty(workdir, base.python, every_fix.filled(cause, fix, given))
+    world.prepare()
+    for name in set(launch_names(world)):
+        monkeypatch.delenv(name, raising=False)
+    around = {**every_fix.shell(wheels, server.url), **world.environ}
+
+    def target() -> Target:
+        environ = launch_profile.merged(around, workdir)
+        return msgspec.structs.replace(base, workdir=workdir, recipe=workdir / "recipe.yaml", environ=environ)
+
+    def plan() -> Plan:
+        choice = Choice(frozenset({fix.id}), True, given["model"], given["dataset"])
+        return make_plan([every_fix.finding(cause, fix)], Facts(), target(), choice)
+
+    def verify(name: str) -> VerifyResult:
+        left = world.lacking()
+        return VerifyResult(not left, "; ".join(left) or None)
+
+    packages = any(action.kind in PACKAGE_KINDS for action in world.actions)
+    watched = (workdir, base.prefix) if packages else (workdir,)
+    before = snapshot(*watched)
+    assert world.lacking(), "the world has nothing that this fix would mend"
+    for _ in range(2):
+        applied = apply_plan(plan(), target(), Facts(), verify)
+        assert [(o.fix, o.outcome, o.reason) for o in applied.outcomes] == [(fix.id, "verified", None)]
+        assert snapshot(*watched) != before
+        again = apply_plan(plan(), target(), Facts(), verify)
+        assert [o.outcome for o in again.outcomes] == ["nothing to do"]
+        assert again.journal is None
+        assert history.undo(workdir).status == "undone"
+        assert snapshot(*watched) == before
+
+
+def launch_names(world: Faulty) -> list[str]:
+    """Variables that the fix is about: what this test's own shell has of them must not count."""
+    lists = [a.args.get("names") or list(a.args.get("values", {})) for a in world.actions if a.kind.endswith("launch")]
+    return [name for names in lists for name in names if name != "PATH"]
