@@ -10,14 +10,14 @@ from typing import Any
 
 from doctor.facts import Facts, Unknown
 from doctor.hub import settings
-from doctor.machine import disks, limits
-from doctor.machine.judgements import ALL
+from doctor.machine import disks, judgements, limits, limits_judged
 from doctor.target import Target
 
 ID = "machine"
 AFTER: tuple[str, ...] = ("recipe",)
 
 SHM = Path("/dev/shm")
+INFINIBAND = Path("/sys/class/infiniband")
 _LIMITS = {
     "memlock": resource.RLIMIT_MEMLOCK,
     "nofile": resource.RLIMIT_NOFILE,
@@ -47,6 +47,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "machine.cgroup_memory_used": used,
         "machine.cpus": len(os.sched_getaffinity(0)),
         "machine.cgroup_cpus": limits.cgroup_cpus(),
+        "machine.user": os.getuid(),
+        "machine.infiniband": sorted(os.listdir(INFINIBAND)) if os.path.isdir(INFINIBAND) else [],
         "machine.shm": shm,
         "machine.limits": {name: resource.getrlimit(number)[0] for name, number in _LIMITS.items()},
         "machine.disks": {name: disks.describe(path) for name, path in _folders(target, facts).items()},
@@ -81,4 +83,4 @@ def _candidates(target: Target) -> list[Path]:
     return [target.workdir, settings.home(environ), *named, *map(Path, _LARGE), *mounted]
 
 
-JUDGEMENTS = ALL
+JUDGEMENTS = (*judgements.ALL, *limits_judged.ALL)

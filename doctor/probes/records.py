@@ -23,13 +23,14 @@ SOURCE = f"probe:{ID}"
 
 SECONDS = 2.0  # of reading in a default check; what was not read by then is said
 SECONDS_DEEP = 3600.0
+MANY, COPIES = 1000, 0.2  # records from which on, and share of them that must be copies, for a finding
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`records.scans`: entry -> data_scan.Scan, for every entry whose files lie on this machine."""
     if facts["dataset.tokenized"]:
         return {"records.scans": {}}
-    until = time.monotonic() + (SECONDS_DEEP if target.deep else SECONDS)
+    until = time.monotonic() + (min(SECONDS_DEEP, target.budget / 2) if target.deep else SECONDS)
     values = facts["recipe.values"]
     folder = values.get("dataset_dir", "data")
     media = values.get(facts["dataset.rules"]["media_folder"]) or (folder if isinstance(folder, str) else "data")
@@ -356,6 +357,18 @@ def media_wanted(facts: Facts) -> Iterator[Finding]:
                                details | {"template_name": name, "media": kind})  # fmt: skip
 
 
+def repeated(facts: Facts) -> Iterator[Finding]:
+    """Copies in numbers that nobody chose: a small set may be repeated on purpose."""
+    for name, _, scan, details in _scans(facts):
+        copies, first = scan.get("duplicates", 0), scan.get("first_duplicate")
+        if first is None or scan["read"] < MANY or copies < COPIES * scan["read"]:
+            continue
+        what = f'{copies} of {scan["read"]} records of "{name}" are copies of others'
+        where = f"{first['file']}:{first['line']}"
+        evidence = [Evidence(what, first["file"]), Evidence(f"record {first['record']} is the first of them", where)]
+        yield _finding("data-duplicates", evidence, details | {"file": first["file"], "count": copies})
+
+
 def validation_fits(facts: Facts) -> Iterator[Finding]:
     """`val_size` above 1 is a number of records; it must leave some for training."""
     size = facts["recipe.values"].get("val_size")
@@ -379,5 +392,6 @@ def validation_fits(facts: Facts) -> Iterator[Finding]:
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     files_readable, objects_only, columns_present, role_tags_fit, turns_in_order, turns_listed, columns_alike,
-    something_left, stage_fits_records, types_uniform, tools_are_json, media_there, media_wanted, validation_fits,
+    something_left, stage_fits_records, types_uniform, tools_are_json, media_there, media_wanted, repeated,
+    validation_fits,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from doctor.recipe.dataset_info import Entry
 NOT_PARQUET = "not Parquet"  # kind of a BrokenFile, beside json_records' kinds
 EXAMPLES = 5  # records named per kind of fault
 MOST_COLUMNS = 200
+MOST_COMPARED = 500_000  # different records kept as hashes of 8 bytes, about 40 MB
 MOST_ROLES = 40
 MEDIA_LOOKED_AT = 200  # files whose existence is asked for, per entry
 
@@ -77,6 +78,8 @@ class Scan(msgspec.Struct):
     media_found_in: str | None = None  # a folder in which the first missing file does lie
     broken: BrokenFile | None = None
     file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has, of JSON only
+    duplicates: int = 0  # records whose content was seen before, of the first MOST_COMPARED different ones
+    first_duplicate: Example | None = None
     unread: str | None = None  # why the records of these files were not read
 
 
@@ -215,12 +218,20 @@ class _Observer:
         self.media_columns = [c for n in ("images", "videos", "audios") if (c := entry.columns.get(n))]
         self.media_asked = 0
         self.types_of: dict[str, str] = {}
+        self.contents: set[int] = set()
         self.key_shapes: set[tuple[str, ...]] = set()  # keys of the records of one file, each order once
 
     def look(self, record: Any, rows: _Rows, index: int, shown: str, judge: conversion.Converter) -> None:
         if not isinstance(record, dict):
             self.fault(conversion.NOT_AN_OBJECT, repr(record)[:60], rows, index, shown)
             return
+        content = _fingerprint(record)
+        if content in self.contents:
+            self.scan.duplicates += 1
+            if self.scan.first_duplicate is None:
+                self.scan.first_duplicate = Example(rows.first + index, shown, rows.position(index), "seen before")
+        elif len(self.contents) < MOST_COMPARED:
+            self.contents.add(content)
         columns = self.scan.columns
         shape = tuple(record)
         if shape not in self.key_shapes and len(self.key_shapes) < 10_000:
@@ -331,6 +342,16 @@ class _Observer:
         if len(fault.examples) < EXAMPLES:
             fault.examples.append(Example(rows.first + index, shown, rows.position(index), text))
         fault.count += 1
+
+
+def _fingerprint(value: Any) -> int:
+    """A hash of the content; the order of keys does not matter. Texts hash at a gigabyte a second."""
+    kind = type(value)
+    if kind is dict:
+        return hash(frozenset((key, _fingerprint(item)) for key, item in value.items()))
+    if kind is list:
+        return hash(tuple(map(_fingerprint, value)))
+    return hash((kind, value))
 
 
 _ROLE_KEYS = ("from", "role", "speaker", "sender", "author", "type", "user")

@@ -1,6 +1,7 @@
 import pytest
 
 from doctor.facts import Facts, Unknown
+from doctor.machine import limits_judged
 from doctor.probes import machine
 from knowledge_base.schema import Severity
 from tests.support.worlds import world
@@ -12,6 +13,7 @@ OFFLOAD = {
 DISK = {"path": "/d/saves/run", "at": "/d", "device": 1, "free": 10_000 * GB, "total": 20_000 * GB, "inodes_free": 10**6,
         "write_error": None}  # fmt: skip
 NEEDED = {"hub.needed": [{"key": "model_name_or_path", "name": "Qwen/Qwen2.5-32B-Instruct"}]}
+LIMITS = {"memlock": -1, "nofile": 1048576, "nproc": -1, "stack": 8 << 20, "address_space": -1}
 H100 = [{"index": n, "memory_total": 80 * 2**30} for n in range(8)]
 
 
@@ -26,6 +28,7 @@ def facts(recipe=None, disks=None, **more) -> Facts:
         "deepspeed.config": OFFLOAD, "deepspeed.config_path": "ds.json", "gpu.count": 8, "gpu.devices": H100,
         "launch.nproc": 8, "launch.nnodes": 1, "launch.world_size": 8, "hub.needed": [],
         "machine.memory_total": 1700 * GB, "machine.memory_available": 1650 * GB, "machine.cgroup_memory": None,
+        "machine.limits": LIMITS, "machine.user": 1000, "machine.infiniband": [],
         "machine.cgroup_memory_used": None, "machine.shm": {"total": 850 * GB, "free": 850 * GB}, "machine.roomy": [],
         "machine.disks": {"output_dir": DISK, "datasets_cache": DISK, "hf_cache": DISK, "tmp": DISK, **(disks or {})},
         "records.scans": {"Sky-T1": {"rows": None, "read": 17000, "complete": True, "bytes_total": 300 * 10**6}},
@@ -188,3 +191,24 @@ def test_collect(tmp_path):
     assert known["machine.memory_total"] > 0
     assert known["machine.limits"]["nofile"] != 0
     assert list((tmp_path / "work").iterdir()) == [tmp_path / "work" / "recipe.yaml"]
+
+
+# -- limits -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("limits", "more", "cause"),
+    [
+        ({"nofile": 256}, {}, "launch-too-many-open-files"),
+        ({"nofile": 1024}, {}, None),
+        ({"nproc": 1000}, {}, "launch-thread-limit"),
+        ({"nproc": 1000}, {"machine.user": 0}, None),
+        ({"nproc": 4096}, {}, None),
+        ({"memlock": 8 << 20}, {}, None),
+        ({"memlock": 8 << 20}, {"launch.nnodes": 3}, None),
+        ({"memlock": 8 << 20}, {"launch.nnodes": 3, "machine.infiniband": ["mlx5_0"]}, "nccl-memlock"),
+        ({"memlock": -1}, {"launch.nnodes": 3, "machine.infiniband": ["mlx5_0"]}, None),
+    ],
+)
+def test_the_limits_of_the_shell(limits, more, cause):
+    known = facts(**{"machine.limits": {**LIMITS, **limits}, **more})
+    found = [f for rule in limits_judged.ALL for f in rule(known)]
+    assert [f.cause for f in found] == ([cause] if cause else [])
