@@ -9,6 +9,7 @@ from collections.abc import Callable
 from doctor.rehearse.notes import note
 from knowledge_base.schema import Text
 
+EXPLODED = 5.0  # times the first loss
 TRAIN, EVALUATE, SAVE = "train", "evaluate", "save"
 
 # Lines of the Trainer (transformers/trainer.py) and of LLaMA-Factory, all releases from 4.41 on.
@@ -31,21 +32,30 @@ _FUNCTIONS = {
 
 
 class Watch:
-    """Follows one launch line by line. `steps` finished, `evaluated`, `seconds` spent in each phase."""
+    """Follows one launch line by line: `losses` of the steps finished, `evaluated`, `seconds` spent in each phase."""
 
     def __init__(self, total: int, progress: Callable[[Text], None], clock: Callable[[], float]) -> None:
         self.total, self.progress, self.clock = total, progress, clock
         self.phase = TRAIN
         self.since = clock()
         self.seconds = dict.fromkeys((TRAIN, EVALUATE, SAVE), 0.0)
-        self.steps = 0
+        self.losses: list[float] = []
         self.evaluated = False
         self.frames: list[str] = []
         self.told_building = False
 
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+    @property
+    def exploded(self) -> bool:
+        """Whether the loss rose to several times that of a random model, which only an absurd step can do."""
+        return any(loss > EXPLODED * self.losses[0] > 0 for loss in self.losses)
+
     def line(self, text: str) -> None:
         if found := _STEP.search(text):
-            self.steps += 1
+            self.losses.append(_number(found["loss"]))
             self.enter(TRAIN)
             self.progress(note("step", step=self.steps, total=self.total, loss=_short(found["loss"])))
         elif found := _EVALUATED.search(text):
@@ -80,9 +90,13 @@ class Watch:
         return self.phase
 
 
-def _short(number: str) -> str:
+def _number(text: str) -> float:
     try:
-        value = float(number)
+        return float(text)
     except ValueError:
-        return number[:12]
-    return f"{value:.4g}" if math.isfinite(value) else number
+        return math.nan
+
+
+def _short(text: str) -> str:
+    value = _number(text)
+    return f"{value:.4g}" if math.isfinite(value) else text[:12]

@@ -111,7 +111,8 @@ def finish(context: Context, small: Shrunk, making: Launch) -> None:
             context.failed()
         reason = unrecognised["message"] if unrecognised else f"exit code {outcome.code}"
         context.nothing(note("no_twin", model=name, reason=reason[:200]))
-    told = json.loads(outcome.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1])
+    printed = outcome.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    told = json.loads(next(line for line in reversed(printed) if line.startswith('{"parameters"')))
     context.result.stages.append(context.stage(MODEL, True, outcome.seconds, outcome.log))
     context.result.not_rehearsed.append(note("weights", parameters=f"{told['parameters']:,}", model=name))
     if small.quantized:

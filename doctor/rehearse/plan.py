@@ -21,7 +21,7 @@ from knowledge_base.schema import Text
 STEPS = 2  # optimizer steps: a checkpoint after the first, the end after the second
 # Logits (tokens × vocabulary) that all micro-steps of a rehearsal on the CPU may compute, per process: they take
 # most of its time, whatever the model.
-CPU_LOGITS = 1.2e9
+CPU_LOGITS = 0.8e9
 GPU_LENGTH, SHORTEST = 4096, 64
 MOST_MICRO_STEPS = 64  # of one optimizer step
 MOST_EVALUATED = 8  # records

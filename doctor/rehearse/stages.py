@@ -15,7 +15,7 @@ from doctor import redact
 from doctor.errors import BadInput
 from doctor.examine import likely_root_first
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding
+from doctor.findings import Evidence, Finding, Severity
 from doctor.recipe import yaml_recipe
 from doctor.rehearse import cpu, data, fingerprint, launches, model, plan, record
 from doctor.rehearse.context import Context, Stop
@@ -121,6 +121,8 @@ class _Stages(Context):
         if outcome.how == LATE:
             self.out_of_time(TRAIN, outcome)
         findings, unrecognised = self.diagnosed(outcome)
+        if outcome.passed and watch.exploded:
+            findings.append(self.exploded(watch, outcome))
         broken = watch.failed_in() if not outcome.passed else TRAIN if findings else None
         if broken is None and not self.weights(self.output):
             broken, findings = SAVE, [*findings, *self.nothing_saved(outcome)]
@@ -134,6 +136,13 @@ class _Stages(Context):
                 passed = stage != broken
                 self.result.stages.append(self.stage(stage, passed, watch.seconds[stage], outcome.log))
         self.conclude(broken, findings, unrecognised, outcome)
+
+    def exploded(self, watch: Watch, outcome: Outcome) -> Finding:
+        told = " → ".join(f"{loss:.4g}" for loss in watch.losses)
+        what = f"loss {told} at learning_rate {self.values.get('learning_rate')}"
+        details = {"finetuning_full": self.values.get("finetuning_type") == "full"}
+        where = self.target.shown(outcome.log)
+        return Finding("train-loss-spike", (Evidence(what, where),), severity=Severity.ERROR, details=details)
 
     def done(self, stage: str, watch: Watch, broken: str) -> bool:
         """Whether a stage had come to its end before another one failed."""

@@ -50,7 +50,7 @@ if wanted == "hang":
     print(f"Using {locked.parent.parent.absolute()} as PyTorch extensions root...", flush=True)
     time.sleep(600)
 for step in range(first + 1, recipe["max_steps"] + 1):
-    loss = "nan" if wanted == "nan" else 12.5
+    loss = "nan" if wanted == "nan" else 12.5 if wanted != "spike" else 12.5 * 1000 ** (step - 1)
     print({"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-5, "epoch": 0.1}, flush=True)
     if recipe.get("save_strategy") != "no" and step % recipe["save_steps"] == 0:
         print(f"[INFO|trainer.py:3801] >> Saving model checkpoint to {out}/checkpoint-{step}", flush=True)

@@ -29,6 +29,14 @@ def test_steps_of_all_releases_are_counted(step):
     assert watch.seconds["save"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("losses", "exploded"), [((6.2, 6.1), False), ((6.2, 84211.0), True), ((0.69, 0.7), False), (("nan", 6.0), False)]
+)
+def test_a_loss_that_explodes_is_seen(losses, exploded):
+    watch, _ = watched(*(f"{{'loss': {loss}, 'grad_norm': 1.0}}" for loss in losses))
+    assert watch.exploded is exploded
+
+
 def test_an_evaluation_is_seen_to_begin_and_to_end():
     watch, heard = watched(STEP_446, EVALUATING)
     assert (watch.phase, watch.evaluated) == ("evaluate", False)

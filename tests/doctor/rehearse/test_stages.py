@@ -73,7 +73,8 @@ def test_a_failure_of_training_is_named_and_is_not_kept(tmp_path):
 
 @pytest.mark.parametrize(
     ("run_name", "stage", "cause"),
-    [("save", "save", "disk-full"), ("nan", "train", "train-loss-zero-or-nan"), ("resume", "resume", None),
+    [("save", "save", "disk-full"), ("nan", "train", "train-loss-zero-or-nan"),
+     ("spike", "train", "train-loss-spike"), ("resume", "resume", None),
      ("empty", "save", None)],
 )  # fmt: skip
 def test_each_stage_can_fail(tmp_path, run_name, stage, cause):
