@@ -78,15 +78,17 @@ def count_mismatch(facts: Facts) -> Iterator[Finding]:
 
 
 def precision_of_gpus(facts: Facts) -> Iterator[Finding]:
-    """fp16 is refused by accelerate on a CPU, tf32 by the TrainingArguments; DeepSpeed makes its own choice of fp16."""
+    """tf32 is refused by the TrainingArguments on a CPU; fp16 is left out there by accelerate without a word."""
     values = facts["recipe.values"]
     if facts["gpu.count"] != 0 or facts["gpu.devices"]:
         return
-    for key in ("fp16", "tf32"):
-        if values.get(key) is True and not (key == "fp16" and values.get("deepspeed")):
-            what = f"{key}: true, and this machine has no GPU"
-            yield _found("gpu-bf16-unsupported", what, in_recipe(facts, key), no_gpu=True, has_tf32=key == "tf32",
-                         has_fp16=key == "fp16")  # fmt: skip
+    if values.get("tf32") is True:
+        what = "tf32: true, and this machine has no GPU"
+        yield _found("gpu-bf16-unsupported", what, in_recipe(facts, "tf32"), no_gpu=True, has_tf32=True)
+    if values.get("fp16") is True and not values.get("deepspeed"):
+        what = "fp16: true, and this machine has no GPU: it will train in full precision"
+        where = in_recipe(facts, "fp16")
+        yield _found("gpu-bf16-unsupported", what, where, Severity.WARNING, no_gpu=True, has_fp16=True)
 
 
 def visible_devices(facts: Facts) -> Iterator[Finding]:

@@ -178,6 +178,21 @@ def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
         yield _finding("ds-zero3-quantized", what, where, quant_method=method, ptq_quantised=True)
 
 
+# quant_method of a checkpoint -> packages of which one must be there to read it, and the detail that chooses the fix.
+_READERS = {"gptq": (("auto-gptq", "gptqmodel"), "gptq_model"), "awq": (("autoawq", "gptqmodel"), "awq_model")}
+
+
+def quantised_model_readable(facts: Facts) -> Iterator[Finding]:
+    config = facts["model.config"].get("quantization_config")
+    method = str(config.get("quant_method")) if isinstance(config, Mapping) else ""
+    packages, detail = _READERS.get(method, ((), ""))
+    if packages and not set(packages) & set(facts["packages.versions"]):
+        what = f"the model is quantised with {method}, and {' or '.join(packages)} is not installed"
+        where = f"{_folder(facts) or facts['model.name']}/config.json"
+        details: dict[str, Any] = {detail: True, "package": packages[0]}
+        yield _finding("quant-backend-missing", what, where, **details)
+
+
 def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     if facts.get("model.path") is None or values.get("finetuning_type", "lora") != "lora":
@@ -211,5 +226,6 @@ _ATTENTION = (
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
-    quantised_model_fits, lora_targets_exist,
+    quantised_model_fits, quantised_model_readable,
+    lora_targets_exist,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from doctor.facts import Facts, Unknown
-from doctor.findings import Evidence, Finding, found, in_recipe
+from doctor.findings import Evidence, Finding, Severity, found, in_recipe
 from doctor.probes.packages import version_of
 from doctor.recipe import deepspeed_classes, source_cache
 from doctor.recipe.source_tree import package_root
@@ -201,6 +201,17 @@ def config_refused(facts: Facts) -> Iterator[Finding]:
         yield Finding("ds-config-invalid", tuple(said), source=f"probe:{ID}", details=details)
 
 
+def stage_auto(facts: Facts) -> Iterator[Finding]:
+    """Nobody fills in a stage: DeepSpeed drops "auto", and trains without ZeRO."""
+    zero = (facts["deepspeed.config"] or {}).get("zero_optimization")
+    if isinstance(zero, dict) and zero.get("stage") == "auto":
+        path = facts["deepspeed.config_path"]
+        what = 'zero_optimization.stage is "auto", which nothing fills in: DeepSpeed trains without ZeRO'
+        corrected = {"zero_optimization.stage": 3}
+        yield _found("ds-config-invalid", what, path, Severity.WARNING, ds_config=path, file=path,
+                     corrected_values=corrected, corrected="zero_optimization.stage = 3")  # fmt: skip
+
+
 def nvme_path(facts: Facts) -> Iterator[Finding]:
     if facts["deepspeed.config"] is None:
         return
@@ -345,6 +356,6 @@ def _same(written: Any, wanted: Any) -> bool:
 
 
 JUDGEMENTS = (
-    not_installed, config_unusable, config_refused, nvme_path, offloaded_optimizer, no_sync, numactl, cpu_world_size,
+    not_installed, config_unusable, config_refused, stage_auto, nvme_path, offloaded_optimizer, no_sync, numactl, cpu_world_size,
     batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
 )  # fmt: skip

@@ -1,14 +1,15 @@
 """`python -m tests.faults PASS [ID ...]`: one pass of the fault campaign over all faults, or those named.
 
-PASS is check, train, heal or tools. Each result is written to results.json at once; what is there is not done again unless
-it is named or --again is given. `--minutes N` stops after that time, to go on later. `python -m tests.faults.table` writes
-docs/faults.md. Environments are made under --folder where they are missing (13 GB); everything runs on CPU; mounting small
-disks needs root.
+PASS is check, train, heal, again or tools: heal applies the fixes, again trains what heal left. Each result is written to
+results.json at once; what is there is not done again unless it is named or --again is given. `--minutes N` stops after
+that time, to go on later; `--part 1/2` takes every second fault. `python -m tests.faults.table` writes docs/faults.md.
+Environments are made under --folder where they are missing (13 GB); everything runs on CPU; small disks need root.
 """
 
 from __future__ import annotations
 
 import argparse
+import pickle
 import re
 import sys
 import time
@@ -34,6 +35,10 @@ class Campaign:
         self.trainer = Trainer()
 
     def run(self, step: str, fault: Fault) -> dict[str, Any]:
+        if step == "again":
+            place = pickle.loads(self._kept(fault).read_bytes())
+            with fault.around(place):
+                return self.again(fault, place)
         with self.environments.lent(fault) as environment:
             place = Workspace(self.work / step / fault.id.replace(" ", "-"), environment, BASES[fault.base])
             fault.inject(place)
@@ -41,7 +46,7 @@ class Campaign:
                 return dict(getattr(self, step)(fault, place))
 
     def check(self, fault: Fault, place: Workspace) -> dict[str, Any]:
-        return look.command(place)
+        return look.inside(place) if fault.cause else look.command(place)
 
     def train(self, fault: Fault, place: Workspace) -> dict[str, Any]:
         run = self.trainer.train(place, fault.fresh)
@@ -57,13 +62,23 @@ class Campaign:
         }
 
     def heal(self, fault: Fault, place: Workspace) -> dict[str, Any]:
+        """The fixes and a second look. A fault of packages is trained at once, because its environment goes away."""
         done = heal.heal(fault, place)
         left = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
+        self._kept(fault).write_bytes(pickle.dumps(place))
+        if fault.packages:
+            record.write(fault.id, "again", self.again(fault, place))
+        return {**done, "left": left}
+
+    def again(self, fault: Fault, place: Workspace) -> dict[str, Any]:
         run = self.trainer.train(place, fault.fresh)
         trained = run.code == 0 and place.trained()
         wrongly = bool(fault.shows) and re.search(fault.shows, run.log) is not None
-        said = "" if trained else how(record.neutral(place, run.log))
-        return {**done, "left": left, "trained": trained and not wrongly, "how": said}
+        how_it_failed = "" if trained else how(record.neutral(place, run.log))
+        return {"trained": trained and not wrongly, "how": how_it_failed, "seconds": run.seconds}
+
+    def _kept(self, fault: Fault) -> Path:
+        return self.work / f"{fault.id}.workspace"
 
     def tools(self, fault: Fault, place: Workspace) -> dict[str, Any]:
         return tools.ask(place)
@@ -82,11 +97,12 @@ def how(log: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["check", "train", "heal", "tools"])
+    parser.add_argument("step", choices=["check", "train", "heal", "again", "tools"])
     parser.add_argument("ids", nargs="*")
     parser.add_argument("--folder", type=Path, default=Path(".demo/faults"))
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--forked", action="store_true", help="only runs that need no start of their own")
+    parser.add_argument("--part", default="1/1")
     parser.add_argument("--minutes", type=float, default=1e9)
     chosen = parser.parse_args()
     campaign, begun, done = Campaign(chosen.folder.absolute()), time.monotonic(), record.read()
@@ -115,8 +131,12 @@ def wanted(chosen: argparse.Namespace, done: dict[str, dict[str, Any]]) -> list[
         faults = [fault for fault in faults if fault.cause and fault.healable]
     if chosen.step == "tools":
         faults = [fault for fault in faults if fault.packages or not fault.cause]
-    if chosen.step in ("train", "heal"):
+    if chosen.step == "again":
+        faults = [f for f in faults if done.get(f.id, {}).get("heal", {}).get("exit") in (0, 1) and not f.packages]
+    if chosen.step in ("train", "heal", "again"):
         faults = [fault for fault in faults if not fault.unrun]
+    part, parts = map(int, chosen.part.split("/"))
+    faults = faults[part - 1 :: parts]
     return sorted(faults, key=lambda fault: (bool(fault.cause), BASES[fault.base].stack != "sky-t1"))
 
 

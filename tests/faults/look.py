@@ -36,14 +36,16 @@ def command(place: Workspace) -> dict[str, Any]:
 
 
 def inside(place: Workspace) -> dict[str, Any]:
-    """The same examination in this process."""
+    """The same examination in this process; `seconds` without the start of the command (0.15 s on an idle machine)."""
+    begun = time.monotonic()
     with environment(place.shell()), directory(place.root):
         try:
             found = target.find(str(place.recipe.relative_to(place.root)), offline=True)
             findings = examine_target(found, BUDGET).findings
         except BadInput as refused:
             return {"findings": [], "refused": str(refused)}
-    return {"findings": [[finding.cause, severity_of(finding).value] for finding in findings], "refused": None}
+    shown = [[finding.cause, severity_of(finding).value] for finding in findings]
+    return {"findings": shown, "refused": None, "seconds": round(time.monotonic() - begun, 2)}
 
 
 @contextmanager

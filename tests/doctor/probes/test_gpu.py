@@ -338,7 +338,7 @@ def test_xids_of_a_kernel_log(tmp_path, monkeypatch):
 
 def test_fp16_and_tf32_want_a_gpu():
     none = facts([], recipe={"bf16": False, "fp16": True, "tf32": True})
-    assert [f.evidence[0].what.partition(":")[0] for f in judgements.precision_of_gpus(none)] == ["fp16", "tf32"]
+    assert [f.evidence[0].what.partition(":")[0] for f in judgements.precision_of_gpus(none)] == ["tf32", "fp16"]
     card = facts([H100], recipe={"bf16": False, "fp16": True, "tf32": True})
     assert list(judgements.precision_of_gpus(card)) == []
     zero = facts([], recipe={"fp16": True, "deepspeed": "ds.json"})

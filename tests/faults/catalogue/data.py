@@ -188,13 +188,6 @@ SYNTAX = [
         arguments=DATA,
     ),
     Fault(
-        "rows-with-nan",
-        "data-invalid-json",
-        "NaN as a value",
-        raw(lambda text: text.replace('"system"', '"score": NaN, "system"', 1)),
-        arguments=DATA,
-    ),
-    Fault(
         "rows-of-python",
         "data-invalid-json",
         "rows printed by Python, in single quotes",
@@ -297,13 +290,6 @@ TYPES = [
         "current lora",
         healable=False,
     ),
-    Fault(
-        "object-key-twice",
-        "data-duplicate-json-key",
-        "a row with a key twice",
-        raw(lambda text: text.replace('"system"', '"system": "a", "system"', 1)),
-        arguments=DATA,
-    ),
 ]
 RECORDS = [
     Fault(
@@ -372,7 +358,6 @@ RECORDS = [
         "current full",
         healable=False,
     ),
-    Fault("images-absent", "data-media-missing", "images that are not there", with_images("qwen2_vl"), healable=False),
     Fault(
         "images-for-a-text-model",
         "tmpl-wrong-for-model",

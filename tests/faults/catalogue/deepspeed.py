@@ -89,7 +89,7 @@ FILE = [
 ]
 VALUES = [
     Fault("ds-stage-4", "ds-config-invalid", "stage: 4", zero(stage=4), ZERO2),
-    Fault("ds-stage-auto", "ds-config-invalid", 'stage: "auto"', zero(stage="auto"), ZERO2),
+    Fault("ds-stage-auto", "ds-config-invalid", 'stage: "auto"', zero(stage="auto"), ZERO2, warns=True),
     Fault(
         "ds-key-unknown",
         "ds-config-invalid",
@@ -188,6 +188,7 @@ AROUND = [
         "no numactl on a machine without GPU",
         environ(LOCAL_SIZE=None),
         ZERO2,
+        fresh=True,
     ),
     Fault(
         "ds-nvme-without-path",

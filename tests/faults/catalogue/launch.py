@@ -203,7 +203,7 @@ MACHINE = [
     Fault(
         "bf16-without-gpu", "gpu-bf16-unsupported", "bf16 on a machine without GPU", values(bf16=True), "current full"
     ),
-    Fault("fp16-without-gpu", "gpu-bf16-unsupported", "fp16 on a machine without GPU", values(fp16=True)),
+    Fault("fp16-without-gpu", "gpu-bf16-unsupported", "fp16 on a machine without GPU", values(fp16=True), warns=True),
     Fault(
         "tf32-without-gpu", "gpu-bf16-unsupported", "tf32 on a machine without GPU", values(tf32=True), "sky-t1 lora"
     ),

@@ -112,8 +112,10 @@ def more_tokens(place: Workspace) -> None:
     place.keep_a_copy()
     path = place.model / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
-    for number, name in enumerate(("<think>", "</think>", "<|begin_of_thought|>", "<|end_of_thought|>")):
-        entry = {"id": 512 + number, "content": name, "single_word": False, "lstrip": False, "rstrip": False}
+    known = len(tokenizer["model"]["vocab"])
+    names = [f"<|extra_{number}|>" for number in range(known, 512)] + ["<think>", "</think>"]
+    for number, name in enumerate(names, start=known):  # tokenizers gives an added token the next free id
+        entry = {"id": number, "content": name, "single_word": False, "lstrip": False, "rstrip": False}
         tokenizer["added_tokens"].append({**entry, "normalized": False, "special": False})
     path.write_text(json.dumps(tokenizer, ensure_ascii=False))
 
@@ -320,7 +322,7 @@ CONFIG = [
     ),
     Fault(
         "config-quantised",
-        "quant-no-adapter",
+        "quant-backend-missing",
         "a GPTQ checkpoint with full tuning",
         config(quantization_config={"quant_method": "gptq", "bits": 4}),
         healable=False,

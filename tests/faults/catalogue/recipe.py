@@ -168,7 +168,6 @@ CHOICES = [
         "tmpl-wrong-for-model",
         "template: qwen2_vl with a text model",
         values(template="qwen2_vl"),
-        warns=True,
     ),
 ]
 MISSING = [
@@ -346,13 +345,17 @@ NEEDS = [
         "swanlab-not-installed", "log-swanlab-not-installed", "use_swanlab", values(use_swanlab=True), "current lora"
     ),
     Fault(
-        "flash-attention-not-installed", "attn-flash-missing", "flash_attn: fa2", values(flash_attn="fa2", bf16=True)
+        "flash-attention-not-installed",
+        "attn-flash-missing",
+        "flash_attn: fa2",
+        values(flash_attn="fa2", bf16=True),
+        warns=True,
     ),
     Fault("unsloth-not-installed", "attn-unsloth", "use_unsloth", values(use_unsloth=True), "sky-t1 lora"),
     Fault(
         "liger-not-installed", "pkg-missing", "enable_liger_kernel", values(enable_liger_kernel=True), "current full"
     ),
-    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True, pure_bf16=True)),
+    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True)),
     Fault(
         "bitsandbytes-not-installed",
         "quant-backend-missing",
@@ -366,7 +369,7 @@ NEEDS = [
         "scores-not-installed",
         "pkg-missing",
         "predict_with_generate without jieba",
-        values(**VALIDATED, predict_with_generate=True),
+        values(eval_dataset="Sky-T1", eval_strategy="steps", eval_steps=1, predict_with_generate=True),
     ),
 ]
 FILE = [
