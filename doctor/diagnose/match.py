@@ -7,6 +7,7 @@ many causes are known. The engine is RE2: its time is linear in the text, whatev
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -23,6 +24,7 @@ LOOSE_WITHIN = 1500  # lines from the end in which the two looser ways are tried
 TRIED = 400  # lines that one pattern is tried on; an error printed ten thousand times says nothing new
 KEPT = 40  # matches of one signature
 WRAPPED_OVER = 4  # lines that one message may be wrapped over
+USUAL = (79, 80, 100, 120, 132)  # columns of a terminal
 # What transformers and DeepSpeed tell of every run (files loaded and saved, settings printed): it meets no condition.
 CHATTER = re.compile(
     r"\[INFO\|\w+\.py:\d+\].{0,40}>> (?:loading|Loading|Saving|.{0,40} saved in)"
@@ -68,7 +70,8 @@ class _Search:
         self.how = how
         self.first = 0 if how is How.LINE else max(0, len(lines) - LOOSE_WITHIN)
         if how is How.WRAPPED:
-            self.corpus = Corpus([_joined(lines, i) for i in range(self.first, len(lines))])
+            width = _width(lines[self.first :])
+            self.corpus = Corpus([_joined(lines, i, width) for i in range(self.first, len(lines))])
         else:
             self.corpus = Corpus([line.text for line in lines[self.first :]])
         self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
@@ -116,12 +119,20 @@ class _Search:
                 yield index, match
 
 
-def _joined(lines: list[Line], start: int) -> str:
-    """A line and what may be its continuation, as one line with single spaces."""
+def _width(lines: list[Line]) -> int:
+    """The width at which a terminal cut the lines: none is longer, and several have it or it is a usual one. 0 where that
+    is not so."""
+    lengths = Counter(len(line.text) for line in lines)
+    longest = max(lengths, default=0)
+    return longest if longest in USUAL or (longest >= min(USUAL) and lengths[longest] > 1) else 0
+
+
+def _joined(lines: list[Line], start: int, width: int) -> str:
+    """A line and what may be its continuation, as one line with single spaces; none where a word was cut in two."""
     first = lines[start]
-    parts = []
+    joined = ""
     for line in lines[start : start + WRAPPED_OVER]:
         if (line.log, line.lane) != (first.log, first.lane) or not line.text.strip():
             break
-        parts.append(BOX.sub("", line.text[:2000]))
-    return " ".join(" ".join(parts).split())
+        joined += BOX.sub("", line.text[:2000]) + ("" if len(line.text) == width else " ")
+    return " ".join(joined.split())

@@ -143,6 +143,16 @@ def test_a_wrapped_message_and_one_in_small_letters_are_found(ask: Any) -> None:
     assert causes(ask("valueerror: the REAL disk reason\n", known(ROOT))) == ["root"]
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_message_cut_in_the_middle_of_a_word_by_a_terminal_is_found(ask: Any, width: int) -> None:
+    message = (
+        "the real disk reason of it all, told at such length that no terminal has the width to show it in one line"
+    )
+    text = "ValueError: " + message
+    cut = "\n".join(text[start : start + width] for start in range(0, len(text), width))
+    assert causes(ask(cut + "\n", known(cause("long", message)))) == ["long"]
+
+
 def test_unrecognised_is_redacted_and_fit_to_be_searched_for(ask: Any) -> None:
     token = "hf_" + "a1B2" * 9
     text = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import json
 import os
 import sys
 import tracemalloc
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fuzz_reader import RESULT, run
 from doctor.diagnose import UnreadableLog, diagnose
 from doctor.diagnose.read import BLOCK, streams
 
@@ -204,3 +206,13 @@ def test_any_lines_are_understood_somehow(tmp_path_factory: pytest.TempPathFacto
     for finding in diagnose([log]).findings:
         assert 0 < finding.confidence < 1
         assert finding.evidence
+
+
+def test_a_sample_of_the_fuzzing() -> None:
+    """benchmarks/fuzz_reader.py reads a million inputs; benchmarks/results/fuzz_reader.json is what came of it."""
+    result = run(400, seed=int(os.environ.get("FUZZ_SEED", "7")), every=20)
+    assert result["inputs"] == 400
+    assert result["slowest seconds"] < 20
+    recorded = json.loads(RESULT.read_text())
+    assert recorded["inputs"] >= 1_000_000
+    assert recorded["exceptions"] == 0
