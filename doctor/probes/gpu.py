@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from doctor.facts import Facts, Unknown
 from doctor.gpu import machine
 from doctor.gpu.judgements import ALL, P2P_DRIVER, wants_bf16
 from doctor.gpu.visible import visible
+from doctor.probes import whole
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
@@ -23,7 +25,8 @@ _BF16_NEEDS_GPU = re.compile(r"if\s+not\s+self\.use_cpu\s+and\s+not\s+is_torch_b
 _BF16_BY_CUDA = re.compile(r"if\s+torch\.cuda\.is_available\(\)\s+and\s+not\s+is_torch_bf16_gpu_available\(\)")
 
 
-def collect(target: Target, facts: Facts) -> dict[str, Any]:
+def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
+    """What needs no driver first, then what NVML says."""
     nodes, functions = machine.nodes(), machine.pci_functions()
     value = target.environ.get("CUDA_VISIBLE_DEVICES")
     found: dict[str, Any] = {
@@ -31,28 +34,28 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "gpu.pci": functions if functions is not None else Unknown("/sys/bus/pci is not shown here"),
         "gpu.nvidia_smi": shutil.which("nvidia-smi", path=target.environ.get("PATH")),
         "gpu.visible_devices": value,
-        "gpu.nvml_error": None,
         "gpu.libcuda": machine.libcuda(target.environ),
         "gpu.in_container": any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
         or "KUBERNETES_SERVICE_HOST" in target.environ,
         **_bf16_rules(target, facts),
     }
+    yield found
     if not nodes:
         other = machine.other_accelerator()
         count: Any = Unknown(f"there is {other}, which is not read here") if other else 0
-        return {**found, "gpu.count": count, "gpu.devices": [], "gpu.driver": None, "gpu.cuda": None,
+        yield {"gpu.nvml_error": None, "gpu.count": count, "gpu.devices": [], "gpu.driver": None, "gpu.cuda": None,
                 "gpu.visible": [], "gpu.visible_fault": None, "gpu.xids": []}  # fmt: skip
+        return
     documents, late = machine.ask_nvml(seconds=machine.NVML_SECONDS)
     head = documents[0] if documents else {}
     devices = [_described(device) for device in documents[1:]]
     if "error" in head:
         late = f"NVML does not start: {head['message'] or head['error']}"
-        found["gpu.nvml_error"] = head["error"]
     missing = Unknown(late or "NVML said nothing")
     complete = late is None and head.get("count") == len(devices)
     seen, fault = visible(value, devices)
-    return {
-        **found,
+    yield {
+        "gpu.nvml_error": head.get("error"),
         "gpu.devices": devices if complete or devices else missing,
         "gpu.driver": head.get("driver") or missing,
         "gpu.cuda": head.get("cuda") or missing,
@@ -62,6 +65,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "gpu.xids": _xids(),
         "gpu.p2p_driver_known": _p2p_driver_known(target),
     }
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    return whole(parts(target, facts))
 
 
 def _described(device: dict[str, Any]) -> dict[str, Any]:

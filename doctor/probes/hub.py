@@ -18,6 +18,7 @@ from doctor.facts import Facts, Unknown
 from doctor.findings import Finding, Severity, found
 from doctor.hub import settings
 from doctor.hub.needs import Need
+from doctor.probes import whole
 from doctor.probes.model import looks_like_path
 from doctor.target import Target
 
@@ -30,7 +31,8 @@ _found = partial(found, ID)
 _MODEL_KEYS = ("adapter_name_or_path", "ref_model", "ref_model_adapters", "reward_model")
 
 
-def collect(target: Target, facts: Facts) -> dict[str, Any]:
+def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
+    """What is needed and how it would be asked for; then, where it may be asked, the answers."""
     environ = target.environ
     other = settings.other_hub(environ)
     endpoint = _modelscope(environ) if other == "modelscope" else settings.endpoint(environ)
@@ -57,24 +59,27 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "hub.cache": str(settings.hub_cache(environ)),
         "hub.token": described,
         "hub.needed": [msgspec.structs.asdict(need) for need in needs],
-        "hub.asked": reason is None,
-        "hub.not_asked_because": reason,
-        "hub.answers": [],
-        "hub.others": {},
         "hub.system_bundle": settings.system_bundle(ca),
         "hub.clock": _clock(target),
         # huggingface_hub 1.0 dropped hf_transfer and ignores the variable
         "hub.transfer_wanted": requests_client and settings.is_true(environ.get("HF_HUB_ENABLE_HF_TRANSFER")),
     }
+    yield found
+    told: dict[str, Any] = {"hub.asked": reason is None, "hub.not_asked_because": reason}
+    told |= {"hub.answers": [], "hub.others": {}}
     if reason is None:
         from doctor.hub.questions import Route, questions  # brings ssl and http.client, which most checks do not need
 
         usable = token if token and not settings.token_fault(token) and not other else None
         route = Route(endpoint, usable, lambda url: settings.proxy_for(url, environ), ca, other == "modelscope")
         answers, others = questions(route, needs)
-        found["hub.answers"] = [_plain(answer) for answer in answers]
-        found["hub.others"] = {name: _plain(answer) for name, answer in others.items()}
-    return found
+        told["hub.answers"] = [_plain(answer) for answer in answers]
+        told["hub.others"] = {name: _plain(answer) for name, answer in others.items()}
+    yield told
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    return whole(parts(target, facts))
 
 
 def _plain(answer: Any) -> dict[str, Any]:

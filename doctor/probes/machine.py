@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts, Unknown
 from doctor.hub import settings
 from doctor.machine import disks, judgements, limits, limits_judged
+from doctor.probes import whole
 from doctor.target import Target
 
 ID = "machine"
@@ -29,8 +31,11 @@ _LIMITS = {
 _LARGE = ("/data", "/scratch", "/workspace", "/root/autodl-tmp", "/mnt")
 
 
-def collect(target: Target, facts: Facts) -> dict[str, Any]:
-    """Bytes; -1 among the limits is unlimited. `machine.disks`: what a folder is for -> disks.describe of it."""
+def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
+    """Bytes; -1 among the limits is unlimited. `machine.disks`: what a folder is for -> disks.describe of it.
+
+    What may wait for a dead mount comes last.
+    """
     memory = limits.meminfo()
     limit, used = limits.cgroup_memory()
     shm: Any
@@ -39,7 +44,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     except OSError as error:
         shm = Unknown(f"{SHM}: {error}")
     lacking = Unknown(f"{limits.MEMINFO} cannot be read")
-    return {
+    yield {
         "machine.memory_total": memory.get("MemTotal", lacking),
         "machine.memory_available": memory.get("MemAvailable", lacking),
         "machine.swap_total": memory.get("SwapTotal", 0),
@@ -51,9 +56,13 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "machine.infiniband": sorted(os.listdir(INFINIBAND)) if os.path.isdir(INFINIBAND) else [],
         "machine.shm": shm,
         "machine.limits": {name: resource.getrlimit(number)[0] for name, number in _LIMITS.items()},
-        "machine.disks": {name: disks.describe(path) for name, path in _folders(target, facts).items()},
-        "machine.roomy": disks.roomy(_candidates(target)),
     }
+    yield {"machine.disks": {name: disks.describe(path) for name, path in _folders(target, facts).items()}}
+    yield {"machine.roomy": disks.roomy(_candidates(target))}
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    return whole(parts(target, facts))
 
 
 def _folders(target: Target, facts: Facts) -> dict[str, Path]:
