@@ -17,8 +17,16 @@ PACKAGES = ("llamafactory==0.9.3", "torch==2.5.1", "torchvision==0.20.1", "torch
 _CHILD = """
 import sys
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-nodes = [cluster.add_node(num_cpus=2) for _ in range(int(sys.argv[1]) - 1)]
+def patient(make, attempts=6):  # Ray gives a raylet 30 s, which a busy machine does not keep
+    for attempt in range(attempts):
+        try:
+            return make()
+        except Exception as late:
+            print(late, file=sys.stderr)
+    sys.exit(1)
+
+cluster = patient(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}))
+nodes = [patient(lambda: cluster.add_node(num_cpus=2)) for _ in range(int(sys.argv[1]) - 1)]
 print(cluster.address, flush=True)
 for line in sys.stdin:
     if line.strip() == "kill":
@@ -35,7 +43,14 @@ from ray._private.parameter import RayParams
 asked = RayParams(gcs_address=sys.argv[1], num_cpus=2, num_gpus=0, object_store_memory=150 << 20, min_worker_port=0,
                   max_worker_port=0, node_manager_port=0, include_log_monitor=False)
 asked.dashboard_agent_listen_port = None
-node = Node(asked, head=False, shutdown_at_exit=True, spawn_reaper=True)
+for attempt in range(6):  # Ray gives a raylet 30 s, which a busy machine does not keep
+    try:
+        node = Node(asked, head=False, shutdown_at_exit=True, spawn_reaper=True)
+        break
+    except Exception as late:
+        print(late, file=sys.stderr)
+else:
+    sys.exit(1)
 print("joined", flush=True)
 sys.stdin.read()
 """

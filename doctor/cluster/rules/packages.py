@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from doctor.cluster import hostlist
@@ -17,8 +16,8 @@ CORE = (
     "llamafactory", "torch", "transformers", "accelerate", "deepspeed", "peft", "trl", "datasets", "tokenizers", "numpy",
     "ray", "flash-attn", "bitsandbytes", "liger-kernel", "safetensors",
 )  # fmt: skip
+MOST_PINS = 12  # of packages to install one by one; a node that lacks more has another environment
 _CORE_PREFIXES = ("nvidia-nccl", "nvidia-cudnn", "triton")
-_CUDA = re.compile(r"\d+\.\d+")
 
 
 def is_core(name: str) -> bool:
@@ -73,7 +72,7 @@ def _pins(told: list[list[tuple[str, list[Group]]]]) -> dict[str, str]:
         for name, groups in way
         if (normal := majority(groups)) and normal.value != "not installed"
     ]
-    return {"pins": " ".join(pins)} if pins else {}
+    return {"pins": " ".join(pins)} if 0 < len(pins) <= MOST_PINS else {}
 
 
 def python_differs(capture: Capture) -> Iterator[Across]:
