@@ -5,22 +5,22 @@ Both run in one child of the target's python, which imports what a training run 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from doctor.deep import sample
-from doctor.deep.trial import Trial, environment, last_words
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding
 from doctor.probes import Judgement, whole
 from doctor.recipe import json_text, lengths, recipe_kind
 from doctor.target import Target
 from knowledge_base.schema import Severity
+
+if TYPE_CHECKING:  # what only --deep needs is imported when it runs
+    from doctor.deep.trial import Trial
 
 ID = "trial"
 AFTER: tuple[str, ...] = ("recipe", "launch", "llamafactory", "dataset", "model")
@@ -45,6 +45,11 @@ _CPU_SAFE = {"do_train": True, "report_to": "none", "output_dir": "saves/unused"
 
 def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
     """First `trial.parser` and `trial.diagnosed`, then `trial.lengths`: entry -> lengths.Lengths or {unknown}."""
+    import tempfile
+
+    from doctor.deep import sample
+    from doctor.deep.trial import Trial, environment
+
     lacking = _reason_against(target, facts)
     if lacking:
         yield {f"trial.{name}": Unknown(lacking) for name in ("parser", "diagnosed", "lengths")}
@@ -96,6 +101,8 @@ def _world(facts: Facts) -> dict[str, int] | None:
 
 def _samples(target: Target, facts: Facts, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """(entry -> sample.Sample or a path, entry -> why it is not measured). Writes them as a dataset_dir."""
+    from doctor.deep import sample
+
     if facts.get("dataset.tokenized"):
         return {}, {name: "the data are tokenised already" for name in facts.get("dataset.entries", {})}
     entries: Mapping[str, Any] = facts.get("dataset.entries", {})
@@ -128,6 +135,8 @@ def _samples(target: Target, facts: Facts, folder: Path) -> tuple[dict[str, Any]
 def _heard(
     trial: Trial, until: float, target: Target, facts: Facts, drawn: dict[str, Any], without: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
+    from doctor.deep.trial import last_words
+
     measured: dict[str, Any] = {name: {"unknown": why} for name, why in without.items()}
     late = f"it had not answered after {until - time.monotonic():.0f} s"
     parsed = False
@@ -156,6 +165,10 @@ def _heard(
 
 
 def _verdict(told: dict[str, Any], trial: Trial, facts: Facts) -> dict[str, Any]:
+    import tempfile
+
+    from doctor.deep.trial import last_words
+
     if told["accepted"]:
         return {"trial.parser": told, "trial.diagnosed": []}
     errors = trial.errors()
@@ -173,6 +186,8 @@ def _verdict(told: dict[str, Any], trial: Trial, facts: Facts) -> dict[str, Any]
 
 
 def _measured(told: dict[str, Any], drawn: Any, facts: Facts) -> dict[str, Any]:
+    from doctor.deep import sample
+
     if "error" in told:
         return {"unknown": f"{told['error']['exception']}: {told['error']['message']}"[:300]}
     count = len(told["whole"])
@@ -187,6 +202,8 @@ def _measured(told: dict[str, Any], drawn: Any, facts: Facts) -> dict[str, Any]:
 
 def _places(told: dict[str, Any], drawn: Any, found: lengths.Lengths, facts: Facts) -> list[dict[str, Any]]:
     """Where the example records stand, with their tokens and labels."""
+    from doctor.deep import sample
+
     files = facts["dataset.entries"][told["entry"]]["files"]
     places = []
     for place in found.examples:

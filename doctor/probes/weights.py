@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from doctor.deep import hashing, hub_files
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding
 from doctor.hub import settings
@@ -26,6 +25,8 @@ _FACTS = ("expected", "hashes", "origin")
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`weights.expected` and `.hashes`: file -> SHA-256; `.origin`: who says what is expected, `.repository`."""
+    from doctor.deep import hashing
+
     folder = facts["model.path"] if facts["model.local"] else facts.get("model.cached_path")
     if not folder:
         return {f"weights.{name}": Unknown("the model is not on this machine") for name in _FACTS}
@@ -55,6 +56,8 @@ def _repository(facts: Facts) -> str | None:
 
 def _expected(target: Target, facts: Facts, folder: Path, files: list[str]) -> tuple[dict[str, str], str, str]:
     """(file -> hash, who says so, why there is none). What the download noted needs no network."""
+    from doctor.deep import hub_files
+
     noted = hub_files.of_cache(folder, files)
     if noted:
         return noted, "download", ""
