@@ -78,6 +78,27 @@ def counts_positive(facts: Facts) -> Iterator[Finding]:
             yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 
 
+def something_thawed(facts: Facts) -> Iterator[Finding]:
+    """finetuning_type freeze with no layer to train, or with modules that the layers do not have."""
+    values = facts["recipe.values"]
+    if values.get("finetuning_type") != "freeze" or not values.get("do_train"):
+        return
+    if values.get("freeze_trainable_layers") == 0:
+        what = "freeze_trainable_layers: 0 leaves nothing to train"
+        details: dict[str, Any] = {"key": "freeze_trainable_layers", "value_as_type": 2}
+        details |= {"line": facts.get("recipe.lines", {}).get("freeze_trainable_layers", 1)}
+        details |= {"recipe": facts["recipe.path"]}
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, "freeze_trainable_layers"), **details)
+    given = values.get("freeze_trainable_modules", "all")
+    named = [name.strip() for name in given.split(",")] if isinstance(given, str) else []
+    there = facts["model.weights"]["parts"]
+    unknown = [name for name in named if name != "all" and name not in there]
+    if there and unknown:
+        what = f"freeze_trainable_modules: {', '.join(unknown)} is no part of a layer; there are {', '.join(there)}"
+        details = {"key": "freeze_trainable_modules", "parts": ",".join(there), "freeze_modules": True}
+        yield _finding("peft-target-modules-missing", what, in_recipe(facts, "freeze_trainable_modules"), **details)
+
+
 def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
     """The Trainer resumes from weights or an adapter with trainer_state.json; under DeepSpeed from global_step folders."""
     state = facts["arguments.resume"]
@@ -319,7 +340,7 @@ def trains(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Rule, ...] = (
-    trains, keys_known, values_fit, counts_positive, arguments_given, checkpoint_to_resume, quantiser_there,
+    keys_known, values_fit, counts_positive, something_thawed, arguments_given, checkpoint_to_resume, quantiser_there,
     combinations_allowed, packages_present, flash_attention_there, unsloth_with_one_gpu, output_dir_free,
     repeated_keys, file_suffix,
 )  # fmt: skip

@@ -51,6 +51,7 @@ class Weights(msgspec.Struct, frozen=True):
     rows: int | None = None
     dtypes: list[str] = []
     shapes: dict[str, int] = {}  # sizes that the configuration names too, see `_sizes`
+    parts: list[str] = []  # of a layer: self_attn, mlp, input_layernorm …
     modules: list[str] = []  # last names of the modules that hold a matrix: q_proj, down_proj, lm_head …
 
 
@@ -162,6 +163,7 @@ def _checked(folder: Path, files: list[str], kind: str, index: str | None, wante
         rows=_embedding_rows(tensors),
         dtypes=sorted({t.dtype for t in tensors.values()}),
         shapes=_sizes(tensors) if counted else {},
+        parts=sorted({found[1] for name in tensors if (found := _PART_OF_LAYER.search(name))}),
         modules=sorted(
             {
                 n.split(".")[-2]
@@ -234,6 +236,7 @@ def _embedding_rows(tensors: dict[str, Tensor]) -> int | None:
 
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
+_PART_OF_LAYER = re.compile(r"\.\d+\.([A-Za-z_]\w*)\.")
 _PARTS = {"self_attn.q_proj": "queries", "self_attn.k_proj": "keys", "mlp.up_proj": "middle"}
 
 

@@ -25,7 +25,7 @@ def read() -> dict[str, dict[str, Any]]:
 
 def write(name: str, step: str, shown: Mapping[str, Any]) -> None:
     """One result, beside what other processes record at the same time."""
-    with RESULTS.open("a") as lock:
+    with (HERE / ".results.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         results = read()
         results.setdefault(name, {})[step] = dict(shown)

@@ -55,11 +55,22 @@ def test_a_tokenizer_saved_by_transformers_5(tmp_path):
     assert found["tok-saved-by-newer-transformers"]["fitting_class"] == "PreTrainedTokenizerFast"
 
 
+@pytest.mark.parametrize(("method", "package"), [("gptq", "gptqmodel"), ("awq", "autoawq")])
+def test_the_reader_of_a_quantised_model(tmp_path, method, package):
+    config = {"quantization_config": {"quant_method": method}}
+    (found,) = by_cause(examine(tmp_path, "", config), "quant").values()
+    assert found[f"{method}_model"] is True
+    there = {"packages.versions": {package: "1.0"}}
+    assert not by_cause(examine(tmp_path, "", config, more=there), "quant")
+
+
 def test_a_quantised_model(tmp_path):
     config = {"quantization_config": {"quant_method": "gptq"}}
-    zero3 = {"deepspeed.config": {"zero_optimization": {"stage": 3}}}
-    assert not by_cause(examine(tmp_path, "", config), "quant", "ds")
-    assert set(by_cause(examine(tmp_path, "finetuning_type: full\n", config), "quant")) == {"quant-no-adapter"}
+    reader = {"packages.versions": {"transformers": "4.46.1", "auto-gptq": "0.7.1"}}
+    zero3 = {"deepspeed.config": {"zero_optimization": {"stage": 3}}, **reader}
+    assert not by_cause(examine(tmp_path, "", config, more=reader), "quant", "ds")
+    full = by_cause(examine(tmp_path, "finetuning_type: full\n", config, more=reader), "quant")
+    assert set(full) == {"quant-no-adapter"}
     assert set(by_cause(examine(tmp_path, "", config, more=zero3), "ds")) == {"ds-zero3-quantized"}
 
 

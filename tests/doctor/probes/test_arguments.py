@@ -200,3 +200,17 @@ def test_a_training_recipe_that_would_do_nothing(tmp_path):
     assert [(f.cause, f.severity) for f in found] == [("cfg-does-not-train", None)]
     assert found[0].details["only_do_train_missing"]
     assert examine(tmp_path, text + "do_eval: true\nval_size: 0.1\n")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "causes"),
+    [
+        ("freeze_trainable_layers: 0", ["cfg-bad-value-type"]),
+        ("freeze_trainable_modules: query", ["peft-target-modules-missing"]),
+        ("freeze_trainable_modules: mlp,all", []),
+    ],
+)
+def test_something_must_be_thawed(tmp_path, lines, causes):
+    layers = {"model.weights": {"parts": ["mlp", "self_attn"]}}
+    found = examine(tmp_path, GOOD + f"finetuning_type: freeze\n{lines}\n", layers)[1]
+    assert [f.cause for f in found if f.cause in ("cfg-bad-value-type", "peft-target-modules-missing")] == causes

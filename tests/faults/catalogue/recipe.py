@@ -260,7 +260,7 @@ CONFLICTS = [
     ),
     Fault(
         "freeze-too-many",
-        "cfg-conflicting-args",
+        "cfg-bad-value-type",
         "freeze_trainable_layers: 0",
         values(finetuning_type="freeze", freeze_trainable_layers=0),
     ),
