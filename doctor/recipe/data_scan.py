@@ -226,7 +226,10 @@ class _Observer:
         if not isinstance(record, dict):
             self.fault(conversion.NOT_AN_OBJECT, repr(record)[:60], rows, index, shown)
             return
-        content = _fingerprint(record)
+        try:
+            content = _fingerprint(record)
+        except RecursionError:  # nested too deep to be compared
+            content = id(record)
         if content in self.contents:
             self.scan.duplicates += 1
             if self.scan.first_duplicate is None:

@@ -44,3 +44,9 @@ def test_only_many_copies_are_told(tmp_path, copies, told):
     found = msgspec.to_builtins(scan(tmp_path, [row(n) for n in range(1000)] + [row(n) for n in range(copies)]))
     facts = Facts({"records.scans": {"sky": found}, "dataset.info_path": "i.json", "dataset.entries": {"sky": {}}})
     assert [f.cause for f in records.repeated(facts)] == ["data-duplicates"] * told
+
+
+def test_what_is_nested_too_deep_is_not_compared(tmp_path):
+    deep = json.loads("[" * 700 + "]" * 700)
+    found = scan(tmp_path, [{"instruction": "q", "output": "a", "x": deep}, {"instruction": "q", "output": "a", "x": deep}])
+    assert found.read == 2 or found.broken is not None
