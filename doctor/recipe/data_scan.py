@@ -229,7 +229,7 @@ class _Observer:
         try:
             content = _fingerprint(record)
         except RecursionError:  # nested too deep to be compared
-            content = id(record)
+            content = hash((shown, rows.first + index))
         if content in self.contents:
             self.scan.duplicates += 1
             if self.scan.first_duplicate is None:
