@@ -17,7 +17,7 @@ from knowledge_base.schema import Action, Cause, Fix, FixClass
 class Choice:
     """What the user said. `only`: ids of causes or fixes; `yes`: consent to every fix of class review.
 
-    `skip`: causes or fixes that the user declined one by one.
+    `skip`: causes, fixes or "cause/fix" that the user declined one by one.
     """
 
     only: frozenset[str] = frozenset()
@@ -63,7 +63,7 @@ def candidates(finding: Finding, cause: Cause, choice: Choice, arguments: Mappin
     named = {fix.id for fix in cause.fixes} & choice.only
     values = {**finding.details, **arguments}
     for fix in cause.fixes:
-        if fix.id in choice.skip or (named and fix.id not in named):
+        if {fix.id, f"{cause.id}/{fix.id}"} & choice.skip or (named and fix.id not in named):
             continue
         yield _candidate(fix, values)
 

@@ -147,7 +147,7 @@ class Fixing:
         if not choice.yes:
             if self.form == "json" or not sys.stdin.isatty():
                 raise Refused("nothing was changed: say --yes, or run it in a terminal to be asked.")
-            plan = self._asked(plan)
+            plan = self._asked(plan, findings, fixed=bool(plan_file or self.stack))
         return self._apply(plan)
 
     def _plan(self, findings: list[Finding]) -> Plan:
@@ -168,19 +168,24 @@ class Fixing:
 
         return confirm(diagnose([self.from_log], self.before.facts).findings, self.before.findings)
 
-    def _asked(self, plan: Plan) -> Plan:
-        """The plan with what the user agreed to in the terminal, one fix at a time."""
+    def _asked(self, plan: Plan, findings: list[Finding], fixed: bool) -> Plan:
+        """The plan with what the user agreed to in the terminal, one fix at a time. After a no the plan is made anew
+        without that fix, so that another one for the cause may be offered; a `fixed` plan (saved, a stack) is not."""
         from doctor.report import plan_text, text
 
         plan_text.plan(text.console(stderr=True), plan, self.lang)
-        steps = []
-        for step in plan.steps:
-            if not step.manual:
-                question = f"{step.cause}: {step.title[self.lang]}?"
-                step = replace(step, agreed=click.confirm(question, default=step.class_ == "safe", err=True))
-            steps.append(step)
-        if not any(step.agreed for step in steps):
+        answers: dict[tuple[str, str], bool] = {}
+        while step := next((s for s in plan.steps if not s.manual and (s.cause, s.fix) not in answers), None):
+            question = f"{step.cause}: {step.title[self.lang]}?"
+            yes = click.confirm(question, default=step.class_ == "safe", err=True)
+            answers[step.cause, step.fix] = yes
+            if not yes and not fixed:
+                skip = frozenset(f"{cause}/{fix}" for (cause, fix), answer in answers.items() if not answer)
+                choice = replace(self.choice, skip=self.choice.skip | skip)
+                plan = make_plan(findings, self.before.facts, self.target, choice)
+        if not any(answers.values()):
             raise Refused(say("refused_consent", self.lang))
+        steps = [replace(s, agreed=not s.manual and answers.get((s.cause, s.fix), False)) for s in plan.steps]
         return replace(plan, steps=tuple(steps))
 
     def _apply(self, plan: Plan) -> int:

@@ -29,7 +29,7 @@ def test_repaired_and_undone(tmp_path: Path) -> None:
 
 
 def test_a_new_environment(tmp_path: Path) -> None:
-    base = Environment(tmp_path / "base")
+    base = Environment(tmp_path / "base", "six")
     done = base.doctor("fix", "--stack", "sky-t1", "--new", str(tmp_path / "new"), cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
     have = {line for line in Installed(tmp_path / "new").freeze() if line}

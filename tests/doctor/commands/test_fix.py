@@ -1,0 +1,100 @@
+"""`fix` in a terminal, with a saved plan, and with a stack: what the user chooses is what is done."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+
+from demo import workspace
+from tests.doctor.test_cli import DOCTOR, doctor, tree
+
+CAUSE = "log-wandb-not-logged-in"
+
+
+@pytest.fixture
+def place(tmp_path):
+    workspace.write_workspace(tmp_path)
+    return tmp_path
+
+
+def with_wandb(prefix):
+    """An environment whose records say that wandb is installed."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+    info = next(prefix.glob("lib/python3*/site-packages")) / "wandb-0.19.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wandb\nVersion: 0.19.0\n")
+    return prefix
+
+
+def in_terminal(place, answers, *arguments):
+    """Run `fix` on a pseudo-terminal and answer each question as it comes; exit code and everything shown."""
+    master, slave = pty.openpty()
+    environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_ALL")}
+    environ |= {"TERM": "dumb", "COLUMNS": "200", "VIRTUAL_ENV": str(with_wandb(place.parent / f"{place.name}-env"))}
+    argv = [DOCTOR, "fix", "--apply", "--offline", *arguments]
+    process = subprocess.Popen(argv, cwd=place, stdin=slave, stdout=slave, stderr=slave, env=environ, close_fds=True)
+    os.close(slave)
+    shown, asked, end = "", 0, time.monotonic() + 60
+    while time.monotonic() < end:
+        if not select.select([master], [], [], 0.5)[0]:
+            if process.poll() is not None:
+                break
+            continue
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # the other end is closed
+            break
+        shown += piece.decode(errors="replace")
+        while asked < min(shown.count("?: ") + shown.count("]: "), len(answers)) and shown.count("]: ") > asked:
+            os.write(master, (answers[asked] + "\n").encode())
+            asked += 1
+    os.close(master)
+    return process.wait(timeout=30), shown, asked
+
+
+def test_a_no_brings_the_next_fix_of_the_cause(place):
+    code, shown, asked = in_terminal(place, ["n", "y"], "--only", CAUSE)
+    assert asked == 2, shown
+    assert code in (0, 1), shown  # 1: the workspace has other faults
+    assert "report_to: wandb" in (place / "examples/train_full/qwen2_full_sft.yaml").read_text()
+    assert "WANDB_MODE=offline" in (place / ".skyt1-doctor/launch.env").read_text()
+
+
+def test_only_noes_change_nothing(place):
+    before = tree(place)
+    code, shown, _ = in_terminal(place, ["n"] * 9, "--only", CAUSE)
+    assert code == 4, shown
+    assert tree(place) == before
+
+
+def test_a_saved_plan_is_applied_later_and_refused_when_the_world_changed(place, tmp_path_factory):
+    plan = tmp_path_factory.mktemp("plan") / "plan.json"
+    arguments = ("--offline", "--only", "data-info-invalid-json")
+    saved = doctor("fix", *arguments, "--save-plan", str(plan), cwd=place)
+    assert plan.exists(), saved.stderr
+    info = place / "data/dataset_info.json"
+    text = info.read_text()
+    info.write_text(text + "\n")
+    refused = doctor("fix", "--offline", "--plan", str(plan), "--yes", cwd=place)
+    assert refused.returncode == 4
+    assert "was changed since the plan was made" in refused.stderr
+    assert info.read_text() == text + "\n"
+    info.write_text(text)
+    done = doctor("fix", "--offline", "--plan", str(plan), "--yes", "--format", "json", cwd=place)
+    assert [o["outcome"] for o in json.loads(done.stdout)["outcomes"]] == ["verified"]
+    json.loads(info.read_text())
+
+
+def test_an_unknown_stack_and_a_place_without_one(place):
+    done = doctor("fix", "--stack", "sky-t2", cwd=place)
+    assert done.returncode == 4
+    assert "There is no stack called sky-t2; there are " in done.stderr
+    assert doctor("fix", "--new", "x", cwd=place).returncode == 2
+    taken = doctor("fix", "--stack", "sky-t1", "--new", ".", cwd=place)
+    assert taken.returncode == 4
+    assert "exists already" in taken.stderr
