@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from doctor import __version__
-from doctor.errors import BadInput, Refused
+from doctor.errors import BadInput, Refused, UnreadableRecipe
 from doctor.exit_codes import ExitCode
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -220,8 +220,8 @@ def report(**options: Any) -> int:
     return run(**options)
 
 
-def _fail(message: str, code: ExitCode, arguments: list[str]) -> int:
-    """One sentence on stderr, and the document on stdout where JSON was asked for."""
+def _fail(message: str, code: ExitCode, arguments: list[str], recipe: UnreadableRecipe | None = None) -> int:
+    """One sentence on stderr, and the document on stdout where JSON was asked for. A recipe at fault is a finding, too."""
     from doctor import redact
 
     message = redact.text(message)
@@ -230,12 +230,21 @@ def _fail(message: str, code: ExitCode, arguments: list[str]) -> int:
         import json
 
         command = next((word for word in arguments if not word.startswith("-")), "")
-        document = {"schema_version": 1, "command": command, "version": __version__, "healthy": False, "findings": []}
+        findings = [_finding_of(recipe, message)] if recipe else []
+        document = {"schema_version": 1, "command": command, "version": __version__, "healthy": False}
+        document["findings"] = findings
         print(
             json.dumps({**document, "probes": [], "unrecognised": None, "error": message}, ensure_ascii=False, indent=1)
         )
     print(f"skyt1-doctor: {message}", file=sys.stderr)
     return code
+
+
+def _finding_of(recipe: UnreadableRecipe, message: str) -> dict[str, Any]:
+    from doctor.findings import Evidence, Finding
+    from doctor.report.document import describe
+
+    return describe(Finding(recipe.cause, (Evidence(message, recipe.where),), source="probe:recipe"))
 
 
 def _kept_traceback(error: Exception) -> str:
@@ -261,7 +270,7 @@ def run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, prog_name="skyt1-doctor", standalone_mode=False) or ExitCode.OK
     except BadInput as error:
-        return _fail(str(error), ExitCode.BAD_INPUT, arguments)
+        return _fail(str(error), ExitCode.BAD_INPUT, arguments, error if isinstance(error, UnreadableRecipe) else None)
     except Refused as error:
         return _fail(str(error), ExitCode.REFUSED, arguments)
     except click.ClickException as error:

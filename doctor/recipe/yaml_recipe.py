@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.errors import BadInput
+from doctor.errors import BadInput, UnreadableRecipe
 
 LARGEST = 4 << 20  # bytes; a recipe is a page of text, anything larger is another file by mistake
 LONGEST_NUMBER = 256  # bits; beyond that a float is infinite or a conversion to text refused
@@ -48,7 +48,8 @@ def _text(path: Path, shown: str) -> str:
         return raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise BadInput(f"{shown}:{line} is not UTF-8 text; save the recipe as UTF-8.") from None
+        what = f"{shown}:{line} is not UTF-8 text; save the recipe as UTF-8."
+        raise UnreadableRecipe(what, "data-encoding", f"{shown}:{line}") from None
 
 
 def parse(text: str, shown: str) -> Recipe:
@@ -63,16 +64,17 @@ def parse(text: str, shown: str) -> Recipe:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         tab = "; a tab stands there" if "\t" in "".join(text.splitlines()[line - 1 : line]) else ""
-        raise BadInput(
-            f"{shown}:{line} is not valid YAML ({str(error.problem)[:200]}{tab}); correct that line."
-        ) from None
+        what = f"{shown}:{line} is not valid YAML ({str(error.problem)[:200]}{tab}); correct that line."
+        raise UnreadableRecipe(what, "cfg-yaml-syntax", f"{shown}:{line}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(f"{shown} is not valid YAML ({' '.join(str(error).split())[:200]}); correct it.") from None
+        what = f"{shown} is not valid YAML ({' '.join(str(error).split())[:200]}); correct it."
+        raise UnreadableRecipe(what, "cfg-yaml-syntax", shown) from None
     if root is None or values is None:
         raise BadInput(f"The recipe {shown} is empty; copy one from examples/train_full and edit it.")
     if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
         kind = {"list": "a list", "str": "plain text"}.get(type(values).__name__, f"a {type(values).__name__}")
-        raise BadInput(f"The recipe {shown} holds {kind}, not `key: value` lines; write it as a mapping.")
+        what = f"The recipe {shown} holds {kind}, not `key: value` lines; write it as a mapping."
+        raise UnreadableRecipe(what, "cfg-yaml-syntax", shown)
     lines: dict[str, int] = {}
     repeated: dict[str, int] = {}
     for key, _ in root.value:

@@ -277,3 +277,19 @@ def test_help_imports_nothing_heavy(command):
     code += "heavy = {'rich', 'yaml', 'httpx', 'torch'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     argv = [sys.executable, "-c", code, *command, "--help"]
     assert subprocess.run(argv, capture_output=True, text=True, check=False).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "cause", "where"),
+    [
+        (b"a: 1\nb:\n\tc: 2\n", "cfg-yaml-syntax", "broken.yaml:3"),
+        ("# 全量\na: 1\n".encode("gbk"), "data-encoding", "broken.yaml:1"),
+        (b"- a\n- b\n", "cfg-yaml-syntax", "broken.yaml"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_a_finding_of_the_document(place, content, cause, where):
+    (place / "broken.yaml").write_bytes(content)
+    done = doctor("check", "broken.yaml", "--format", "json", cwd=place)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["findings"][0]["cause"]) == (2, cause)
+    assert document["findings"][0]["evidence"][0]["where"] == where

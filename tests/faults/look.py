@@ -14,7 +14,7 @@ from typing import Any
 
 from doctor import target
 from doctor.commands.check import examine_target
-from doctor.errors import BadInput
+from doctor.errors import BadInput, UnreadableRecipe
 from doctor.examine import severity_of
 from tests.faults.workspace import Workspace
 
@@ -43,7 +43,8 @@ def inside(place: Workspace) -> dict[str, Any]:
             found = target.find(str(place.recipe.relative_to(place.root)), offline=True)
             findings = examine_target(found, BUDGET).findings
         except BadInput as refused:
-            return {"findings": [], "refused": str(refused)}
+            named = [[refused.cause, "error"]] if isinstance(refused, UnreadableRecipe) else []
+            return {"findings": named, "refused": str(refused), "seconds": round(time.monotonic() - begun, 2)}
     shown = [[finding.cause, severity_of(finding).value] for finding in findings]
     return {"findings": shown, "refused": None, "seconds": round(time.monotonic() - begun, 2)}
 
