@@ -23,6 +23,8 @@ SOURCE = f"probe:{ID}"
 
 SECONDS = 2.0  # of reading in a default check; what was not read by then is said
 SECONDS_DEEP = 3600.0
+MOST_BYTES_A_TOKEN = 10  # English has 4 to 5, JSON's own marks and keys included less than twice that
+ENOUGH = 20  # records for an average
 MANY, COPIES = 1000, 0.2  # records from which on, and share of them that must be copies, for a finding
 
 
@@ -369,6 +371,33 @@ def repeated(facts: Facts) -> Iterator[Finding]:
         yield _finding("data-duplicates", evidence, details | {"file": first["file"], "count": copies})
 
 
+def cutoff_plausible(facts: Facts) -> Iterator[Finding]:
+    """By bytes alone: the average record is longer than the cutoff even if every token were of MOST_BYTES_A_TOKEN bytes."""
+    cutoff = facts["recipe.values"].get("cutoff_len", 2048)
+    if facts["dataset.stage"] == "pt" or not isinstance(cutoff, int) or isinstance(cutoff, bool) or cutoff <= 0:
+        return  # pre-training cuts its text into blocks and loses nothing
+    for name, entry, scan, details in _scans(facts):
+        if (
+            scan["read"] < ENOUGH
+            or not scan["bytes_read"]
+            or not entry["files"][0]["shown"].endswith((".json", ".jsonl"))
+        ):
+            continue
+        if any(entry.get("columns", {}).get(kind) for kind in ("images", "videos", "audios")):
+            continue  # they may stand in the file themselves, as base64
+        average = scan["bytes_read"] / scan["read"]
+        if average / MOST_BYTES_A_TOKEN <= cutoff:
+            continue
+        line = facts["recipe.lines"].get("cutoff_len")
+        where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
+        what = (
+            f'records of "{name}" have {average:,.0f} bytes on average, '
+            f"more than {average / MOST_BYTES_A_TOKEN:,.0f} tokens; cutoff_len is {cutoff} (`check --deep` measures it with the model's tokenizer)"
+        )
+        details |= {"entry": name, "model_path": facts["recipe.values"].get("model_name_or_path")}
+        yield _finding("data-cutoff-truncates", [Evidence(what, where)], details, Severity.WARNING)
+
+
 def validation_fits(facts: Facts) -> Iterator[Finding]:
     """`val_size` above 1 is a number of records; it must leave some for training."""
     size = facts["recipe.values"].get("val_size")
@@ -392,6 +421,6 @@ def validation_fits(facts: Facts) -> Iterator[Finding]:
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     files_readable, objects_only, columns_present, role_tags_fit, turns_in_order, turns_listed, columns_alike,
-    something_left, stage_fits_records, types_uniform, tools_are_json, media_there, media_wanted, repeated,
+    something_left, stage_fits_records, types_uniform, tools_are_json, media_there, media_wanted, repeated, cutoff_plausible,
     validation_fits,
 )  # fmt: skip
