@@ -390,9 +390,10 @@ def cutoff_plausible(facts: Facts) -> Iterator[Finding]:
             continue
         line = facts["recipe.lines"].get("cutoff_len")
         where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
+        tokens = average / MOST_BYTES_A_TOKEN
         what = (
-            f'records of "{name}" have {average:,.0f} bytes on average, '
-            f"more than {average / MOST_BYTES_A_TOKEN:,.0f} tokens; cutoff_len is {cutoff} (`check --deep` measures it with the model's tokenizer)"
+            f'records of "{name}" have {average:,.0f} bytes on average, more than {tokens:,.0f} tokens; cutoff_len is '
+            f"{cutoff} (`check --deep` measures it with the model's tokenizer)"
         )
         details |= {"entry": name, "model_path": facts["recipe.values"].get("model_name_or_path")}
         yield _finding("data-cutoff-truncates", [Evidence(what, where)], details, Severity.WARNING)
