@@ -54,9 +54,10 @@ def receive(
             mark, node, *words = line.strip().split(" ", 2)
             capture.missing(node, words[0] if mark == REASON and words else reason)
             waiting.discard(node)
-        elif name == "out" and (whole := receiver.feed(line)):
-            _add(capture, *whole)
-            waiting.discard(whole[0])
+        elif name == "out" and wire.MARK in line:
+            if whole := receiver.feed(line):
+                _add(capture, *whole)
+                waiting.discard(whole[0])
         else:
             told.append(line.strip())
     for node in receiver.begun:

@@ -33,6 +33,7 @@ from doctor.errors import BadInput
 GRACE = 3.0  # seconds beyond the nodes' own budget for srun to start the tasks and bring the last lines
 ALLOCATION_SECONDS = 20  # how long Slurm may look for nodes
 _LACKS = "the collector is not there"
+_NOT_LAUNCHED = re.compile(r"[Ll]aunch for \S+ failed on node (\S+):")
 _ALLOCATED = re.compile(r"Granted job allocation (?P<job>\d+)")
 # $0 is the target's interpreter, $1 the request, $2 the zipapp or empty where it comes over standard input. A node
 # without it, or without a fit Python, says so in a line of its own.
@@ -82,7 +83,7 @@ def allocation(options: Sequence[str], environ: Mapping[str, str]) -> Iterator[A
 
 
 def _allocate(options: Sequence[str], environ: Mapping[str, str]) -> str:
-    argv = ["salloc", "--no-shell", "--ntasks-per-node=1", "--time=5", f"--immediate={ALLOCATION_SECONDS}"]
+    argv = ["salloc", "--no-shell", "--no-kill", "--ntasks-per-node=1", "--time=5", f"--immediate={ALLOCATION_SECONDS}"]
     argv += ["--job-name=skyt1-doctor", *options]
     try:
         answer = subprocess.run(
@@ -130,6 +131,12 @@ def _asked(given: Allocation, request: Mapping[str, Any], budget: float, environ
     with _laid(Path(str(request.get("workdir") or ".")).absolute()) as zipapp:
         if zipapp is not None:
             _step(given, nodes, request, zipapp, until, capture, told, environ)
+            unreached = set(_NOT_LAUNCHED.findall("\n".join(told)))
+            stopped = [n for n in nodes if n not in unreached and capture.reasons[n] not in (None, _LACKS)]
+            if (
+                unreached and stopped
+            ):  # srun ends the whole step when it cannot start a task somewhere: once more without
+                _step(given, stopped, request, zipapp, time.monotonic() + budget + GRACE, capture, told, environ)
             nodes = [node for node in nodes if capture.reasons[node] == _LACKS]
     if nodes:
         _step(given, nodes, request, None, max(until, time.monotonic() + budget / 2), capture, told, environ)

@@ -88,6 +88,17 @@ def test_a_hung_node_is_unknown_and_holds_up_nobody(cluster: slurm.Cluster, work
     assert all("node3" not in finding["nodes"] for finding in content["findings"])
 
 
+def test_a_hung_node_does_not_end_the_others_when_srun_gives_up(cluster: slurm.Cluster, workspace: Path) -> None:
+    """After about 15 s srun ends the whole step because of the node that it cannot launch on; the others are asked again."""
+    cluster.freeze_node("node3")
+    try:
+        _, content, _ = check(cluster, workspace, "--slurm", "--slurm-options", "-N 3", "--budget", "40", NNODES="4")
+    finally:
+        cluster.freeze_node("node3", frozen=False)
+    assert content["nodes"]["node1"] == content["nodes"]["node2"] == "answered"
+    assert "failed on node node3" in content["nodes"]["node3"]["unknown"]
+
+
 def test_slurm_says_why_it_gives_no_nodes(cluster: slurm.Cluster, workspace: Path) -> None:
     code, content, _ = check(cluster, workspace, "--slurm", "--slurm-options", "-p nowhere")
     assert code == 2
