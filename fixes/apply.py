@@ -63,7 +63,9 @@ def apply_plan(
             run.take_all_back()
             raise
         run.close()
-    return Applied(tuple(run.outcomes), run.journal.id if run.journal else None, tuple([*notes, *run.notes]))
+    # A download that turned out to be complete opened a journal and changed nothing.
+    changed = run.journal if run.journal and run.journal.actions() else None
+    return Applied(tuple(run.outcomes), changed.id if changed else None, tuple([*notes, *run.notes]))
 
 
 def _lock_places(plan: Plan, target: Target, state: Path) -> list[Path]:

@@ -217,4 +217,5 @@ def remove_empty(directories: set[Path], under: Path) -> None:
 
 
 def _sync(moves: list[Move]) -> None:
-    files.sync_directories({p.parent for m in moves if m.way != "made" for p in (m.target, m.place)})
+    names = {os.path.dirname(p) for m in moves if m.way != "made" for p in (m.target, m.place)}
+    files.sync_directories({Path(name) for name in names})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +83,15 @@ class Dist:
                 except InvalidRequirement:  # old metadata; pip ignores such lines too
                     continue
         return found
+
+    def listed(self) -> Iterator[str]:
+        """The paths of RECORD as it has them, whether they exist or not; nothing without a RECORD."""
+        try:
+            rows = csv.reader((self.info / "RECORD").read_text(encoding="utf-8").splitlines())
+        except OSError:
+            return
+        site = str(self.site)
+        yield from (os.path.normpath(f"{site}/{row[0]}") for row in rows if row and row[0])
 
     def files(self) -> list[Path]:
         """Every file of it that exists, from RECORD, with the bytecode beside. Raises Refused without a RECORD."""

@@ -45,7 +45,12 @@ moves() {
     grep '^out	' "$1" | while IFS='	' read -r _ target kept; do
         if [ ! -e "$kept" ] && [ ! -L "$kept" ]; then continue; fi
         case $target in */__pycache__/*.pyc) rm -f -- "$target" ;; esac
-        if [ -e "$target" ] || [ -L "$target" ]; then echo "in the way, left alone: $target" >&2; continue; fi
+        if [ -e "$target" ] || [ -L "$target" ]; then
+            case $target in
+                */__pycache__/*.pyc) rm -f -- "$target" ;;  # Python wrote it anew
+                *) echo "in the way, left alone: $target" >&2; continue ;;
+            esac
+        fi
         mkdir -p -- "${target%/*}"; mv -- "$kept" "$target"
     done
     grep '^made	' "$1" | sort -r | while IFS='	' read -r _ directory; do

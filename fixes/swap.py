@@ -55,46 +55,52 @@ def plan_moves(target: Target, packages: Packages, before: dict[str, list[Dist]]
     prefix = target.prefix.resolve()
     staged = depot / "staged"
     incoming = _incoming(staged, prefix)
-    _check_layout(target, packages, staged)
+    _check_layout(target, packages, staged, [place for _, place, _ in incoming])
     leaving: set[Path] = set()
     for change in packages.changes:
         for dist in before.get(change.name, []):
             leaving.update(dist.files())
     gone = {change.name for change in packages.changes}
-    shared = {path for name, found in before.items() if name not in gone for dist in found for path in _listed(dist)}
-    leaving -= shared  # a file that another package lists too stays, or that package would break
-    known = {parent for parent in {path.parent for path in incoming} if parent.is_dir()}
-    leaving |= {path for path in incoming if path.parent in known and moves.exists(path)}
+    others = [dist for name, found in before.items() if name not in gone for dist in found]
+    leaving -= _shared(leaving, others)  # a file that another package lists too stays, or that package would break
+    for real, _, names in incoming:
+        if real.is_dir():
+            leaving.update(path for path in (real / name for name in names) if moves.exists(path))
     for path in leaving:
         if prefix not in path.parents:
             raise Refused(f"{path} lies outside the environment {prefix}; its package is not changed.")
     out = [Move("out", path, depot / "kept" / path.relative_to(prefix)) for path in sorted(leaving)]
-    return [*out, *(moves.coming_in(path, place) for path, place in sorted(incoming.items(), key=lambda i: str(i[0])))]
+    into = sorted(incoming, key=lambda each: str(each[0]))
+    return [*out, *(moves.coming_in(real / n, place / n) for real, place, names in into for n in sorted(names))]
 
 
-def _listed(dist: Dist) -> list[Path]:
-    try:
-        return dist.files()
-    except Refused:  # without a RECORD nothing is known to be its own
-        return []
+def _shared(leaving: set[Path], others: list[Dist]) -> set[Path]:
+    """What another package lists too, with the bytecode of that. A package without a RECORD claims nothing."""
+    if not leaving:
+        return set()
+    named = {str(path): path for path in leaving}
+    found = {named[text] for dist in others for text in dist.listed() if text in named}
+    sources = {(path.parent / "__pycache__", path.stem) for path in found if path.suffix == ".py"}
+    compiled = {p for p in leaving if p.suffix == ".pyc" and (p.parent, p.name.split(".")[0]) in sources}
+    return found | compiled
 
 
-def _incoming(staged: Path, prefix: Path) -> dict[Path, Path]:
-    """Where each staged file belongs → the file. A directory link such as lib64 → lib is followed; the installer's own
-    lock at the top is left out."""
-    found = {}
+def _incoming(staged: Path, prefix: Path) -> list[tuple[Path, Path, list[str]]]:
+    """Directories of the environment, the staged one for each and the names that come from it. A directory link such as
+    lib64 → lib is followed; the installer's own lock at the top is left out."""
+    found = []
     for root, directories, names in os.walk(staged):
         place = Path(root)
         real = (prefix / place.relative_to(staged)).resolve()
         links = [d for d in directories if os.path.islink(os.path.join(root, d))]
-        found.update({real / n: place / n for n in [*names, *links] if n != ".lock" or place != staged})
+        found.append((real, place, [n for n in [*names, *links] if n != ".lock" or place != staged]))
     return found
 
 
-def _check_layout(target: Target, packages: Packages, staged: Path) -> None:
+def _check_layout(target: Target, packages: Packages, staged: Path, places: list[Path]) -> None:
     """The staging prefix must have the environment's own layout, and hold what was planned."""
     # setuptools carries records of what it vendors; only those beside the packages are installations.
-    records = [info for info in staged.rglob("*.dist-info") if info.parent.name.endswith("-packages")]
+    records = [p for p in places if p.suffix == ".dist-info" and p.parent.name.endswith("-packages")]
     prefix = target.prefix.resolve()
     sites = {(prefix / info.parent.relative_to(staged)).resolve() for info in records}
     if strange := sites - set(site_of(target)):

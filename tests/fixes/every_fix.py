@@ -54,7 +54,8 @@ SAMPLES: dict[str, Any] = {
     "0.20.1", "torchaudio_requirement": "torchaudio==2.5.1", "torchvision_requirement": "torchvision==0.20.1",
     "transformers_for_model": "4.51.3", "transformers_requirement": "transformers>=4.45,<=4.52.4",
     "transformers_target": "transformers==4.52.4", "tree_requirement": "llamafactory==0.9.1", "val_rows": 100,
-    "val_size_suggestion": 0.1, "value_as_type": 1e-5, "version": "1.26.4", "weights_rank": 8, "workers": 4,
+    "val_size_suggestion": 0.1,
+    "variable": "NCCL_DEBUG", "default": "WARN", "value_as_type": 1e-5, "version": "1.26.4", "weights_rank": 8, "workers": 4,
     "workers_suggestion": 2, "download_dir": "models/toy", "model_dir": "models/toy", "c_compiler": "/usr/bin/gcc-11",
 }  # fmt: skip
 PAIRS = [

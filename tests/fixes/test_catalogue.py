@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+import doctor
+from doctor import details
 from fixes import actions
 from knowledge_base import load
-from knowledge_base.offers import PLACEHOLDER
+from knowledge_base.offers import ARGUMENTS as SAID
+from knowledge_base.offers import PLACEHOLDER, placeholders
 from knowledge_base.schema import Action, Cause, Fix, FixClass
 
 ARGUMENTS = {
@@ -34,6 +41,8 @@ RESULTS = {
     "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "max_samples",
     "cutoff_len", "stage", "finetuning_type", "bf16", "fp16", "pure_bf16", "optim", "lr_scheduler_type", "warmup_ratio",
     "warmup_steps", "weight_decay", "seed", "packing", "neat_packing", "train_on_prompt", "lora_rank", "lora_alpha",
+    "learning_rate", "max_grad_norm", "template", "dataset", "val_size", "streaming", "disable_shuffling", "mask_history",
+    "resize_vocab", "train_from_scratch", "label_smoothing_factor", "quantization_bit", "use_dora", "pissa_init",
     "lora_target", "lora_dropout", "freeze_trainable_layers", "rope_scaling", "neftune_noise_alpha",
 }  # fmt: skip
 
@@ -106,4 +115,34 @@ def test_what_can_be_applied_changes_something(class_: FixClass) -> None:
         for cause, fix in fixes()
         if fix.class_ is class_ and all(action.kind == "instruct" for action in fix.action_list())
     ]
+    assert wrong == []
+
+
+@cache
+def words_of_the_doctor() -> list[set[str]]:
+    """For every module but the details': the texts and keyword names in it; a piece of a joined text counts as `*piece`."""
+    found = []
+    for path in Path(doctor.__file__).parent.rglob("*.py"):
+        if "details" not in path.parts:
+            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+            texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+            found.append(texts | {n.arg for n in nodes if isinstance(n, ast.keyword) and n.arg})
+    return found
+
+
+def test_somebody_supplies_what_a_fix_asks_for() -> None:
+    """A fix whose detail nobody publishes would never be offered: a judgement that names the cause, a group of the
+    cause's signatures, or the facts (doctor.details)."""
+    wrong = []
+    for cause in load.all_causes():
+        told = set(details.known()) | set(SAID)
+        for words in words_of_the_doctor():
+            told |= words if cause.id in words else set()
+        for signature in cause.signatures:
+            told |= set(re.findall(r"\?P<(\w+)>", signature.pattern))
+        for fix in cause.fixes:
+            asked = {*fix.when, *fix.unless, *placeholders(fix.actions)} if fix.class_ is not FixClass.MANUAL else set()
+            wrong += [
+                f"{cause.id}/{fix.id} asks for {n}" for n in asked - told if f"_{n.rpartition('_')[2]}" not in told
+            ]
     assert wrong == []

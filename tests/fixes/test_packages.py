@@ -128,6 +128,22 @@ def test_undo_script_without_the_tool(with_packages: World) -> None:
     assert history.undo(world.workdir).status == "nothing to do"
 
 
+def test_undo_script_after_python_wrote_bytecode_anew(with_packages: World) -> None:
+    world = with_packages
+    say = [str(world.python), "-c", "import six; print(six.__version__)"]
+    subprocess.run(say, check=True, capture_output=True)
+    before, frozen = world.snapshot(), freeze(world.python)
+    world.cause("c", fix("six", pip("six==1.16.0")))
+    world.apply()
+    assert subprocess.run(say, check=True, capture_output=True, text=True).stdout == "1.16.0\n"
+    (entry,) = history.history(world.workdir)
+    done = subprocess.run(["sh", str(entry.directory / "undo.sh")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert subprocess.run(say, check=True, capture_output=True, text=True).stdout == "1.15.0\n"
+    assert world.snapshot() == before
+    assert freeze(world.python) == frozen
+
+
 def test_a_package_that_does_not_heal_goes_and_the_other_stays(with_packages: World) -> None:
     world = with_packages
     world.cause("good", fix("six", pip("six==1.16.0")))

@@ -1,19 +1,20 @@
 """Undo of packages on whole training environments: an editable LLaMA-Factory, a wheel from a URL, a local wheel.
 
 One fix upgrades, downgrades, adds and removes; afterwards what `pip freeze` says, every file, every RECORD and the
-imports are as before. `make reproduce` runs it; results.json beside it holds the outcome of one run.
+imports are as before. `make reproduce` runs it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import json
 import subprocess
 import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -34,19 +35,6 @@ CHANGES = {
     "current": ["peft==0.18.0", "idna==3.10", "iniconfig==2.0.0"],
 }
 REMOVED = ["llamafactory", "url-stub", "local-stub"]
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and its address on a loopback server."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 def source_of(requirement: str, folder: Path) -> Path:
@@ -81,44 +69,67 @@ def files_of(prefix: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("stack", ["sky-t1", "current"])
-def test_everything_comes_back(
-    stack: str, served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = Environment(tmp_path / "env", *PACKAGES[stack])
-    source = tmp_path / "clone"
-    source.mkdir()
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder on a loopback server."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@dataclass
+class Undone:
+    """What was before the fix, while it stood, and after it was taken back."""
+
+    environment: Environment
+    files: tuple[dict[str, object], dict[str, object]]
+    freezes: tuple[list[str], list[str], list[str]]
+
+
+@pytest.fixture(scope="module", params=sorted(CHANGES))
+def undone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undone:
+    stack, root = request.param, tmp_path_factory.mktemp("undone")
+    environment = Environment(root / "env", *PACKAGES[stack])
+    source, links, work = root / "clone", root / "served", root / "work"
+    for folder in (source, links, work):
+        folder.mkdir()
     environment.install("--no-deps", "-e", str(source_of(PACKAGES[stack][0], source)))
-    remote = every_fix.wheel(served[0], "url-stub", "1.0")
-    local = every_fix.wheel(tmp_path, "local-stub", "1.0")
-    environment.install(f"url-stub @ {served[1]}/{remote.name}", str(local))
+    remote, local = every_fix.wheel(links, "url-stub", "1.0"), every_fix.wheel(root, "local-stub", "1.0")
+    with served(links) as address:
+        environment.install(f"url-stub @ {address}/{remote.name}", str(local))
     before, frozen = files_of(environment.root), environment.freeze()
-    imported = environment.run(str(environment.python), "-c", IMPORTS, cwd=tmp_path).stdout
-    assert any(line.startswith("-e file://") for line in frozen)
-
-    work = tmp_path / "work"
-    work.mkdir()
     (work / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    monkeypatch.setattr(load, "CAUSES", tmp_path / "causes")
-    load.paths.cache_clear()
-    world = World(work, environment.python, tmp_path / "causes")
-    world.cause("change", fix("them", {"kind": "install", "packages": CHANGES[stack]}))
-    world.cause("remove", fix("these", {"kind": "uninstall", "packages": REMOVED}))
-    applied = world.apply(yes=True)
-    assert {o.outcome for o in applied.outcomes} == {"verified"}, applied.outcomes
-    changed = environment.freeze()
-    assert set(CHANGES[stack]) <= set(changed)
-    assert not any(name in line for line in changed for name in REMOVED)
-
-    assert history.undo(work).status == "undone"
-    after = files_of(environment.root)
-    assert sorted(k for k in {*before, *after} if before.get(k) != after.get(k)) == []
-    assert environment.freeze() == frozen
-    assert environment.run(str(environment.python), "-c", IMPORTS, cwd=tmp_path).stdout == imported
-    print(
-        json.dumps(
-            {"stack": stack, "packages": len(frozen), "files": len(before), "imports": imported.splitlines()[-1]}
-        )
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "CAUSES", root / "causes")
+        world = World(work, environment.python, root / "causes")
+        world.cause("change", fix("them", {"kind": "install", "packages": CHANGES[stack]}))
+        world.cause("remove", fix("these", {"kind": "uninstall", "packages": REMOVED}))
+        applied = world.apply(yes=True)
+        assert {o.outcome for o in applied.outcomes} == {"verified"}, applied.outcomes
+        changed = environment.freeze()
+        assert history.undo(work).status == "undone"
     load.paths.cache_clear()
     load.cause.cache_clear()
+    return Undone(environment, (before, files_of(environment.root)), (frozen, changed, environment.freeze()))
+
+
+def test_every_file_and_the_package_set_come_back(undone: Undone) -> None:
+    before, changed, after = undone.freezes
+    assert any(line.startswith("-e file://") for line in before)
+    assert len(set(changed) ^ set(before)) >= 7  # two versions, one added, three removed
+    assert not any(line.startswith(tuple(REMOVED)) for line in changed)
+    assert after == before
+    then, now = undone.files
+    assert sorted(k for k in {*then, *now} if then.get(k) != now.get(k)) == []
+    print(f"{len(before)} packages, {len(then)} files as before")
+
+
+def test_the_imports_work_afterwards(undone: Undone) -> None:
+    done = undone.environment.run(str(undone.environment.python), "-c", IMPORTS, cwd=undone.environment.root)
+    assert done.returncode == 0, done.stdout[-2000:]
+    versions = dict(line.split("==") for line in undone.freezes[0] if "==" in line)
+    assert done.stdout.splitlines()[-1].split("+")[0].split()[0] == versions["torch"]
+    assert done.stdout.split()[-1] == versions["transformers"]
