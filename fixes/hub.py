@@ -170,14 +170,20 @@ def _is_passing(error: BaseException) -> bool:
 def _fetch_hugging_face(listing: Listing, names: list[RemoteFile], into: Path, environ: Mapping[str, str]) -> None:
     from huggingface_hub import snapshot_download
 
-    snapshot_download(
-        listing.repo,
-        revision=listing.revision,
-        local_dir=into,
-        allow_patterns=[file.name for file in names],
-        endpoint=listing.endpoint,
-        token=environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN") or None,
-    )
+    try:
+        snapshot_download(
+            listing.repo,
+            revision=listing.revision,
+            local_dir=into,
+            allow_patterns=[file.name for file in names],
+            endpoint=listing.endpoint,
+            token=environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN") or None,
+        )
+    except Exception as error:
+        # Its HTTP library was requests, then httpx, then httpx2: the errors have their names in common, no class.
+        if any(kind.__name__ in ("TransportError", "RequestException") for kind in type(error).__mro__):
+            raise ConnectionError(str(error)) from error
+        raise
 
 
 def _fetch_modelscope(listing: Listing, names: list[RemoteFile], into: Path, environ: Mapping[str, str]) -> None:

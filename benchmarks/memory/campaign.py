@@ -29,7 +29,7 @@ LIMIT = 150.0  # seconds for one configuration
 STEPS = 3
 
 warnings.filterwarnings("ignore", message=".*multi-threaded.*fork")  # no lock of ours is held while forking
-os.environ |= {
+SETTINGS = {  # of every process of a campaign; whoever only imports a helper from here keeps its own
     "DISABLE_VERSION_CHECK": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "DS_SKIP_CUDA_CHECK": "1",
     "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "8",
@@ -318,6 +318,7 @@ def import_all() -> None:
 
 
 def main() -> None:
+    os.environ |= SETTINGS
     command, folder = sys.argv[1], sys.argv[2]
     if command == "sample":
         sample(folder)

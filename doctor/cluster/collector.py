@@ -43,7 +43,7 @@ def facts(request: Mapping[str, Any]) -> dict[str, Any]:
         own = {**_from_slurm(os.environ), **own}
     if request.get("word"):
         own |= {
-            meeting.SECONDS_VARIABLE: str(budget * (0.2 if request.get("deep") else 0.8)),
+            meeting.SECONDS_VARIABLE: str(budget * (0.2 if request.get("deep") else 0.6)),
             meeting.WORD_VARIABLE: str(request["word"]),
         }
     if request.get("deep"):

@@ -30,7 +30,7 @@ from doctor.cluster.capture import Capture
 from doctor.cluster.receive import REASON, about, end, receive
 from doctor.errors import BadInput
 
-GRACE = 3.0  # seconds beyond the nodes' own budget for srun to start the tasks and bring the last lines
+GRACE = 5.0  # seconds beyond the nodes' own budget for srun to start the tasks and bring the last lines
 ALLOCATION_SECONDS = 20  # how long Slurm may look for nodes
 _LACKS = "the collector is not there"
 _NOT_LAUNCHED = re.compile(r"[Ll]aunch for \S+ failed on node (\S+):")

@@ -156,7 +156,8 @@ def not_installed(facts: Facts) -> Iterator[Finding]:
         # Releases that drive the Trainer of transformers 5 are newer than the one that older stacks need.
         transformers = version_of(facts, "transformers")
         newer = bool(transformers and transformers.major >= 5)
-        details: dict[str, Any] = {"needs_newer_deepspeed": newer}
+        details: dict[str, Any] = {"needs_newer_deepspeed": newer, "nproc": facts["launch.nproc"]}
+        details["cpu_without_numactl"] = not newer and _counts_by_numactl(facts)
         if newer:
             details["deepspeed_requirement"] = "deepspeed>=0.18.4"
         yield _found("ds-not-installed", what, in_recipe(facts, "deepspeed"), **details)
@@ -252,7 +253,7 @@ def no_sync(facts: Facts) -> Iterator[Finding]:
         in_recipe(facts, "gradient_accumulation_steps"),
         stage=stage(facts),
         on_cpu=facts.get("gpu.count") == 0,
-        cpu_without_numactl=_on_cpu_without_numactl(facts),
+        cpu_without_numactl=_counts_by_numactl(facts),
         nproc=facts["launch.nproc"],
         global_batch=micro_batch * _accumulation(facts) * world_size,
         global_batch_without_accumulation=micro_batch * world_size,
@@ -260,18 +261,21 @@ def no_sync(facts: Facts) -> Iterator[Finding]:
 
 
 def numactl(facts: Facts) -> Iterator[Finding]:
-    """DeepSpeed before 0.16 counts CPU devices with the program numactl, unless LOCAL_SIZE tells it."""
+    """DeepSpeed before 0.16 counts CPU devices with the program numactl, unless LOCAL_SIZE tells it.
+
+    It does so where ZeRO stage 3 scatters gradients; the other stages never count and train without numactl.
+    """
     if facts["deepspeed.config_path"] is None or not facts["deepspeed.cpu_runs_numactl"]:
         return
-    if _on_cpu_without_numactl(facts) and "LOCAL_SIZE" not in facts["launch.environ"]:
+    if _counts_by_numactl(facts) and "LOCAL_SIZE" not in facts["launch.environ"]:
         what = (
             f"deepspeed {version_of(facts, 'deepspeed')} runs numactl on a machine without GPU, and it is not installed"
         )
         yield _found("env-numactl-missing", what, "numactl", nproc=facts["launch.nproc"])
 
 
-def _on_cpu_without_numactl(facts: Facts) -> bool:
-    return facts.get("gpu.count") == 0 and facts.get("tools.numactl") is None
+def _counts_by_numactl(facts: Facts) -> bool:
+    return stage(facts) == 3 and facts.get("gpu.count") == 0 and facts.get("tools.numactl") is None
 
 
 def cpu_world_size(facts: Facts) -> Iterator[Finding]:
@@ -356,6 +360,6 @@ def _same(written: Any, wanted: Any) -> bool:
 
 
 JUDGEMENTS = (
-    not_installed, config_unusable, config_refused, stage_auto, nvme_path, offloaded_optimizer, no_sync, numactl, cpu_world_size,
-    batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
+    not_installed, config_unusable, config_refused, stage_auto, nvme_path, offloaded_optimizer, no_sync, numactl,
+    cpu_world_size, batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
 )  # fmt: skip

@@ -254,6 +254,11 @@ def setuptools_missing(facts: Facts) -> Iterator[Finding]:
         yield _found("pkg-missing", what, "setuptools", module="setuptools", distribution="setuptools<81")
 
 
+# What transformers compares with its own table when it is imported (transformers/dependency_versions_check.py).
+CHECKED_AT_IMPORT = ("tqdm", "regex", "requests", "packaging", "filelock", "numpy", "tokenizers", "huggingface-hub",
+                     "safetensors", "accelerate", "pyyaml")  # fmt: skip
+
+
 def too_old_or_new(facts: Facts) -> Iterator[Finding]:
     """Declared requirements that the installed versions do not meet (what `pip check` says), as information."""
     installed, environment = facts["packages.versions"], _environment(facts)
@@ -270,6 +275,11 @@ def too_old_or_new(facts: Facts) -> Iterator[Finding]:
             if name == "llamafactory" and needed in enforced:
                 continue  # LLaMA-Factory's own check speaks with more weight
             what = f"{name} {installed[name]} wants {_plain(requirement)}, installed is {version}"
+            if name == "transformers" and needed in CHECKED_AT_IMPORT:
+                cause = "hub-version-mismatch" if needed == "huggingface-hub" else "pkg-version-out-of-range"
+                details: dict[str, Any] = {"package": needed, "found": str(version), "requirement": _plain(requirement)}
+                yield _found(cause, f"{what}; transformers refuses to be imported", needed, **details)
+                continue
             yield _found("pkg-conflict", what, needed, package=needed, requirement=_plain(requirement))
 
 

@@ -41,7 +41,8 @@ def inspect(name: str, folder: Path) -> Adapter:
         return Adapter(name, None)
     config, error = _config(folder / CONFIG)
     weights = next((folder / w for w in WEIGHTS if os.path.exists(folder / w)), None)
-    rank_seen, weights_error, inputs = None, None, {}
+    rank_seen, weights_error = None, None
+    inputs: dict[str, int] = {}
     if weights and weights.suffix == ".safetensors":
         rank_seen, weights_error, inputs = _rank(weights)
     rank = config.get("r")

@@ -76,7 +76,9 @@ def _field(node: ast.stmt) -> tuple[str, ClassField | None]:
     written = ast.unparse(node.annotation)
     optional = written.startswith("Optional[")
     call = node.value if isinstance(node.value, ast.Call) else None
-    said = {k.arg: k.value.value for k in (call.keywords if call else ()) if isinstance(k.value, ast.Constant)}
+    said: dict[str | None, Any] = {
+        k.arg: k.value.value for k in (call.keywords if call else ()) if isinstance(k.value, ast.Constant)
+    }
     bounds = {name: float(said[key]) for name, key in (("at_least", "ge"), ("at_most", "le")) if key in said}
     kind = written.removeprefix("Optional[").removesuffix("]") if optional else written
     return node.target.id, ClassField(kind, optional, said.get("alias"), **bounds)

@@ -1,6 +1,7 @@
-"""download-model {repo: id, to: dir}: what is missing or damaged in `to` is fetched beside it, proven, then moved in.
+"""download-model {repo: id, to: dir}: what is missing or damaged in `to` is fetched near it, proven, then moved in.
 
-The staging directory beside `to` stays when a download is cut off, so that the next one goes on from there.
+The staging directory near `to`, on its file system, stays when a download is cut off or taken back: the next one goes
+on from there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fixes.change import Change
 from fixes.context import Args, Context
 from fixes.door import Door, Why
 from fixes.errors import Refused
+from fixes.journal import STATE
 from fixes.moves import Move
 
 
@@ -37,10 +39,15 @@ def apply(change: Change, args: Args, door: Door, context: Context, why: Why) ->
     missing = [file for file in listing.files if not file.is_at(to / file.name)]
     if not missing:
         return
-    staging = to.parent / f".{to.name}.skyt1-doctor-download"
+    staging = _first_there(to.parent) / STATE / "downloads" / to.name
     hub.fetch(listing, missing, staging, environ)
     kept = to.parent / f".skyt1-doctor-{door.journal.id}"
     door.move(_moves(missing, to, staging, kept), why)
+
+
+def _first_there(directory: Path) -> Path:
+    """The directory, or the nearest one above it that exists: undo then leaves no parent that only the download made."""
+    return next(above for above in (directory, *directory.parents) if above.is_dir())
 
 
 def _moves(missing: list[hub.RemoteFile], to: Path, staging: Path, kept: Path) -> list[Move]:

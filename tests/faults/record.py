@@ -30,7 +30,9 @@ def write(name: str, step: str, shown: Mapping[str, Any]) -> None:
         results = read()
         results.setdefault(name, {})[step] = dict(shown)
         text = json.dumps(dict(sorted(results.items())), ensure_ascii=False, indent=1)
-        RESULTS.write_text(text + "\n", encoding="utf-8")
+        fresh = RESULTS.with_suffix(".new")
+        fresh.write_text(text + "\n", encoding="utf-8")
+        fresh.replace(RESULTS)  # a reader never sees half of it
 
 
 def keep_log(name: str, place: Workspace, log: str) -> None:

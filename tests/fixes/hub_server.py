@@ -98,7 +98,7 @@ def server() -> Iterator[Hub]:
                 self.answer(body, 200, **headers)
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     state.url = f"http://127.0.0.1:{listener.server_port}"
     yield state

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from doctor import cli, rehearse
+from doctor.commands import rehearse as _first  # noqa: F401 - before a test replaces what it binds
 from doctor.exit_codes import ExitCode
 from doctor.findings import Evidence, Finding
 from doctor.rehearse import FAILED, PASSED, Rehearsal

@@ -48,5 +48,7 @@ def test_only_many_copies_are_told(tmp_path, copies, told):
 
 def test_what_is_nested_too_deep_is_not_compared(tmp_path):
     deep = json.loads("[" * 700 + "]" * 700)
-    found = scan(tmp_path, [{"instruction": "q", "output": "a", "x": deep}, {"instruction": "q", "output": "a", "x": deep}])
+    found = scan(
+        tmp_path, [{"instruction": "q", "output": "a", "x": deep}, {"instruction": "q", "output": "a", "x": deep}]
+    )
     assert found.read == 2 or found.broken is not None

@@ -22,7 +22,6 @@ def fault(
 
 
 FAULTS = [
-    fault("numpy-2", "pkg-numpy-abi", "numpy 2.2.6 under packages built for 1.x", ("numpy==2.2.6",)),
     fault("pyarrow-26", "pkg-numpy-abi", "pyarrow 26 with numpy 1.26", ("pyarrow==26.0.1",)),
     fault("pandas-of-numpy-1", "pkg-numpy-abi", "pandas 2.1.4 with numpy 2", ("pandas==2.1.4",), base="current full"),
     fault("transformers-too-new", "pkg-version-out-of-range", "transformers 4.48.3", ("transformers==4.48.3",)),

@@ -39,17 +39,7 @@ REMOVED = ["llamafactory", "url-stub", "local-stub"]
 
 def source_of(requirement: str, folder: Path) -> Path:
     """The unpacked source archive of a release, as a clone is."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        "--no-build-isolation",
-    ]
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "llamafactory"]
     subprocess.run([*command, "-d", str(folder), requirement], check=True)
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
