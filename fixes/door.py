@@ -19,7 +19,7 @@ from typing import Any
 from doctor import redact
 from fixes import crashpoint, diff, files, moves, shell
 from fixes.errors import EditedSince, Failed, WorldChanged
-from fixes.journal import Action, Journal
+from fixes.journal import STATE, Action, Journal
 from fixes.moves import Move
 
 
@@ -50,22 +50,22 @@ class Door:
         real = path.resolve()
         if real.is_dir():
             raise Failed(f"{path} is a directory, not a file; nothing was changed.")
-        if files.sha256_file(real) != before:
-            raise WorldChanged(f"{path} was changed since the plan was made; run fix again to plan anew.")
+        _still(path, real, before)
         if before is not None and not os.access(real, os.W_OK):
             raise Failed(f"{path} is not writable; nothing was changed.")
         number = self._next()
         after = files.sha256(data)
         made = [str(d) for d in files.missing_parents(real)]
         try:
-            pieces = self._back_up(real, data, number) if before is not None else None
+            pieces = self._back_up(real, data, before, number) if before is not None else None
             section = shell.write_section(number, real, before, after, pieces, made)
             self._intend(
                 number, why, section, op="write", path=str(real), before=before, after=after, pieces=pieces, made=made
             )
             real.parent.mkdir(parents=True, exist_ok=True)
             crashpoint.here("write")
-            files.replace(real, data, self._scratch(real, number), real.stat() if before is not None else None)
+            like = real.stat() if before is not None else None
+            files.replace(real, data, self._scratch(real, number), like, last_look=lambda: _still(path, real, before))
             crashpoint.here("write")
             if files.sha256_file(real) != after:
                 raise WorldChanged(f"{path} was changed by somebody else while it was written; run fix again.")
@@ -73,6 +73,12 @@ class Door:
         except OSError as error:
             self._abandon(number)
             raise files.sentence(error, f"write {path}") from error
+        except WorldChanged:
+            if self._intended(number) and files.sha256_file(real) != after:  # theirs stays, ours is no more
+                self._remove_made(made)
+                self.journal.append("back", action=number)
+                self.retire(number)
+            raise
         return number
 
     def move(
@@ -229,11 +235,14 @@ class Door:
 
     def _abandon(self, number: int) -> None:
         """Back to before an action that failed half way. A journal that cannot be written is left for recovery."""
-        if any(a.number == number for a in self.journal.actions()):
+        if self._intended(number):
             with contextlib.suppress(OSError, Failed):
                 self.take_back(number)
         else:
             (self.journal.directory / "undo" / f"{number:04d}.sh").unlink(missing_ok=True)
+
+    def _intended(self, number: int) -> bool:
+        return any(a.number == number for a in self.journal.actions())
 
     def _quarantine(self) -> Path:
         place = self.journal.directory / "quarantine"
@@ -252,10 +261,9 @@ class Door:
     def _aside(self, list_: list[Move]) -> Path:
         """Where taking this list back puts what is in its way: on the file system of the list's own places."""
         place = next((m.place for m in list_ if m.way != "made"), self.journal.directory / "quarantine" / "x")
-        parent = place.parent
-        while parent.name and self.journal.id not in parent.name:
-            parent = parent.parent
-        return (parent if parent.name else self.journal.directory) / "aside"
+        ours = [parent for parent in place.parents if self.journal.id in parent.name]
+        state = [parent / self.journal.id for parent in place.parents if parent.name == STATE]  # a download's staging
+        return (*ours, *state, self.journal.directory)[0] / "aside"
 
     def _scratch(self, path: Path, number: int) -> Path:
         return path.with_name(f".{path.name[:100]}.skyt1-doctor-{self.journal.id}-{number}")
@@ -265,7 +273,7 @@ class Door:
             with contextlib.suppress(OSError):  # somebody else put something in: then it stays
                 Path(directory).rmdir()
 
-    def _back_up(self, path: Path, data: bytes, number: int) -> list[list[Any]] | None:
+    def _back_up(self, path: Path, data: bytes, before: str, number: int) -> list[list[Any]] | None:
         """Keep the content before: verbatim, or for a file that shows a secret only the parts that `data` lacks.
 
         The second form is a list of pieces [source, start, length] in bytes, source `after` (the file as the fix
@@ -276,13 +284,15 @@ class Door:
             files.keep_copy(path, kept)
             return None
         old = path.read_bytes()
+        if files.sha256(old) != before:
+            raise WorldChanged(f"{path} was changed since the plan was made; run fix again to plan anew.")
         if redact.text(text := old.decode("utf-8", errors="replace")) == text:
-            files.keep_copy(path, kept)
+            files.write_synced(kept, old, 0o600)
+            _keep_times(path, kept)
             return None
         pieces, literal = _pieces(old, data)
         files.write_synced(kept, literal, 0o600)
-        status = path.stat()
-        os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+        _keep_times(path, kept)
         return pieces
 
     def _before(self, action: Action, path: Path) -> bytes:
@@ -298,6 +308,16 @@ class Door:
         if action.intent["pieces"] is not None or action.intent["before"] is None:
             return f"{path} differs from what the fix left there"
         return diff.of_text(path.read_bytes(), self._kept(action.number).read_bytes(), action.intent["target"])
+
+
+def _keep_times(source: Path, kept: Path) -> None:
+    status = source.stat()
+    os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _still(path: Path, real: Path, before: str | None) -> None:
+    if files.sha256_file(real) != before:
+        raise WorldChanged(f"{path} was changed since the plan was made; run fix again to plan anew.")
 
 
 def _pieces(before: bytes, after: bytes) -> tuple[list[list[Any]], bytes]:

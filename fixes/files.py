@@ -9,11 +9,12 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from fixes.errors import Failed
+from fixes.errors import Failed, FixError
 
-MANY_DIRECTORIES = 8
+A_HANDFUL = 8
 LINK_FROM = 64 * 1024 * 1024  # bytes; a backup of a larger file is a hard link where the file system allows it
 
 
@@ -48,18 +49,34 @@ def sync_directory(path: Path) -> None:
 def sync_directories(paths: set[Path]) -> None:
     """`sync_directory` for many: above a handful one call brings their whole file systems to disk, where there is one."""
     there = [path for path in paths if path.is_dir()]
-    syncfs = getattr(ctypes.CDLL(None), "syncfs", None) if sys.platform == "linux" else None
-    if syncfs is None or len(there) <= MANY_DIRECTORIES:
+    if not sync_file_systems(set(there), len(there)):
         for path in there:
             sync_directory(path)
-        return
-    for path in {path.stat().st_dev: path for path in there}.values():
+
+
+def sync_file_systems(directories: set[Path], count: int) -> bool:
+    """Sync the whole file systems of these directories when `count` is above a handful; False when that was not done."""
+    syncfs = getattr(ctypes.CDLL(None), "syncfs", None) if sys.platform == "linux" else None
+    if syncfs is None or count <= A_HANDFUL:
+        return False
+    for path in {path.stat().st_dev: path for path in directories}.values():
         descriptor = os.open(path, os.O_RDONLY)
         try:
             if syncfs(descriptor):
                 raise OSError(errno.EIO, "the file system could not be synced", str(path))
         finally:
             os.close(descriptor)
+    return True
+
+
+def sync_files(paths: list[Path]) -> None:
+    """Bring the content of files to disk before they are renamed into place; links need nothing."""
+    regular = [path for path in paths if path.is_file() and not path.is_symlink()]
+    if sync_file_systems({path.parent for path in regular}, len(regular)):
+        return
+    for path in regular:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
 
 
 def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -94,11 +111,17 @@ def keep_copy(source: Path, into: Path) -> None:
 
 
 def replace(
-    path: Path, data: bytes, scratch: Path, like: os.stat_result | None, times: tuple[int, int] | None = None
+    path: Path,
+    data: bytes,
+    scratch: Path,
+    like: os.stat_result | None,
+    times: tuple[int, int] | None = None,
+    last_look: Callable[[], None] = lambda: None,
 ) -> None:
     """Put `data` at `path` in one step: written to `scratch` beside it, synced, given mode and owner of `like`, renamed.
 
-    `times` are access and modification time in ns. The extended attributes of the file replaced are kept.
+    `times` are access and modification time in ns. The extended attributes of the file replaced are kept. `last_look` is
+    called just before the rename and may raise to leave the file as it is.
     """
     try:
         write_synced(scratch, data, 0o600)
@@ -113,8 +136,9 @@ def replace(
             os.chmod(scratch, 0o666 & ~mask)
         if times is not None:
             os.utime(scratch, ns=times)
+        last_look()
         os.replace(scratch, path)
-    except OSError:
+    except (OSError, FixError):
         scratch.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)

@@ -94,6 +94,7 @@ def forward(moves: list[Move], tidy_under: Path | None = None, staged: Path | No
             continue
         if exists(move.target) and move.target not in out and not _inside(move.target, out):
             raise Refused(f"{move.target} is in the way and belongs to nothing that this fix replaces.")
+    files.sync_files([m.place for m in moves if m.way == "in"])
     for way in ("out", "in"):
         whole = _rename_whole(missing, staged, tidy_under) if way == "in" and staged and tidy_under else set()
         pairs = [
@@ -138,13 +139,19 @@ def edited(moves: list[Move]) -> list[str]:
         if move.way == "in" and not is_bytecode(move.target) and not exists(move.place):
             if not exists(move.target):
                 said.append(f"{move.target} is gone")
-            elif move.size is not None:
-                status = move.target.lstat()
-                if (status.st_size, status.st_mtime_ns) != (move.size, move.mtime_ns):
-                    said.append(f"{move.target} was changed")
+            elif _changed(move):
+                said.append(f"{move.target} was changed")
     ins = {m.target for m in moves if m.way == "in" and not exists(m.place)}
     said += [f"{t} was made" for t, kept in outs.items() if exists(kept) and exists(t) and t not in ins]
     return said
+
+
+def _changed(move: Move) -> bool:
+    """Whether what came in is no longer what was staged. A link is compared by nothing but its being there."""
+    if move.size is None:
+        return False
+    status = move.target.lstat()
+    return (status.st_size, status.st_mtime_ns) != (move.size, move.mtime_ns)
 
 
 def is_bytecode(path: Path) -> bool:
@@ -162,9 +169,12 @@ def backward(moves: list[Move], aside: Path, force: bool = False) -> None:
     for move in reversed(moves):
         if move.way == "in":
             if not exists(move.place) and exists(move.target):
-                move.place.parent.mkdir(parents=True, exist_ok=True)
                 crashpoint.here("move")
-                os.rename(move.target, move.place)
+                if _changed(move) and not is_bytecode(move.target):
+                    _set_aside(move.target, aside)  # staging may be dropped; what somebody wrote is kept
+                else:
+                    move.place.parent.mkdir(parents=True, exist_ok=True)
+                    os.rename(move.target, move.place)
             _set_bytecode_aside(move.target, aside)
     for move in reversed(moves):
         if move.way == "made":
@@ -205,10 +215,11 @@ def _set_aside(path: Path, aside: Path) -> None:
 
 
 def remove_empty(directories: set[Path], under: Path) -> None:
-    """Remove directories below `under` that nothing is left in, and their parents that become empty by that."""
+    """Remove directories below `under` that nothing is left in, and their parents that become empty by that. The place
+    of an environment's packages itself stays: without it the interpreter would look for packages elsewhere."""
     for directory in sorted(directories, key=lambda d: len(d.parts), reverse=True):
         current = directory
-        while under in current.parents:
+        while under in current.parents and not current.name.endswith("-packages"):
             try:
                 current.rmdir()
             except OSError:  # not empty, or gone already: either is where this ends

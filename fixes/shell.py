@@ -29,31 +29,53 @@ restore() {
     [ "$now" = "$2" ] && return 0
     if [ "$now" != "$3" ]; then echo "changed since, left alone: $1" >&2; left=1; return 0; fi
     if [ "$2" = absent ]; then
-        mkdir -p -- "$here/quarantine"; mv -- "$1" "$here/quarantine/$4-undone"; echo "taken away: $1"; return 0
+        put "$1" "$here/quarantine/$4-undone"; echo "taken away: $1"; return 0
     fi
-    cp -p -- "$1" "$1.undo" && "before_$4" "$1" >"$1.undo" && mv -- "$1.undo" "$1" && echo "restored: $1"
+    if cp -p -- "$1" "$1.undo" && "before_$4" "$1" >"$1.undo" && [ "$(digest "$1.undo")" = "$2" ]; then
+        mv -- "$1.undo" "$1"; echo "restored: $1"
+    else
+        rm -f -- "$1.undo"; echo "could not be restored: $1" >&2; left=1
+    fi
 }
 
-# moves LIST: what came in goes back to its staging place, then what went out comes back.
+# put FROM TO: a rename that must not fail unseen.
+put() { mkdir -p -- "${2%/*}" && mv -- "$1" "$2" || { echo "could not be moved: $1" >&2; left=1; }; }
+
+# rows WAY LIST: the lines of a list that go that way.
+rows() { grep "^$1	" "$2" || :; }
+
+# moves LIST: what came in goes back to its staging place, then what went out comes back. When something that came in
+# was written to since, all of the list is left alone: half of a package would be worse than either whole.
 moves() {
     [ -f "$1" ] || return 0
-    grep '^in	' "$1" | while IFS='	' read -r _ target staged _; do
-        if [ -e "$staged" ] || [ -L "$staged" ]; then continue; fi
-        if [ -e "$target" ] || [ -L "$target" ]; then mkdir -p -- "${staged%/*}"; mv -- "$target" "$staged"; fi
+    edited=
+    while IFS='	' read -r _ target staged _; do
+        if [ -z "$target" ] || [ -e "$staged" ] || [ -L "$staged" ]; then continue; fi
+        case $target in */__pycache__/*.pyc) continue ;; esac  # Python writes it anew, unasked
+        if [ ! -L "$target" ] && [ "$target" -nt "$1" ]; then edited=$target; break; fi
+    done <<LIST
+$(rows in "$1")
+LIST
+    if [ -n "$edited" ]; then echo "changed since, left alone: $edited, and all that came with it" >&2; left=1; return 0; fi
+    while IFS='	' read -r _ target staged _; do
+        if [ -z "$target" ] || [ -e "$staged" ] || [ -L "$staged" ]; then continue; fi
+        if [ -e "$target" ] || [ -L "$target" ]; then put "$target" "$staged"; fi
         case $target in *.py) stem=${target##*/}; rm -f -- "${target%/*}/__pycache__/${stem%.py}".*.pyc ;; esac
-    done
-    grep '^out	' "$1" | while IFS='	' read -r _ target kept; do
+    done <<LIST
+$(rows in "$1")
+LIST
+    while IFS='	' read -r _ target kept; do
+        if [ -z "$target" ]; then continue; fi
         if [ ! -e "$kept" ] && [ ! -L "$kept" ]; then continue; fi
         case $target in */__pycache__/*.pyc) rm -f -- "$target" ;; esac
         if [ -e "$target" ] || [ -L "$target" ]; then
-            case $target in
-                */__pycache__/*.pyc) rm -f -- "$target" ;;  # Python wrote it anew
-                *) echo "in the way, left alone: $target" >&2; continue ;;
-            esac
+            echo "made since, left alone: $target; what was there is $kept" >&2; left=1; continue
         fi
-        mkdir -p -- "${target%/*}"; mv -- "$kept" "$target"
-    done
-    grep '^made	' "$1" | sort -r | while IFS='	' read -r _ directory; do
+        put "$kept" "$target"
+    done <<LIST
+$(rows out "$1")
+LIST
+    rows made "$1" | sort -r | while IFS='	' read -r _ directory; do
         rmdir -- "$directory/__pycache__" 2>/dev/null || :
         rmdir -- "$directory" 2>/dev/null || :
     done

@@ -223,12 +223,13 @@ def _missing(wanted: dict[str, Any], have: Any, at: str = "") -> Iterator[str]:
             yield f"{at}{key} is {there!r}"
 
 
-def wheel(folder: Path, name: str, version: str) -> Path:
-    """A real wheel with one module, as `pip wheel` would make it."""
+def wheel(folder: Path, name: str, version: str, more: dict[str, str] | None = None) -> Path:
+    """A real wheel with one module and `more` files, as `pip wheel` would make it."""
     plain = canonicalize_name(name).replace("-", "_")
     info = f"{plain}-{version}.dist-info"
     contents = {
         f"{plain}_stub.py": f'__version__ = "{version}"\n',
+        **(more or {}),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
