@@ -76,6 +76,29 @@ def test_a_file_changed_in_between_is_refused(door: Door, tmp_path: Path) -> Non
     assert door.journal.actions() == []
 
 
+def test_a_file_changed_while_it_is_replaced_is_theirs(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody saves after the journal's intent and before the rename: their text stays, ours never was."""
+    path = tmp_path / "f"
+    path.write_bytes(b"a")
+    written = files.write_synced
+
+    def they_save(place: Path, data: bytes, mode: int = 0o600) -> None:
+        written(place, data, mode)
+        if place.parent == tmp_path:  # the new content lies beside the file, ready to be renamed
+            path.write_bytes(b"theirs")
+
+    monkeypatch.setattr(files, "write_synced", they_save)
+    with pytest.raises(WorldChanged, match="changed since the plan"):
+        door.write(path, b"b", files.sha256(b"a"), WHY)
+    assert path.read_bytes() == b"theirs"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "state"]
+    assert [a.state for a in door.journal.actions()] == ["back"]
+    done = subprocess.run(["sh", str(door.journal.directory / "undo.sh")], capture_output=True, text=True)
+    assert (done.returncode, path.read_bytes()) == (0, b"theirs")
+
+
 def test_an_edit_after_the_fix_is_kept_unless_forced(door: Door, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"a\n")

@@ -231,6 +231,48 @@ def test_a_later_installation_is_shown_and_kept_unless_forced(with_packages: Wor
     assert world.snapshot() == before
 
 
+def test_an_edit_of_an_installed_file_is_shown_and_kept(with_packages: World) -> None:
+    """By the tool, by the script, and by a forced undo, which keeps it beside what the fix installed."""
+    world = with_packages
+    world.cause("c", fix("six", pip("six==1.16.0")))
+    before = world.snapshot()
+    world.apply()
+    module = next(world.prefix.glob("lib/python*/site-packages/six.py"))
+    mine = module.read_text() + "# mine\n"
+    module.write_text(mine)
+    edited = world.snapshot()
+    with pytest.raises(EditedSince, match=r"six.py was changed"):
+        history.undo(world.workdir)
+    (entry,) = history.history(world.workdir)
+    done = subprocess.run(["sh", str(entry.directory / "undo.sh")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"changed since, left alone: {module}" in done.stderr
+    assert history.history(world.workdir)[0].status == "applied"
+    assert world.snapshot() == edited
+    assert history.undo(world.workdir, force=True).status == "undone"
+    assert world.snapshot() == before
+    assert [p.read_text() for p in (world.prefix / ".skyt1-doctor").rglob("*-six.py")] == [mine]
+
+
+def test_the_script_says_what_was_made_in_the_place_of_something_removed(with_packages: World) -> None:
+    world = with_packages
+    world.cause("c", fix("idna", {"kind": "uninstall", "packages": ["idna"]}))
+    world.apply()
+    place = next(world.prefix.glob("lib/python*/site-packages")) / "idna"
+    place.mkdir()
+    (place / "core.py").write_text("mine")
+    (entry,) = history.history(world.workdir)
+    done = subprocess.run(["sh", str(entry.directory / "undo.sh")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"made since, left alone: {place / 'core.py'}; what was there is " in done.stderr
+    assert (place / "core.py").read_text() == "mine"
+    assert history.history(world.workdir)[0].status == "applied"
+    (place / "core.py").unlink()
+    again = subprocess.run(["sh", str(entry.directory / "undo.sh")], capture_output=True, text=True)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert versions(world)["idna"] == "3.4"
+
+
 def test_conda_packages_are_left_to_conda(with_packages: World) -> None:
     world = with_packages
     info = next(world.prefix.glob("lib/python*/site-packages/idna-*.dist-info"))
