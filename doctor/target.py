@@ -209,8 +209,11 @@ def find(
         )
     given = Path(recipe) if recipe else DEFAULT_RECIPE
     path = here / given
-    if not path.exists() and recipe and given.exists():
-        path = given.absolute()
+    try:
+        if not path.exists() and recipe and given.exists():
+            path = given.absolute()
+    except PermissionError:
+        raise BadInput(f"{here} may not be looked into (permission denied); make it readable.") from None
     environ = launch_profile.merged(os.environ, here)
     chosen, why = choose_python(python, env, here, environ)
     return Target(

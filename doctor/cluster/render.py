@@ -10,7 +10,7 @@ from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture
 from doctor.cluster.judge import Judged
 from doctor.report import document as documents
-from doctor.report.words import LANGUAGES, say
+from doctor.report.words import LANGUAGES, say, summary
 
 MOST_EVIDENCE = 5  # lines of evidence under a finding; the document has them all
 WIDEST = 300  # characters of a line; a host list of a thousand scattered nodes is longer
@@ -77,7 +77,7 @@ def lines(content: Mapping[str, Any], lang: str, why: bool = False) -> Iterator[
     if severities:
         yield ""
         errors, warnings, notes = (severities.count(name) for name in _MARK)
-        yield say("summary", lang, errors=errors, warnings=warnings, notes=notes)
+        yield summary(lang, errors, warnings, notes)
     if content["healthy"] and "warning" not in severities and not silent:
         yield words("healthy", lang)
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from doctor.errors import BadInput
+
 BLOCK = 1 << 18  # bytes; 256 KiB stays in the second-level cache while it is searched
 MAX_FILES = 512  # of one directory; a torchrun log directory of 64 nodes has 8 × 2 files each
 MAX_DEPTH = 5  # torchrun: <log dir>/<run id>/attempt_0/<rank>/stdout.log
@@ -43,7 +45,7 @@ MAGIC = {
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-class UnreadableLog(ValueError):
+class UnreadableLog(BadInput):
     """No log could be read; the message is one sentence for the user."""
 
 

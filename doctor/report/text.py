@@ -9,14 +9,17 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from doctor.report.words import say
+from doctor.report.words import say, summary
 
 _MARK = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that never wraps inside words of a path and adds no colour where nobody sees it."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    """A console that never wraps inside words of a path and adds no colour where nobody sees it. What goes to a file or a
+    pipe is not wrapped at all, for grep."""
+    out = Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    out.soft_wrap = not out.is_terminal
+    return out
 
 
 def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: bool = False) -> None:
@@ -89,7 +92,7 @@ def check(
     count = {s: sum(f["severity"] == s for f in document["findings"]) for s in _MARK}
     if document["findings"]:
         out.print()
-        out.print(say("summary", lang, errors=count["error"], warnings=count["warning"], notes=count["info"]))
+        out.print(summary(lang, *count.values()))
     if document["healthy"] and not count["warning"]:
         out.print(Text(say("healthy", lang), style="green"))
     if count["error"] or count["warning"]:

@@ -24,10 +24,6 @@ _WORDS = {
     "blocks": ("blocks training", "会中断训练"),
     "unknown": ("could not look", "无法检查"),
     "failed_probe": ("probe failed", "探测出错"),
-    "summary": (
-        "{errors} errors, {warnings} warnings, {notes} notes",
-        "{errors} 个错误，{warnings} 个警告，{notes} 个提示",
-    ),
     "next_fix": ("See the plan with: {command}", "查看修复计划：{command}"),
     "why": ("why", "原因"),
     "own_parser": ("the release's own parser", "该版本自己的参数解析器"),
@@ -132,6 +128,14 @@ _WORDS = {
 def say(word: str, lang: str, **values: object) -> str:
     """One of the doctor's words in `lang`, its values filled in."""
     return _WORDS[word][LANGUAGES.index(lang)].format(**values)
+
+
+def summary(lang: str, errors: int, warnings: int, notes: int) -> str:
+    """How many findings of each severity: "1 error, 2 warnings, 0 notes"."""
+    counted = {"error": errors, "warning": warnings, "info": notes}
+    if lang == "zh":
+        return "，".join(f"{count} 个{say(name, lang)}" for name, count in counted.items())
+    return ", ".join(f"{count} {say(name, lang)}{'' if count == 1 else 's'}" for name, count in counted.items())
 
 
 def language(asked: str | None, environ: Mapping[str, str] = os.environ) -> str:

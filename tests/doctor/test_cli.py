@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,10 +19,16 @@ TOKEN = "hf_" + "MadeUp1" * 5
 WANDB_KEY = "0a1b2c3d4e" * 4
 
 
-def doctor(*arguments, cwd, environ=None, stdin=""):
+# Root may read and write everything, unless it does without these two capabilities.
+DROPPED = "-dac_override,-dac_read_search"
+BOUND = ("setpriv", "--bounding-set", DROPPED, "--inh-caps", DROPPED) if os.geteuid() == 0 else ()
+bound_by_permissions = pytest.mark.skipif(bool(BOUND) and not shutil.which("setpriv"), reason="root without setpriv")
+
+
+def doctor(*arguments, cwd, environ=None, stdin="", bound=False):
     plain = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_ALL")}
     return subprocess.run(
-        [DOCTOR, *arguments],
+        [*(BOUND if bound else ()), DOCTOR, *arguments],
         cwd=cwd,
         env={**plain, "VIRTUAL_ENV": sys.prefix, "NPROC_PER_NODE": "2", **(environ or {})},
         capture_output=True,
@@ -42,6 +49,7 @@ def sentence(done):
     """The one line on stderr of a command that could not run."""
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr + done.stdout
+    assert "an error of its own" not in done.stderr
     (line,) = done.stderr.strip().splitlines()
     return line
 
@@ -104,11 +112,20 @@ def test_errors_are_a_whole_document_too(place):
     assert "does not exist" in document["error"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_a_recipe_without_permission(place):
+@bound_by_permissions
+@pytest.mark.parametrize("command", ["check", "fix", "train", "estimate"])
+def test_a_recipe_without_permission(place, command):
     recipe = place / "examples/train_full/qwen2_full_sft.yaml"
     recipe.chmod(0)
-    assert "permission denied" in sentence(doctor("check", cwd=place))
+    assert "permission denied" in sentence(doctor(command, cwd=place, bound=True))
+
+
+@bound_by_permissions
+def test_a_working_directory_without_permission(place):
+    place.chmod(0)
+    done = doctor("check", "--workdir", str(place), cwd=place.parent, bound=True)
+    place.chmod(0o755)
+    assert "permission denied" in sentence(done)
 
 
 def test_spaces_and_chinese_characters_work(tmp_path):
