@@ -1,15 +1,18 @@
 """Hashes of the weights against a hub on the loopback, and against what a download noted."""
 
+import errno
 import hashlib
 import json
+import os
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
 
-from doctor.deep import hashing, hub_files
+from doctor.deep import hash_child, hashing, hub_files
 from doctor.facts import Facts, UnknownFact
 from doctor.probes import model, recipe, weights
 from tests.doctor.recipe import standin
@@ -141,6 +144,44 @@ def test_what_was_not_read_in_time_is_said(tmp_path):
     path = tmp_path / "big"
     path.write_bytes(b"x" * (1 << 20))
     assert hashing.every([path, tmp_path / "absent"], 0.0, 2) == {path: None, tmp_path / "absent": None}
-    assert hashing.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(UnknownFact, match="1 of 1 files not read"):
         list(weights.all_read(Facts({"weights.hashes": {"big": None}})))
+
+
+def test_every_file_has_its_hash_also_after_one_that_ends_the_child(tmp_path):
+    """A mapped file that becomes shorter ends the process that maps it, and nothing else."""
+    contents = {"模型 1": b"x" * 100_001, "empty": b"", "three": bytes(3 << 20)}
+    for name, raw in contents.items():
+        (tmp_path / name).write_bytes(raw)
+    shrinking = tmp_path / "shrinking"
+    with shrinking.open("wb") as file:
+        file.truncate(1 << 30)
+    timer = threading.Timer(0.2, os.truncate, (shrinking, 0))
+    timer.start()
+    found = hashing.every([shrinking, *(tmp_path / name for name in contents), tmp_path / "absent"], float("inf"), 1)
+    timer.join()
+    assert found.pop(shrinking) in (None, hashlib.sha256().hexdigest())
+    assert found.pop(tmp_path / "absent") is None
+    assert {path.name: digest for path, digest in found.items()} == {
+        name: hashlib.sha256(raw).hexdigest() for name, raw in contents.items()
+    }
+
+
+def test_a_hash_that_takes_longer_than_the_deadline_is_none(tmp_path):
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(8 << 30)
+    begun = time.monotonic()
+    assert hashing.every([path], begun + 0.3, 1) == {path: None}
+    assert time.monotonic() - begun < 2.0
+
+
+def test_a_file_that_cannot_be_mapped_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"y" * 300_000)
+
+    def refused(*arguments, **options):
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(hash_child.mmap, "mmap", refused)
+    assert hash_child.sha256(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
