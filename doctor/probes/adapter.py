@@ -39,6 +39,7 @@ def adapters_whole(facts: Facts) -> Iterator[Finding]:
     for adapter in facts["adapter.adapters"]:
         name = adapter["name"]
         details: dict[str, Any] = {"adapter_path": adapter["path"] or name}
+        details["not_lora"] = facts["recipe.values"].get("finetuning_type", "lora") not in ("lora", "oft")
         what = None
         if adapter["kind"] == "path":
             what = f"the adapter folder {name} does not exist"

@@ -127,6 +127,8 @@ def tokenizer_class_known(facts: Facts) -> Iterator[Finding]:
             details["fitting_class"] = "PreTrainedTokenizerFast"
         yield _finding("tok-saved-by-newer-transformers", what, where, **details)
     else:
+        if "tokenizer.json" in facts["model.tokenizer"]["files"]:
+            details["fitting_class"] = "PreTrainedTokenizerFast"
         yield _finding("tok-wrong-class", what, where, None, 0.8, **details)
 
 

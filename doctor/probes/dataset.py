@@ -274,6 +274,8 @@ def keys_known(facts: Facts) -> Iterator[Finding]:
             counts = near in ("formatting", "file_name", "columns", "tags", "ranking") and near not in entry["lines"]
             what = f'"{key}" of the entry "{name}" is not read' + (f'; "{near}" is' if near else "")
             details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
+            if near == "formatting" and entry["unread_values"].get(key) == entry["formatting"]:
+                continue  # it is said again where it is read
             if near:
                 details |= {"nearest": near}
             if near == "formatting" and entry["unread_values"].get(key) in ("sharegpt", "openai", "chatml"):
@@ -346,6 +348,8 @@ def columns_complete(facts: Facts) -> Iterator[Finding]:
     for name, entry, path in _entries(facts):
         if name in undeclared or "formatting" in _near(entry):
             continue  # as what it was meant to be, it may be complete
+        if entry["ranking"] and stage not in ("rm", "dpo"):
+            continue  # what does not fit is the stage
         if not entry["declared_columns"] and not entry["ranking"] and stage != "kto":
             continue  # the defaults are complete
         needed = ["chosen", "rejected"] if entry["ranking"] else ["kto_tag"] if stage == "kto" else []
@@ -383,6 +387,7 @@ def stage_fits(facts: Facts) -> Iterator[Finding]:
             details |= {"ranking": entry["ranking"]}
             has_pairs = bool(entry["columns"].get("chosen") and entry["columns"].get("rejected"))
             details |= {"has_pairs": has_pairs, "fitting_stage": "dpo" if entry["ranking"] else "sft"}
+            details["pairs_undeclared"] = entry["ranking"] and bool(entry["declared_columns"]) and not has_pairs
         elif stage == "kto" and not entry["columns"].get("kto_tag") and entry["declared_columns"]:
             continue  # data-info-columns-incomplete says it
         elif stage == "sft" and entry["declared_columns"] == ["prompt"] and entry["formatting"] == "alpaca":

@@ -79,7 +79,14 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         error = {"kind": "missing", "what": f"{shown} does not exist"}
-        return {**broken, "deepspeed.config_error": error, "deepspeed.existing_config": _same_name(path, target)}
+        existing = _same_name(path, target)
+        near = None if existing else _like_name(path, target)
+        return {
+            **broken,
+            "deepspeed.config_error": error,
+            "deepspeed.existing_config": existing,
+            "deepspeed.near_config": near,
+        }
     except json.JSONDecodeError as error:
         what = f"{shown}:{error.lineno} is not valid JSON ({error.msg})"
         return {**broken, "deepspeed.config_error": {"kind": "syntax", "what": what, "line": error.lineno}}
@@ -137,6 +144,14 @@ def _same_name(path: Path, target: Target) -> str | None:
     return None
 
 
+def _like_name(path: Path, target: Target) -> str | None:
+    """The DeepSpeed JSON whose name is nearest, whatever its stage and offload: one to be agreed to."""
+    folders = (path.parent, target.workdir / "examples" / "deepspeed", target.workdir / "examples")
+    files = {file.name: file for folder in reversed(folders) for file in folder.glob("*.json")}
+    near = difflib.get_close_matches(path.name, files, n=1, cutoff=0.75)
+    return target.shown(files[near[0]]) if near else None
+
+
 def stage(facts: Facts) -> int:
     """The ZeRO stage of the JSON; 0 when it has none."""
     zero = facts["deepspeed.config"].get("zero_optimization", {})
@@ -170,6 +185,8 @@ def config_unusable(facts: Facts) -> Iterator[Finding]:
         details = {"file": path}
         if existing := facts.get("deepspeed.existing_config"):
             details["existing_ds_config"] = existing
+        elif near := facts.get("deepspeed.near_config"):
+            details["near_ds_config"] = near
         yield _found("ds-config-missing", error["what"], in_recipe(facts, "deepspeed"), **details)
     elif error:
         syntax = error["kind"] == "syntax"

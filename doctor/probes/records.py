@@ -99,7 +99,8 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
             yield _finding("data-invalid-json", [Evidence(what, where)], details | {"truncated": True})
         else:
             details["truncated"] = broken["kind"] in (json_records.TRUNCATED, json_records.EMPTY, json_records.HTML)
-            repairable = broken["kind"] in (json_records.TRAILING_COMMA, json_records.BYTE_ORDER_MARK)
+            clear = (json_records.TRAILING_COMMA, json_records.BYTE_ORDER_MARK, json_records.PYTHON)
+            repairable = broken["kind"] in clear
             what = f"record {broken['record']}, column {broken['column']}: {broken['kind']}: {broken['text']}".rstrip(
                 ": "
             )
@@ -140,6 +141,8 @@ def columns_present(facts: Facts) -> Iterator[Finding]:
             continue
         key, column = next(iter(missing.items()))
         details |= {"role": key, "column": column, "missing": list(missing.values())}
+        if shape is not None and not entry["declared_columns"] and not set(missing) - set(shape.columns):
+            details["whole_columns"] = shape.columns  # a mapping that names one column leaves the others undeclared
         details["optional"] = all(key in data_shape.OPTIONAL for key in missing)
         # null, not left out: what an entry leaves out stays as it is when the entry is changed.
         details["columns_without"] = dict.fromkeys(missing)
@@ -191,6 +194,8 @@ def role_tags_fit(facts: Facts) -> Iterator[Finding]:
             evidence.append(Evidence(f"roles: {spoken}", _first_file(unknown)))
             evidence += _examples(unknown)[:3]
         shape = data_shape.recognise(scan, entry)
+        if shape is None and "messages" in _missing_columns(entry, scan):
+            continue  # what stands elsewhere are no turns
         details |= {"count": unknown["count"], "roles": list(scan["roles"])[:20]}
         if shape is not None and shape.tags:
             details |= data_shape.repair(entry, shape, sorted(scan["columns"]))

@@ -53,10 +53,12 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
         details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
         details["recipe"] = facts["recipe.path"]
         if kind == "choice":
+            if (key, meant) == ("flash_attn", "fa2") and "flash-attn" not in facts.get("packages.versions", {}):
+                meant = "sdpa"  # what was meant would not run here
             details |= {"nearest": meant} if meant is not None else {}
             yield _finding("cfg-invalid-choice", what, where, **details)
             continue
-        details |= {"value_as_type": meant} if meant is not None else {}
+        details |= {"value_as_type" if misfit["sure"] else "probable_value": meant} if meant is not None else {}
         learning_rate = kind == "exponent" and key == "learning_rate"
         yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, **details)
 
@@ -117,6 +119,7 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
         return
     key = "resume_from_checkpoint"
     details: dict[str, Any] = {"key": key, "resume_path": state["path"], "path_is_full_model": state["model"]}
+    details["nothing_to_resume"] = not state["weights"] and not state["global_step"] and not state["complete"]
     what = f"{key}: {state['path']} {', '.join(lacks)}"
     if state["complete"]:
         what += f"; {state['complete']} is complete"
@@ -210,13 +213,23 @@ def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[st
     elif cause == "launch-torchrun-missing":
         details = {"force_torchrun": "FORCE_TORCHRUN=1"}
     elif cause == "attn-unsloth":
-        details = {"zero3": "ZeRO-3" in message}
+        details = {"zero3": "ZeRO-3" in message, "liger_missing": _lacks(facts, "liger-kernel")}
     elif cause in ("quant-no-adapter", "quant-unsupported-combo"):
         named = ("quantization_bit", "resize_vocab", "use_dora")
         details = {key: True for key in named if given.get(key)}
+        quantiser = _QUANTISERS.get(str(given.get("quantization_method", "bnb")), "")
+        details["quantiser_missing"] = bool(quantiser) and _lacks(facts, quantiser)
     elif cause == "peft-adapter-path-wrong":
-        details = {"adapter_path": given.get("adapter_name_or_path")}
+        details = {"adapter_path": given.get("adapter_name_or_path"), "not_lora": True}
+    elif cause == "ds-zero3-unsupported":
+        switches = [key for key in ("use_galore", "use_apollo", "use_badam") if given.get(key)]
+        details = {"optimizer_switch": switches[0]} if switches else {}
     return cause, details
+
+
+def _lacks(facts: Facts, package: str) -> bool:
+    """Whether a package is known to be absent."""
+    return package not in facts.get("packages.versions", {package: ""})
 
 
 def _best_model(message: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,6 +261,7 @@ def packages_present(facts: Facts) -> Iterator[Finding]:
             f"{version} is installed" if version else "it is not installed"
         )
         details = {"distribution": str(wanted), "key": keys[0], "use_unsloth": name == "unsloth"}
+        details |= {"liger_missing": _lacks(facts, "liger-kernel")} if name == "unsloth" else {}
         yield _finding(_CAUSE_OF_PACKAGE.get(name, "pkg-missing"), what, in_recipe(facts, keys[0]), **details)
 
 
@@ -284,7 +298,8 @@ def unsloth_with_one_gpu(facts: Facts) -> Iterator[Finding]:
         what = f"use_unsloth with {facts['launch.world_size']} processes; unsloth trains on one GPU"
         zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
         zero3 = isinstance(zero, Mapping) and zero.get("stage") == 3
-        yield _finding("attn-unsloth", what, in_recipe(facts, "use_unsloth"), zero3=zero3)
+        without_liger = _lacks(facts, "liger-kernel")
+        yield _finding("attn-unsloth", what, in_recipe(facts, "use_unsloth"), zero3=zero3, liger_missing=without_liger)
 
 
 def output_dir_free(facts: Facts) -> Iterator[Finding]:

@@ -29,12 +29,14 @@ EXTRA_DATA = "text after the end"
 BYTE_ORDER_MARK = "byte order mark before a list"
 LFS_POINTER = "git-lfs pointer"
 HTML = "HTML page"
+PYTHON = "written by Python, not as JSON"
 NOT_JSON = "not JSON"
 ENCODING = "not UTF-8"
 TOO_LARGE = "record too large to read"
 
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _BLANK = b" \t\r\n"
+_PYTHON_TEXT = re.compile(r"'|(?:True|False|None)\b")
 _DECODER = msgspec.json.Decoder()
 # What msgspec raises; invalid UTF-8 at the start of a name escapes as UnicodeDecodeError.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -361,6 +363,8 @@ class _Reader:
             cut = wrong.pos >= len(stripped.rstrip()) or wrong.msg.startswith("Unterminated string")
             kind = TRUNCATED if cut and error is None else NOT_JSON
             near = stripped[max(0, wrong.pos - 20) : wrong.pos + 30]
+            if kind == NOT_JSON and _PYTHON_TEXT.match(stripped, wrong.pos):
+                kind = PYTHON
             return BadData(kind, line + wrong.lineno - 1, wrong.colno, self.number, " ".join(near.split()))
         except (ValueError, RecursionError):
             pass  # too many digits or too deep: no position, named below

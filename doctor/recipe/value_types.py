@@ -12,6 +12,28 @@ from doctor.recipe.argument_source import Field
 
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _NUMBER = re.compile(r"[-+]?(\d[\d,_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%％]")
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM])")
+_TOKENS = ("cutoff_len", "max_new_tokens", "max_length", "block_size")  # counted in powers of two, so that 16k is 16384
+_NUMBER_WORDS = {
+    word: number
+    for number, words in enumerate(
+        (
+            "one 一",
+            "two 两 二",
+            "three 三",
+            "four 四",
+            "five 五",
+            "six 六",
+            "seven 七",
+            "eight 八",
+            "nine 九",
+            "ten 十",
+        ),
+        start=1,
+    )
+    for word in words.split()
+}
 _BOOL = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 # What transformers calls its trackers (integrations/integration_utils.py, INTEGRATION_TO_CALLBACK), with all and none.
@@ -20,11 +42,13 @@ TRACKERS = ("all", "none", "azure_ml", "clearml", "codecarbon", "comet_ml", "dag
 
 
 class Misfit(msgspec.Struct, frozen=True):
-    """A value that does not fit: `kind` type, choice, or exponent; `meant`: the value that was probably meant."""
+    """A value that does not fit: `kind` type, choice, or exponent; `meant`: the value that was probably meant, `sure`
+    when it is the same value in the right type and no guess."""
 
     kind: str
     text: str
     meant: Any = None
+    sure: bool = True
 
 
 def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | None:
@@ -80,7 +104,23 @@ def _text(field: Field, value: str, exponents_are_numbers: bool) -> Misfit | Non
             fits = "float" in types or number.is_integer()
             meant = (int(number) if "int" in types and number.is_integer() else number) if fits else None
             return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed', meant)
-    return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed')
+    spoken, sure = _spoken(field, value.strip()) if types & {"int", "float"} else (None, True)
+    return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed', spoken, sure)
+
+
+def _spoken(field: Field, value: str) -> tuple[Any, bool]:
+    """The number of 10%, three or 16k where the argument takes it, and whether it can mean nothing else."""
+    if percent := _PERCENT.fullmatch(value):
+        share = float(percent[1]) / 100
+        return (share if "float" in field.types and share <= 1 else None), True
+    if value.lower() in _NUMBER_WORDS:
+        number = _NUMBER_WORDS[value.lower()]
+        return (number if "int" in field.types else float(number)), True
+    if unit := _WITH_UNIT.fullmatch(value):
+        thousand = 1024 if field.name in _TOKENS else 1000
+        meant = float(unit[1]) * (thousand if unit[2] in "kK" else thousand**2)
+        return (int(meant) if "int" in field.types and meant.is_integer() else None), False
+    return None, True
 
 
 def _choice(field: Field, value: Any) -> Misfit | None:

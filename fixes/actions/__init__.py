@@ -20,6 +20,7 @@ KINDS = (
     "set-recipe",
     "unset-recipe",
     "rename-recipe-key",
+    "rename-recipe",
     "set-json",
     "repair-json",
     "set-dataset",

@@ -1,5 +1,6 @@
 """Repairs JSON that Python's json refuses, where only one reading is possible: trailing commas, comments, a byte-order
-mark, a comma missing between two entries on different lines. Anything else is refused with its line.
+mark, single quotes, Python's True, False and None, full-width punctuation, a comma missing between two entries on different
+lines. Anything else is refused with its line.
 
 Only the offending characters go (or one comma comes); every other byte stays.
 """
@@ -14,10 +15,13 @@ from fixes.edit.text import Edit, apply, decode, line_of
 from fixes.errors import CannotEdit
 
 _TOKEN = re.compile(
-    r"(?P<space>[ \t\r\n]+)|(?P<comment>//[^\r\n]*|/\*[\s\S]*?\*/)"
+    r"(?P<space>[ \t\r\n]+)|(?P<comment>//[^\r\n]*|#[^\r\n]*|/\*[\s\S]*?\*/)"
     r'|(?P<string>"(?:[^"\\\x00-\x1f]|\\.)*")|(?P<mark>[{}\[\]:,])'
+    r"|(?P<quoted>'(?:[^'\\\x00-\x1f]|\\.)*'|[“”＂][^“”＂\\\x00-\x1f]*[“”＂])|(?P<wide>[，：｛｝［］])|(?P<python>(?:True|False|None)\b)"
     r"|(?P<scalar>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])|(?:true|false|null|NaN|-?Infinity)\b)"
 )
+_NARROW = str.maketrans("，：｛｝［］", ",:{}[]")
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 _VALUE_ENDS = {"string", "scalar", "}", "]"}
 _VALUE_STARTS = {"string", "scalar", "{", "["}
 
@@ -53,7 +57,11 @@ def _edits(text: str, name: str) -> tuple[list[Edit], list[str]]:
     previous, previous_end, comma = "", 0, -1  # the last token that is neither space nor comment; an open comma
     stack: list[str] = []
     for kind, start, end in _tokens(text, name):
-        token = text[start:end] if kind == "mark" else kind
+        if kind in ("quoted", "wide", "python"):
+            word, edit, kind = _as_json(kind, text[start:end])
+            edits.append(Edit(start, end, edit))
+            said.append(f"line {line_of(text, start)}: {word}")
+        token = text[start:end].translate(_NARROW) if kind == "mark" else kind
         if kind == "space":
             continue
         if kind == "comment":
@@ -62,6 +70,7 @@ def _edits(text: str, name: str) -> tuple[list[Edit], list[str]]:
             said.append(f"line {line_of(text, start)}: comment removed")
             continue
         if token in ("}", "]") and previous == ",":
+            edits = [edit for edit in edits if edit.start != comma]
             edits.append(Edit(comma, comma + 1, ""))
             said.append(f"line {line_of(text, comma)}: trailing comma removed")
         elif (
@@ -83,6 +92,16 @@ def _edits(text: str, name: str) -> tuple[list[Edit], list[str]]:
             comma = start
         previous, previous_end = token, end
     return edits, said
+
+
+def _as_json(kind: str, text: str) -> tuple[str, str, str]:
+    """What was done, the text in JSON, and the kind of token that it is there."""
+    if kind == "wide":
+        return "full-width punctuation replaced", text.translate(_NARROW), "mark"
+    if kind == "python":
+        return f"{text} written as {_PYTHON[text]}", _PYTHON[text], "scalar"
+    inner = re.sub(r"\\'", "'", text[1:-1])
+    return "quotes replaced", '"' + re.sub(r'(\\.)|"', lambda found: found[1] or '\\"', inner) + '"', "string"
 
 
 def _is_entry(text: str, kind: str, end: int) -> bool:

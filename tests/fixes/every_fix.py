@@ -55,6 +55,8 @@ SAMPLES: dict[str, Any] = {
     "transformers_for_model": "4.51.3", "transformers_requirement": "transformers>=4.45,<=4.52.4",
     "transformers_target": "transformers==4.52.4", "tree_requirement": "llamafactory==0.9.1", "val_rows": 100,
     "val_size_suggestion": 0.1,
+    "near_ds_config": "other/ds_z2.json", "optimizer_switch": "use_galore", "probable_value": 16384, "whole_columns":
+    {"prompt": "instruction", "response": "answer"}, "stem": "recipe2",
     "variable": "NCCL_DEBUG", "default": "WARN", "value_as_type": 1e-5, "version": "1.26.4", "weights_rank": 8, "workers": 4,
     "workers_suggestion": 2, "download_dir": "models/toy", "model_dir": "models/toy", "c_compiler": "/usr/bin/gcc-11",
 }  # fmt: skip
@@ -142,6 +144,10 @@ class Faulty:
         have = self._recipe()
         if action.args["old"] in have or action.args["new"] not in have:
             yield f"{action.args['old']} is there"
+
+    def _rename_recipe(self, action: Action) -> Iterator[str]:
+        if (self.workdir / "recipe.yaml").exists() or not (self.workdir / action.args["to"]).is_file():
+            yield "it has its old name"
 
     def _set_json(self, action: Action) -> Iterator[str]:
         document = json.loads((self.workdir / action.args["file"]).read_text(encoding="utf-8"))

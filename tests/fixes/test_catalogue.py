@@ -25,6 +25,7 @@ ARGUMENTS = {
     "set-recipe": {"values"},
     "unset-recipe": {"keys"},
     "rename-recipe-key": {"old", "new"},
+    "rename-recipe": {"to"},
     "set-json": {"file", "values"},
     "repair-json": {"file"},
     "set-dataset": {"file", "name", "values"},

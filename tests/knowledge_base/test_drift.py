@@ -16,8 +16,8 @@ from knowledge_base.words import required
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "tests" / "logs"
 KINDS = {
-    "install", "uninstall", "set-recipe", "unset-recipe", "rename-recipe-key", "set-json", "repair-json", "set-dataset",
-    "set-launch", "unset-launch", "move-aside", "convert-encoding", "download-model", "instruct",
+    "install", "uninstall", "set-recipe", "unset-recipe", "rename-recipe-key", "rename-recipe", "set-json", "repair-json",
+    "set-dataset", "set-launch", "unset-launch", "move-aside", "convert-encoding", "download-model", "instruct",
 }  # fmt: skip
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 ALL = sorted(load.paths())

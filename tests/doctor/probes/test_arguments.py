@@ -35,6 +35,9 @@ def test_a_good_recipe_gives_nothing(tmp_path):
         ("learning_rate: 1e-5", "cfg-lr-string", "recipe.yaml:6", {"value_as_type": 1e-5}),
         ("max_steps: 1e3", "cfg-bad-value-type", "recipe.yaml:6", {"value_as_type": 1000}),
         ("eval_strategy: no", "cfg-bad-value-type", "recipe.yaml:6", {"value_as_type": "no"}),
+        ("learning_rate: 10%", "cfg-bad-value-type", "recipe.yaml:6", {"value_as_type": 0.1}),
+        ("max_steps: three", "cfg-bad-value-type", "recipe.yaml:6", {"value_as_type": 3}),
+        ("max_steps: 16k", "cfg-bad-value-type", "recipe.yaml:6", {"probable_value": 16000}),
         ("finetuning_type: ful", "cfg-invalid-choice", "recipe.yaml:6", {"nearest": "full"}),
         ("eval_strategy: steps", "cfg-eval-without-val", "llamafactory/hparams/parser.py:25", {}),
         (
@@ -60,7 +63,7 @@ def test_one_fault(tmp_path, line, cause, where, details):
     [
         ("fp16: true\nbf16: true\n", "cfg-bf16-fp16-conflict", {}),
         ("val_size: 0.1\neval_dataset: e\n", "cfg-conflicting-args", {"key": "val_size"}),
-        ("quantization_bit: 4\nfinetuning_type: full\n", "quant-no-adapter", {"quantization_bit": True}),
+        ("quantization_bit: 4\nfinetuning_type: full\n", "quant-no-adapter", {"quantiser_missing": True}),
     ],
 )
 def test_combinations(tmp_path, lines, cause, details):
@@ -176,6 +179,7 @@ def test_true_takes_the_newest_of_the_output_folder(tmp_path):
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     (found,) = resumed(tmp_path, "out/checkpoint-9")
     assert "does not exist" in found.evidence[0].what
+    assert found.details["nothing_to_resume"]
 
 
 @pytest.mark.parametrize(("launches", "severity"), [(False, "info"), (True, "error")])

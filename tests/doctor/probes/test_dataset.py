@@ -84,6 +84,9 @@ def test_entries_that_are_not_defined(tmp_path, names, details):
          "data-info-columns-incomplete", {"columns": {"system": "system", "messages": "conversations"}}),
         ({**SKY, "ranking": True, "columns": {"messages": "conversations", "chosen": "c", "rejected": "r"}}, None, "sft",
          "data-stage-mismatch", {"fitting_stage": "dpo", "has_pairs": True}),
+        ({**SKY, "ranking": True}, None, "sft", "data-stage-mismatch", {"pairs_undeclared": True}),
+        ({"file_name": "d.json"}, [{"instruction": "q", "input": "", "answer": "a"}], "sft",
+         "data-column-missing", {"whole_columns": {"prompt": "instruction", "query": "input", "response": "answer"}}),
         (SKY, None, "rm", "data-stage-mismatch", {"fitting_stage": "sft"}),
         ({"file_name": "d.json", "columns": {"prompt": "text"}}, [{"text": "x"}], "sft",
          "data-stage-mismatch", {"fitting_stage": "pt"}),
@@ -102,6 +105,15 @@ def test_format_instead_of_formatting(tmp_path):
     assert set(causes(found)) == {"data-format-undeclared"}
     assert found[0].details["messages_column"] == "conversations"
     assert found[1].details["tags"]["user_tag"] == "human"
+
+
+def test_an_unread_key_that_says_what_another_says_is_harmless(tmp_path):
+    assert examine(tmp_path, {"sky": {**SKY, "format": "sharegpt"}}, GOOD) == []
+
+
+def test_records_under_a_key_lack_their_column_alone(tmp_path):
+    found = examine(tmp_path, {"sky": SKY}, {"data": [talk("user", "assistant"), talk("user", "assistant")]})
+    assert causes(found) == ["data-column-missing"]
 
 
 def test_hub_entries_are_not_looked_for_on_disk(tmp_path):

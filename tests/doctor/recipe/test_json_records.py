@@ -48,7 +48,8 @@ def test_reads_what_datasets_reads(tmp_path, content, count):
         (" \n ", "empty file", 1, 0),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git-lfs pointer", 1, 1),
         ("<!DOCTYPE html><html>", "HTML page", 1, 1),
-        ("[{'a': 1}]", "not JSON", 1, 1),
+        ("[{'a': 1}]", "written by Python, not as JSON", 1, 1),
+        ('[{"a": None}]', "written by Python, not as JSON", 1, 1),
         (f'[{RECORD}, {{"a": oops}}]', "not JSON", 1, 2),
     ],
 )

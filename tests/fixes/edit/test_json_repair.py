@@ -36,6 +36,10 @@ def test_trailing_comma_at_the_end_of_many_entries() -> None:
         ('{\n  "a": 1\n  "b": 2\n}', '{\n  "a": 1,\n  "b": 2\n}'),
         ('{\n  "a": {"x": 1}\n  "b": 2\n}', '{\n  "a": {"x": 1},\n  "b": 2\n}'),
         ('[\n  {"a": 1}\n  {"b": 2}\n]', '[\n  {"a": 1},\n  {"b": 2}\n]'),
+        ("{'a': 'it\\'s \"x\"', \"b\": None}", '{"a": "it\'s \\"x\\"", "b": null}'),
+        ("[True, False, 'None', {'a': 'b, c'},]", '[true, false, "None", {"a": "b, c"}]'),
+        ('{"a"：1，"b": “二”，}', '{"a":1,"b": "二"}'),
+        ('{"a": "x，\'y\'", # one\n"b": 1}', '{"a": "x，\'y\'", \n"b": 1}'),
     ],
 )
 def test_one_reading(before: str, after: str) -> None:
@@ -53,13 +57,16 @@ def test_byte_order_mark_goes() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("{\n'a': 1}", 2),
+        ("{\n'a': 'it's'}", 2),
+        ("{\n'a': u'b'}", 2),
+        ("{\n'a': '\\x00'}", 2),
         ('{"a": 1,, "b": 2}', 1),
         ('{"a": 1', 1),
         ('{\n"a": 1 "b": 2}', 2),
         ('{\n"a" 1\n}', 2),
         ('{"a": "x\ny"}', 1),
-        ('{\n"a": True}', 2),
+        ('{\n"a": Yes}', 2),
+        ('{\n"a": (1, 2)}', 2),
         ('{"a": 1}\n}', 2),
         ('{"a": 012}', 1),
     ],
