@@ -26,8 +26,8 @@ from knowledge_base.schema import Cause, FixClass
 __all__ = ["Outcome", "Plan", "Step", "load_plan", "make_plan"]
 
 # Files must be readable before they are edited, and packages come first because other fixes may need them.
-_PHASE = {"install": 0, "uninstall": 0, "move-aside": 0, "convert-encoding": 1, "repair-json": 2}
-LAST_PHASE = 3
+_PHASE = {"install": 0, "uninstall": 0, "move-aside": 0, "convert-encoding": 1, "repair-json": 2, "rename-recipe": 4}
+LAST_PHASE = 3  # of all other kinds; a recipe is renamed when nothing is left to edit in it
 
 
 def make_plan(findings: Iterable[Finding], facts: Facts, target: Target, choice: Choice | None = None) -> Plan:

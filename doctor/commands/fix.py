@@ -69,7 +69,7 @@ def run(
             return _new_environment(stack, Path(new_place).absolute(), form, lang)
         _known(only)
         fixing = Fixing(
-            find=lambda: targets.find(recipe, workdir, python, env, offline),
+            find=lambda: targets.find(_followed(recipe, place), workdir, python, env, offline),
             budget=budget,
             choice=Choice(frozenset(only), yes, model, dataset),
             from_log=from_log,
@@ -82,6 +82,14 @@ def run(
         raise Refused(str(refused)) from None
     except fix_errors.FixError as failed:
         raise BadInput(str(failed)) from None
+
+
+def _followed(recipe: str | None, workdir: Path) -> str | None:
+    """The recipe, under its new name once a fix has renamed it to one that is read as a recipe."""
+    if recipe and not (workdir / recipe).exists() and Path(recipe).suffix not in (".yaml", ".yml", ".json"):
+        renamed = Path(recipe).with_suffix(".yaml")
+        return str(renamed) if (workdir / renamed).exists() else recipe
+    return recipe
 
 
 def _new_environment(name: str, place: Path, form: str, lang: str) -> int:
