@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Collection
 from pathlib import Path
 from threading import Thread
@@ -11,6 +10,7 @@ from typing import Any
 
 from doctor import examine, redact, target
 from doctor.commands import cluster
+from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
@@ -73,7 +73,9 @@ def _nearest_stack(facts: Facts, lang: str) -> dict[str, str]:
     if not name:
         return {}
     differs = facts.get("stack.differs", {})
-    said = ", ".join(f"{package} {have or '-'} ({proven})" for package, (have, proven) in differs.items())
+    said = ", ".join(
+        f"{package} {have or '-'} ({say('proven', lang)} {proven})" for package, (have, proven) in differs.items()
+    )
     return {"nearest_stack": f"{name}: {said or say('as_in_stack', lang)}"}
 
 
@@ -126,6 +128,5 @@ def run(
     else:
         from doctor.report import text
 
-        words = ["skyt1-doctor", "fix", *([recipe] if recipe else [])]
-        text.check(text.console(), content, redact.document(shown), lang, shlex.join(words), why)
+        text.check(text.console(), content, redact.document(shown), lang, next_command("fix"), why)
     return ExitCode.OK if content["healthy"] else ExitCode.FINDINGS

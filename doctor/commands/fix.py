@@ -13,6 +13,7 @@ import click
 
 from doctor import target as targets
 from doctor.commands.check import examine_target
+from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
 from doctor.errors import BadInput, Refused
 from doctor.examine import Examination, examine, severity_of
@@ -277,8 +278,10 @@ class Fixing:
                 outcome["outcome"] in ("planned", "refused", "nothing to do") for outcome in outcomes
             ):
                 plan_text.plan(out, plan, self.lang)
-                if plan.steps:
-                    out.print(say("dry_run", self.lang, command="skyt1-doctor fix --apply"))
+                if any(not step.manual for step in plan.steps):
+                    out.print(say("dry_run", self.lang, command=next_command("fix", "--apply")))
+                elif plan.steps:
+                    out.print(say("only_by_hand", self.lang))
             else:
                 plan_text.outcomes(out, content, self.lang)
         return ExitCode.OK if content["healthy"] else ExitCode.FINDINGS

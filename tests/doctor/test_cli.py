@@ -128,6 +128,19 @@ def test_a_working_directory_without_permission(place):
     assert "permission denied" in sentence(done)
 
 
+def test_the_next_command_is_told_what_this_one_was(place):
+    recipe = place / "配 方.yaml"
+    recipe.write_bytes((place / "examples/train_full/qwen2_full_sft.yaml").read_bytes())
+    given = ("配 方.yaml", "--offline", "--python", sys.executable, "--workdir", str(place))
+    shown = doctor("check", *given, cwd=place.parent).stdout.splitlines()[-1]
+    assert shown.startswith("See the plan with: skyt1-doctor fix '配 方.yaml' --offline --python ")
+    assert shown.endswith(f"--workdir {place}")
+    given = (*given, "--only", "tmpl-unknown,repair-json", "--model", "my model")
+    (place / "my model").mkdir()
+    shown = doctor("fix", *given, cwd=place).stdout.splitlines()[-1]
+    assert shown.endswith("--only tmpl-unknown,repair-json --model 'my model' --apply")
+
+
 def test_spaces_and_chinese_characters_work(tmp_path):
     place = tmp_path / "我的 工作 区"
     workspace.write_workspace(place)
