@@ -31,6 +31,8 @@ CHAIN = re.compile(r"The above exception was the direct cause of|During handling
 GOES_ON = re.compile(r":\s*$|\(Request ID: [^)]*\)\.?\s*$")  # the message, or more of it, stands behind an empty line
 GROUP_BORDER = re.compile(r"^\s*(?:\| |\+-\+?-*(?: \d+)? -*|\+-+)")
 NOT_BEFORE = re.compile(r"\b(?:except|raise|import|class|isinstance|from|catch|isn't|warn\w*)\b|Warning|[=({\[]\s*$|#")
+WHAT = re.compile(r"\s*what\(\):")
+TERMINATED_WITHIN = 6  # lines between `terminate called` and `what():`, which other ranks write into
 PROGRESS = re.compile(r"\d+%\||\d+/\d+ \[")
 OURS = re.compile(r"site-packages|dist-packages|/lib/python3|<frozen|<string>|<stdin>|/torch/|/transformers/|importlib")
 
@@ -253,6 +255,8 @@ class _Reader:
             rank = int(groups["rank"]) if groups.get("rank") else line.rank
             code = int(groups["code"]) if groups.get("code") else None
             name = groups.get("type") or (f"exit code {code}" if code is not None else kind.value)
+            if WHAT.match(text) and self._says_more(index, line, match["message"]):
+                return
             self.found.append(
                 Failure(
                     kind, index, index, index + 1, line.log, line.lane, rank, name,
@@ -260,3 +264,12 @@ class _Reader:
                 )
             )  # fmt: skip
             return
+
+    def _says_more(self, index: int, line: Line, message: str) -> bool:
+        """Whether the line is what C++ says behind `terminate called`; then it is the message of that failure."""
+        for failure in reversed(self.found[-8:]):
+            near = (failure.log, failure.lane) == (line.log, line.lane) and index - failure.at <= TERMINATED_WITHIN
+            if near and failure.message.startswith("terminate called"):
+                failure.at, failure.end, failure.message = index, index + 1, message.strip()
+                return True
+        return False

@@ -2,7 +2,8 @@
 
 The loudest error is rarely the cause. What is weighed here:
 
-* where a signature fits: the message of a failure counts fully, a warning half, an INFO line or a destructor less;
+* where a signature fits: the message of a failure counts fully, a warning half (more where nothing failed), an INFO line
+  or a destructor less;
 * what came first: later failures are mostly echoes, and a failure that nothing knows, before the first known one,
   makes a symptom worthless;
 * what a cause is: a symptom yields to every root cause, a wrapper to everything, and a cause to those it names;
@@ -28,6 +29,8 @@ LEAST_FIRST = 0.55  # below it nothing is told: more likely wrong than right, "n
 MOST_TOLD = 5
 IN_MESSAGE, IN_CODE, PLAIN, WARNING, INFO, NOISE, DATA = 1.0, 0.93, 0.95, 0.6, 0.4, 0.5, 0.05
 WEIGHT_OF_LEVEL = {Level.ERROR: 1.0, Level.PLAIN: PLAIN, Level.WARNING: WARNING, Level.INFO: INFO}
+ALONE = 0.75  # a warning where nothing failed: it is what the log has to say, though never surely
+NOT_SURE = 0.59
 LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.55, 0.4
 TELLING = 0.5  # a signature weaker than this does not explain a failure
 RUNGS = {Role.ROOT: 0, Role.SYMPTOM: 1, Role.WRAPPER: 2}
@@ -93,6 +96,8 @@ class Judge:
         score = weight * best.sign.strength
         if contradicts(summary.affected, self.versions):
             score *= CONTRADICTED
+        if weight == ALONE:
+            score = min(score, NOT_SURE)
         return Candidate(summary, group, best, weight, failure, score)
 
     def _weight(self, position: int, data: set[int], silent: bool) -> float:
@@ -100,6 +105,8 @@ class Judge:
         if position in data:
             return DATA
         level = IN_MESSAGE if silent else WEIGHT_OF_LEVEL[self.lines[position].level]
+        if level == WARNING and not self.failures:
+            return ALONE
         failure = self.message_of.get(position)
         if failure is not None:
             return NOISE if failure.kind is Kind.NOISE else min(IN_MESSAGE, level if level < PLAIN else IN_MESSAGE)

@@ -107,6 +107,10 @@ def test_a_warning_alone_is_never_a_sure_cause(ask: Any) -> None:
     assert all(finding.confidence < 0.6 for finding in result.findings)
 
 
+def test_a_warning_is_told_where_the_log_has_nothing_else_to_say(ask: Any) -> None:
+    assert causes(ask("UserWarning: the real disk reason\n", known(ROOT))) == ["root"]
+
+
 def test_a_warning_beside_an_unknown_failure_is_no_answer(ask: Any) -> None:
     result = ask("UserWarning: the real disk reason\nKeyError: 'nobody knows'\n", known(ROOT))
     assert causes(result) == []
