@@ -31,6 +31,10 @@ class EditedSince(Refused):
         self.shown = shown
 
 
+class ChangedAgain(EditedSince):
+    """A later fix changed the same file: that one is to be undone first."""
+
+
 class CannotEdit(FixError):
     """The file's text does not allow the edit safely; the sentence says where."""
 

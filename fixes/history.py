@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from fixes import files, journal, lock, moves
 from fixes.door import Door, Why
-from fixes.errors import EditedSince, FixError, Refused
+from fixes.errors import ChangedAgain, EditedSince, FixError, Refused
 from fixes.journal import Action, Journal
 from fixes.moves import Move
 from fixes.packages import read_site
@@ -72,30 +72,49 @@ def _shown(action: Action) -> dict[str, Any]:
     }
 
 
-def pending(workdir: Path) -> list[Entry]:
-    """Runs that were cut off and not yet recovered; empty while another run holds the lock (it is still at work)."""
-    cut = [log for log in journal.all_of(workdir) if log.interrupted]
+def pending(workdir: Path, prefix: Path | None = None) -> list[Entry]:
+    """Runs that were cut off and not yet recovered, of this working directory and, with `prefix`, of any other that was
+    changing the packages of that environment. Those whose lock is held are still at work and left out."""
+    return [_entry(log) for log in _cut(workdir, prefix) if not _at_work(log)]
+
+
+def _cut(workdir: Path, prefix: Path | None) -> list[Journal]:
+    own = journal.all_of(workdir)
+    others = journal.of_environment(prefix.resolve()) if prefix else []
+    known = {log.directory.resolve() for log in own}
+    return [log for log in [*own, *(o for o in others if o.directory not in known)] if log.interrupted]
+
+
+def _at_work(log: Journal) -> bool:
+    held = log.directory.parent.parent / "lock"
+    try:
+        with FileLock(held).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # no permission to lock there: then it cannot be taken back from here either, but it can be told
+        return False
+
+
+def recover(workdir: Path, prefix: Path | None = None, command: str = "recover") -> list[str]:
+    """Take back what cut-off runs left; a note for each. Raises LockHeld while another run is at work."""
+    cut = _cut(workdir, prefix)
     if not cut:
         return []
-    try:
-        with FileLock(journal.home(workdir)[0] / "lock").acquire(timeout=0):
-            return [_entry(log) for log in cut]
-    except Timeout:
-        return []
-
-
-def recover(workdir: Path, command: str = "recover") -> list[str]:
-    """Take back what cut-off runs left; a note for each. Raises LockHeld while another run is at work."""
-    if not any(log.interrupted for log in journal.all_of(workdir)):
-        return []
-    with lock.hold([journal.home(workdir)[0]], command):
-        return recover_locked(workdir)
+    places = {log.directory.parent.parent for log in cut} | {journal.home(workdir)[0]}
+    depots = {Path(e["directory"]).parent.parent for log in cut for e in log.events if e["event"] == "staging"}
+    with lock.hold([*sorted(places), *sorted(depots - places)], command):
+        return _take_back_cut(_cut(workdir, prefix))
 
 
 def recover_locked(workdir: Path) -> list[str]:
-    """`recover` for a caller who holds the lock."""
+    """`recover` of the working directory's own runs for a caller who holds the lock."""
+    return _take_back_cut([log for log in journal.all_of(workdir) if log.interrupted])
+
+
+def _take_back_cut(cut: list[Journal]) -> list[str]:
     notes = []
-    for log in reversed([log for log in journal.all_of(workdir) if log.interrupted]):
+    for log in reversed(cut):
         some = any(a.state != "back" for a in _returnable(log))
         force = any(event["event"] == "undo" and event["force"] for event in log.events)
         notes += take_back_all(log, by="recovery", force=force)
@@ -136,6 +155,8 @@ def drop_staging(log: Journal) -> None:
     for event in log.events:
         if event["event"] == "staging" and event["directory"] not in used:
             shutil.rmtree(Path(event["directory"]) / "staged", ignore_errors=True)
+            if used <= {None}:
+                (Path(event["directory"]).parent / journal.POINTER).unlink(missing_ok=True)
             for directory in (Path(event["directory"]), Path(event["directory"]).parent):
                 with contextlib.suppress(OSError):  # something is kept in it
                     directory.rmdir()
@@ -187,7 +208,7 @@ def _check(log: Journal, standing: list[Action], others: list[Journal]) -> None:
                 door.check_back(action.number)
             except EditedSince as error:
                 if later := _later(path, others, log):
-                    raise EditedSince(
+                    raise ChangedAgain(
                         f"{action.intent['target']} was changed again by the fix {later}; undo that one first.",
                         error.shown,
                     ) from None

@@ -27,6 +27,7 @@ import platformdirs
 from fixes import crashpoint, files, shell
 
 STATE = ".skyt1-doctor"
+POINTER = "journal"  # in the environment, beside packages that were taken out: the directory of their journal
 
 
 def homes(workdir: Path) -> tuple[Path, Path]:
@@ -164,6 +165,16 @@ def all_of(workdir: Path) -> list[Journal]:
     """The journals of a working directory, oldest first."""
     found = [path.parent for state in homes(workdir) for path in (state / "journal").glob("*/journal.jsonl")]
     return [Journal.load(directory) for directory in sorted(found, key=_made)]
+
+
+def of_environment(prefix: Path) -> list[Journal]:
+    """The journals that say where the packages of an environment are kept, of whatever working directory."""
+    found = []
+    for pointer in sorted((prefix / STATE).glob(f"*/{POINTER}")):
+        directory = Path(pointer.read_text(encoding="utf-8").strip())
+        if (directory / "journal.jsonl").is_file():  # a working directory that was removed takes its journals along
+            found.append(Journal.load(directory))
+    return found
 
 
 def _made(directory: Path) -> tuple[int, str]:

@@ -246,9 +246,7 @@ class _Draft:
         ordered = sorted(self.steps, key=lambda s: _phase(a.kind for a in s.actions))
         notes = []
         if self.packages:
-            notes += [*self.packages.notes, "undo of the packages needs no network: their files are kept"]
-            if size := self.packages.download_bytes:
-                notes.append(f"at most {size / 1e6:.0f} MB to download")
+            notes += [*self.packages.notes, *self.packages.said]
         return Plan(
             target=target_names(target),
             steps=tuple(ordered),

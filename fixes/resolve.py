@@ -62,6 +62,19 @@ class Packages:
         known = [change.size for change in self.changes if change.size is not None]
         return sum(known) if known else None
 
+    @property
+    def said(self) -> list[str]:
+        """What a plan says of the download and of the way back."""
+        size = self.download_bytes
+        incoming = [change for change in self.changes if change.after]
+        unknown = sum(change.size is None for change in incoming)
+        told = f"at most {size / 1e6:.0f} MB to download" if size else "how much is to be downloaded is not known"
+        more = f" (and {unknown} packages whose size is not known)" if size and unknown else ""
+        return [
+            "undo of the packages needs no network: their files are kept",
+            *([told + more] if incoming else []),
+        ]
+
 
 def resolve(
     target: Target,

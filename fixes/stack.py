@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from doctor.target import Target
@@ -33,6 +34,12 @@ def cause(stack: Stack) -> str:
     return f"stack-{stack.id}"
 
 
+def of_plan(plan: Plan) -> Stack | None:
+    """The stack to which a plan brings the target, None for a plan that mends causes."""
+    name = next((step.cause.removeprefix("stack-") for step in plan.steps if step.cause.startswith("stack-")), None)
+    return named(name) if name else None
+
+
 def make_plan(stack: Stack, target: Target, agreed: bool) -> Plan:
     """Every package of the stack to its version; what is there besides stays. Raises Refused."""
     if ".".join(target.version.split(".")[:2]) != stack.python:
@@ -55,7 +62,11 @@ def make_plan(stack: Stack, target: Target, agreed: bool) -> Plan:
         changes.append(PackageChange(name, before, pinned.version))
     pins = [f"{change.name}=={change.after}" for change in changes]
     hashes = {change.name: list(stack.packages[change.name].sha256) for change in changes}
+    told = installer.sizes(target, pins, target.offline)
+    changes = [replace(change, size=told.get(change.name)) for change in changes]
     packages = Packages({cause(stack): pins}, {}, (), tuple(changes), (), hashes)
+    if changes:
+        notes += packages.said
     shown = "\n".join(change.shown for change in changes)
     action = PlannedAction("install", {"packages": pins}, str(target.prefix), shown)
     title = {"en": stack.title.en, "zh": stack.title.zh}

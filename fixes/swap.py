@@ -13,7 +13,7 @@ from doctor.target import Target
 from fixes import files, installer, moves
 from fixes.door import Door, Why
 from fixes.errors import Failed, Refused
-from fixes.journal import STATE
+from fixes.journal import POINTER, STATE
 from fixes.moves import Move
 from fixes.packages import Dist, installed, listing, read_site, site_of
 from fixes.resolve import Packages
@@ -25,7 +25,9 @@ def carry_out(door: Door, target: Target, packages: Packages, cause: str, fix: s
     _managed_by_system(target)
     depot = prefix / STATE / door.journal.id
     try:
-        number = sum(1 for _ in depot.iterdir()) if depot.is_dir() else 0
+        number = sum(1 for path in depot.iterdir() if path.is_dir()) if depot.is_dir() else 0
+        depot.mkdir(parents=True, exist_ok=True)
+        files.write_synced(depot / POINTER, f"{door.journal.directory.resolve()}\n".encode())
         depot = depot / f"{number:02d}"
         door.journal.append("staging", directory=str(depot))
         (depot / "staged").mkdir(parents=True)

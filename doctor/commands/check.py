@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any
 
 from doctor import examine, redact, target
-from doctor.commands import cluster
+from doctor.commands import cluster, unfinished
 from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
 from doctor.errors import BadInput
@@ -104,6 +104,7 @@ def run(
         return cluster.check(**locals())
     lang = language(lang)
     shown: dict[str, str] | None = None
+    cut_off: list[str] = []
     if captured:
         result = examine.replay(read_facts(captured), only, skip)
     else:
@@ -112,6 +113,7 @@ def run(
         imports.start()
         found = target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
         imports.join()
+        cut_off = unfinished.tell(found, lang)
         result = examine_target(found, seconds, only=only, skip=skip)
         shown = {
             "target": f"{found.python} (Python {found.version}; {found.chosen_because})",
@@ -123,6 +125,8 @@ def run(
     content: dict[str, Any] = document.examination("check", result, lang, with_facts=form == "json")
     if trial := trial_view(result.facts):
         content["trial"] = redact.document(trial)
+    if cut_off:
+        content["interrupted"] = cut_off
     if form == "json":
         print_json(content)
     else:

@@ -69,6 +69,7 @@ def run(
         if stack and new_place:
             return _new_environment(stack, Path(new_place).absolute(), form, lang)
         _known(only)
+        applies = apply_ or plan_file is not None
         fixing = Fixing(
             find=lambda: targets.find(_followed(recipe, place), workdir, python, env, offline),
             budget=budget,
@@ -77,8 +78,9 @@ def run(
             form=form,
             lang=lang,
             stack=stack,
+            changes=applies and (yes or form == "text"),
         )
-        return fixing.run(apply_ or plan_file is not None, plan_file, save_plan)
+        return fixing.run(applies, plan_file, save_plan)
     except fix_errors.Refused as refused:
         raise Refused(str(refused)) from None
     except fix_errors.FixError as failed:
@@ -131,14 +133,23 @@ class Fixing:
         form: str,
         lang: str,
         stack: str | None = None,
+        changes: bool = True,
     ) -> None:
+        """`changes`: this run may change the target, so it takes back first what a run that was cut off left."""
+        from doctor.commands import unfinished
         from fixes import stack as stacks
 
         self.stack = stacks.named(stack) if stack else None
         self.find, self.budget, self.choice = find, budget, choice
         self.from_log, self.form, self.lang = from_log, form, lang
         self.target = find()
+        self.cut_off: list[str] = []
+        if not changes:
+            self.cut_off = unfinished.tell(self.target, lang)
+        elif unfinished.take_back(self.target, lang):
+            self.target = find()
         self.before = self._examine()
+        self.healed: set[str] = set()  # causes that were there before and are gone
 
     def _examine(self) -> Examination:
         if self.stack:  # an environment is brought to a stack whether there is a recipe or not
@@ -148,16 +159,28 @@ class Fixing:
     def run(self, apply: bool, plan_file: str | None, save_plan: str | None) -> int:
         findings = self._findings()
         choice = self.choice
-        plan = load_plan(Path(plan_file)) if plan_file else self._plan(findings)
+        plan = self._loaded(Path(plan_file)) if plan_file else self._plan(findings)
         if save_plan:
             plan.save(Path(save_plan))
         if not apply:
             return self._report(plan, [outcome.document() for outcome in plan.outcomes], None, findings)
-        if not choice.yes:
-            if self.form == "json" or not sys.stdin.isatty():
-                raise Refused("nothing was changed: say --yes, or run it in a terminal to be asked.")
+        if not choice.yes and self.form == "json":
+            raise Refused("nothing was changed: say --yes, or run it in a terminal to be asked.")
+        if not choice.yes and sys.stdin.isatty():
             plan = self._asked(plan, findings, fixed=bool(plan_file or self.stack))
+        elif not any(step.agreed for step in plan.steps) and any(step.consent for step in plan.steps):
+            raise Refused("nothing was changed: say --yes, or run it in a terminal to be asked.")
         return self._apply(plan)
+
+    def _loaded(self, path: Path) -> Plan:
+        """A saved plan. --yes consents to all of it, as it would have when the plan was made."""
+        from fixes import stack as stacks
+
+        plan = load_plan(path)
+        self.stack = stacks.of_plan(plan)
+        if self.choice.yes:
+            plan = replace(plan, steps=tuple(replace(s, agreed=not s.manual, consent=None) for s in plan.steps))
+        return plan
 
     def _plan(self, findings: list[Finding]) -> Plan:
         if self.stack:
@@ -224,12 +247,18 @@ class Fixing:
             return self._verify_stack(after)
         still = [finding for finding in after.findings if finding.cause == cause]
         if still:
+            self.healed.discard(cause)
             return VerifyResult(False, still[0].evidence[0].what if still[0].evidence else None)
-        broken = newly_broken(self.before.findings, after.findings, self._hidden_before(after))
+        # What an earlier fix of this run has healed counts as broken when it comes back.
+        known = [finding for finding in self.before.findings if finding.cause not in self.healed]
+        broken = newly_broken(known, after.findings, self._hidden_before(after) - self.healed)
         if cause not in {finding.cause for finding in self.before.findings}:
             return VerifyResult(None, "only the next run can show it", broken)
-        lost = self._lost_sight(cause, after)
-        return VerifyResult(None, lost, broken) if lost else VerifyResult(True, None, broken)
+        if lost := self._lost_sight(cause, after):
+            return VerifyResult(None, lost, broken)
+        if not broken:
+            self.healed.add(cause)
+        return VerifyResult(True, None, broken)
 
     def _verify_stack(self, after: Examination) -> Any:
         """Every package is as in the stack, and no fault of packages is new. What the recipe says is another matter:
@@ -267,6 +296,8 @@ class Fixing:
 
     def _report(self, plan: Plan, outcomes: list[dict[str, Any]], journal: str | None, findings: list[Finding]) -> int:
         more = {"plan": plan.contract(), "outcomes": outcomes, "journal": journal, "notes": list(plan.notes)}
+        if self.cut_off:
+            more["interrupted"] = self.cut_off
         content = document.envelope("fix", findings, self.lang, **more)
         if self.form == "json":
             print_json(content)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import click
 
 from doctor.commands.output import print_json
 from doctor.exit_codes import ExitCode
 from doctor.report import document
 from doctor.report.words import say
 from fixes import history
+from fixes.errors import ChangedAgain, EditedSince
 
 
 def show(workdir: Path, form: str, lang: str) -> int:
@@ -28,8 +32,19 @@ def show(workdir: Path, form: str, lang: str) -> int:
 
 
 def undo(workdir: Path, which: str, dry_run: bool, force: bool, form: str, lang: str) -> int:
-    """Take one run back. Refusals (a later edit, a lock) are raised as fixes.errors.Refused."""
-    undone = history.undo(workdir, which, dry_run=dry_run, force=force)
+    """Take one run back. What was changed since is shown, and asked about in a terminal. Other refusals (a lock, an
+    unknown id) are raised as fixes.errors.Refused."""
+    try:
+        undone = history.undo(workdir, which, dry_run=dry_run, force=force)
+    except EditedSince as edited:
+        if not _anyway(edited, dry_run, form, lang):
+            if form != "json":
+                raise
+            told: dict[str, Any] = {"status": "refused", "reason": str(edited), "changed_since": edited.shown}
+            print_json(document.envelope("fix", plan=[], outcomes=[], journal=None, undo=told, error=str(edited)))
+            print(f"skyt1-doctor: {edited}", file=sys.stderr)
+            return ExitCode.REFUSED
+        undone = history.undo(workdir, which, force=True)
     changes: list[dict[str, Any]] = [dict(change) for change in undone.changes]
     if form == "json":
         told = {"status": undone.status, "changes": changes}
@@ -41,3 +56,17 @@ def undo(workdir: Path, which: str, dry_run: bool, force: bool, form: str, lang:
         for change in changes:
             print(f"{say(word, lang)}: {change['kind']} {change['target']}")
     return ExitCode.OK
+
+
+def _anyway(edited: EditedSince, dry_run: bool, form: str, lang: str) -> bool:
+    """Show what was changed since the fix; whether the user, asked in a terminal, wants it taken back all the same."""
+    if form == "json":
+        return False
+    print(edited.shown, file=sys.stderr)
+    if isinstance(edited, ChangedAgain) or dry_run:
+        return False
+    if sys.stdin.isatty():
+        print(edited, file=sys.stderr)
+        return click.confirm(say("undo_anyway", lang), default=False, err=True)
+    print(say("undo_force", lang), file=sys.stderr)
+    return False

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 
 from doctor import target
+from doctor.commands import unfinished
 from doctor.commands.check import examine_target
 from doctor.diagnose import Diagnosis
 from doctor.errors import BadInput
@@ -65,6 +66,8 @@ def run(
     recipe, overrides = split_arguments(arguments)
     find = partial(target.find, recipe, workdir, python, env, offline, overrides=overrides)
     found = find()
+    if unfinished.take_back(found, lang):
+        found = find()
     result = examine_target(found, budget)
     if not _passes(result, recipe, force, notes, lang):
         return ExitCode.REFUSED

@@ -56,6 +56,19 @@ _WORDS = {
     "left": ("still in the way", "仍未解决"),
     "undone": ("taken back", "已撤销"),
     "would_undo": ("would be taken back", "将被撤销"),
+    "cut_off": (
+        "The fix {id} of {created} in {place} was cut off before its end. What it left is taken back by the next "
+        "fix --apply, fix --undo or train.",
+        "{place} 中 {created} 的修复 {id} 中途被打断。下一次 fix --apply、fix --undo 或 train 会撤销它留下的改动。",
+    ),
+    "undo_anyway": (
+        "Take the fix back all the same? What was changed since goes to the quarantine beside its journal.",
+        "仍要撤销此修复吗？之后的改动会移到变更日志旁的隔离目录。",
+    ),
+    "undo_force": (
+        "--force takes it back all the same and keeps what was changed since in the journal's quarantine.",
+        "--force 仍会撤销，之后的改动保留在变更日志的隔离目录中。",
+    ),
     "journal": ("journal", "变更日志"),
     "undo_with": ("Take it back with: {command}", "撤销：{command}"),
     "gate": (
@@ -116,13 +129,13 @@ _WORDS = {
     "nearest_stack": ("nearest proven package set", "最接近的已验证组合"),
     "proven": ("proven:", "已验证："),
     "as_in_stack": ("no core package differs", "核心包完全一致"),
-    "not_rehearsed": ("Not rehearsed", "未演练"),
-    "rehearsal_passed": ("The rehearsal passed in {seconds} s.", "演练通过，用时 {seconds} 秒。"),
-    "rehearsal_failed": ("The rehearsal failed after {seconds} s.", "演练失败，用时 {seconds} 秒。"),
-    "rehearsal_nothing": ("Nothing could be rehearsed.", "未能演练。"),
+    "not_rehearsed": ("Not rehearsed", "未预演"),
+    "rehearsal_passed": ("The rehearsal passed in {seconds} s.", "预演通过，用时 {seconds} 秒。"),
+    "rehearsal_failed": ("The rehearsal failed after {seconds} s.", "预演失败，用时 {seconds} 秒。"),
+    "rehearsal_nothing": ("Nothing could be rehearsed.", "未能预演。"),
     "rehearsal_cached": (
         "Nothing has changed since that rehearsal; repeat it with --again.",
-        "自那次演练以来没有任何变化；可用 --again 重新演练。",
+        "自那次预演以来没有任何变化；可用 --again 重新预演。",
     ),
 }
 
