@@ -13,21 +13,36 @@ import msgspec
 
 from doctor.estimate import changes, settings, shape, states, verdict
 from doctor.estimate.settings import World
-from doctor.estimate.timeline import optimizer_bytes, trained
+from doctor.estimate.timeline import trained
 
 __all__ = ["Estimate", "World", "estimate"]
 
+PARTS = (
+    "weights", "gradients", "optimizer", "gathered", "buckets", "offload_buffers", "casts", "layer_inputs", "attention",
+    "attention_mask", "feed_forward", "norms", "logits_and_loss", "step", "workspace",
+)  # fmt: skip
+
 
 class Estimate(msgspec.Struct, frozen=True):
-    """The `estimate` of the JSON document; all in bytes. `reason` says what decides a verdict other than "fits"."""
+    """The `estimate` of the JSON document; all in bytes. `reason` says what decides a verdict other than "fits".
+
+    `parts` add up to `gpu_bytes_per_rank`, `host_parts` to `host_bytes_per_node`. `gpu_bytes_certain` is what tensors and
+    the context hold. `steps` is None where the number of records is not known; `swap_bytes` is what an offload to NVMe
+    keeps on that disk of one node.
+    """
 
     gpu_bytes_per_rank: int
     gpu_bytes_certain: int
     host_bytes_per_node: int
     host_bytes_certain: int
+    host_bytes_loading: int
+    host_bytes_saving: int
     checkpoint_bytes: int
     disk_bytes: int
+    swap_bytes: int
+    steps: int | None
     parts: dict[str, int]
+    host_parts: dict[str, int]
     verdict: str
     reason: str
     changes: list[changes.Change]
@@ -49,7 +64,9 @@ def estimate(
         return None
     use = settings.read(recipe, deepspeed)
     judged = _with_doubts(verdict.judge(form, use, world), recipe, model, world)
-    disk = states.disk_need(float(form.parameters), recipe, use.deepspeed, states.steps_of(recipe, records, world.size))
+    steps = states.steps_of(recipe, records, max(1, world.size // use.parallel))
+    learnt = None if use.finetuning == "full" else trained(form, use)
+    disk = states.disk_need(float(form.parameters + form.vision), recipe, use.deepspeed, steps, learnt)
     near: list[changes.Change] = []
     modelled = not judged.reason.startswith("not modelled")
     if with_changes and modelled and judged.verdict != verdict.FITS and (world.gpu_bytes or world.host_bytes):
@@ -59,9 +76,14 @@ def estimate(
         gpu_bytes_certain=judged.sure,
         host_bytes_per_node=judged.host.expected,
         host_bytes_certain=judged.host.least,
+        host_bytes_loading=judged.host.loading,
+        host_bytes_saving=judged.host.saving,
         checkpoint_bytes=disk.checkpoint,
         disk_bytes=disk.at_least if disk.planned is None else disk.planned,
-        parts=_parts(form, use, world, judged),
+        swap_bytes=states.swap_bytes(float(form.parameters), use.zero) // max(1, world.nnodes),
+        steps=steps,
+        parts=_parts(judged),
+        host_parts=judged.host.parts,
         verdict=judged.verdict,
         reason=judged.reason,
         changes=near,
@@ -86,37 +108,7 @@ def _with_doubts(
     return judged
 
 
-def _parts(form: shape.Shape, use: settings.Settings, world: World, judged: verdict.Judged) -> dict[str, int]:
-    """What the card holds, in bytes: states by what they are, logits and loss, other activations with the buffers of
-    ZeRO, the allocator's slack and the context. They add up to the card's figure."""
-    elements, split = trained(form, use), world.size if use.deepspeed else 1
-    stage = use.zero.stage if use.deepspeed else 0
-    wide = 4.0 if use.precision != "half" and use.finetuning == "full" else 2.0
-    base = {4: 0.52, 8: 1.02}.get(use.bits, wide)
-    on_host = use.zero.optimizer in ("cpu", "nvme")
-    weights = base * form.parameters / (split if stage == 3 else 1)
-    if stage == 3 and use.zero.parameters in ("cpu", "nvme"):
-        weights = min(2.0 * form.parameters, 2.0 * use.live)
-    gradients = (2.0 if use.deepspeed else wide) * elements / (split if stage >= 2 else 1)
-    each = optimizer_bytes(use.optimizer) + (4.0 if use.deepspeed else 0.0)
-    states_ = each * elements / (split if stage else 1)
-    logits = 0.0 if use.liger else 12.0 * use.tokens * form.vocabulary
-    found = {
-        "weights": weights,
-        "gradients": 0.0 if on_host else gradients,
-        "optimizer": 0.0 if on_host else states_,
-        "logits_and_loss": logits,
-    }
-    # what is not held at the peak's moment (gradients, at the loss) does not count there
-    excess = sum(found.values()) - judged.allocated
-    for name in ("gradients", "logits_and_loss"):
-        if excess > 0:
-            taken = min(excess, found[name])
-            found[name] -= taken
-            excess -= taken
-    rest = max(0.0, judged.allocated - sum(found.values()))
-    parts = {name: int(size) for name, size in found.items()}
-    parts["activations_and_buffers"] = int(rest)
-    parts["allocator_slack"] = judged.gpu - judged.sure
-    parts["context"] = judged.context
-    return parts
+def _parts(judged: verdict.Judged) -> dict[str, int]:
+    """What the card holds at its peak: tensors by what they are, the allocator's slack, the context."""
+    parts = {name: judged.held[name] for name in PARTS if judged.held.get(name)}
+    return {**parts, "allocator_slack": judged.gpu - judged.sure, "context": judged.context}

@@ -3,7 +3,7 @@
 The rules are those of c10/cuda/CUDACachingAllocator.cpp: sizes above 1 MiB come from the large pool; the smallest free
 block that fits is taken and split when more than 1 MiB would be left; a new segment is 20 MiB for requests under
 10 MiB, else the request rounded up to 2 MiB; neighbours that are free are joined again. Requests up to 1 MiB are only
-counted.
+counted. What is taken has a kind, so that a peak can be told apart: `at_peak` is kind -> bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ SMALL, MIDDLE, SEGMENT, ROUND, GRAIN = _MIB, 10 * _MIB, 20 * _MIB, 2 * _MIB, 512
 
 
 class Block:
-    __slots__ = ("after", "before", "free", "number", "size")
+    __slots__ = ("after", "before", "free", "kind", "number", "size")
 
     def __init__(self, size: int, number: int) -> None:
         self.size = size
         self.number = number
         self.free = False
+        self.kind = ""
         self.before: Block | None = None
         self.after: Block | None = None
 
@@ -35,11 +36,25 @@ class Allocator:
         self._free: list[tuple[int, int]] = []
         self._blocks: dict[int, Block] = {}
         self._numbers = 0
+        self._held: dict[str, int] = {}
+        self._at_peak: dict[str, int] = {}
+        self._rising = False  # the peak was passed, and nothing was given back since
 
-    def take(self, size: float) -> Block:
+    @property
+    def at_peak(self) -> dict[str, int]:
+        return dict(self._held if self._rising else self._at_peak)
+
+    def take(self, size: float, kind: str = "") -> Block:
+        block = self._take(size)
+        block.kind = kind
+        self._held[kind] = self._held.get(kind, 0) + block.size
+        if self.allocated > self.peak:
+            self.peak, self._rising = self.allocated, True
+        return block
+
+    def _take(self, size: float) -> Block:
         wanted = max(GRAIN, -(-int(size) // GRAIN) * GRAIN)
         self.allocated += wanted
-        self.peak = max(self.peak, self.allocated)
         if wanted <= SMALL:
             return self._new(wanted, -1)
         at = bisect_left(self._free, (wanted, 0))
@@ -64,10 +79,12 @@ class Allocator:
             self._release(rest)
         else:
             self.allocated += block.size - wanted  # the whole block counts as allocated
-            self.peak = max(self.peak, self.allocated)
         return block
 
     def give(self, block: Block) -> None:
+        if self._rising:
+            self._at_peak, self._rising = dict(self._held), False
+        self._held[block.kind] -= block.size
         self.allocated -= block.size
         if block.number < 0:
             return

@@ -75,20 +75,20 @@ def _steps(use: Settings, world: World) -> list[_Step]:
     if not use.checkpointing:
         steps.append(({"disable_gradient_checkpointing": False}, replace(use, checkpointing=True), world, "checkpoint"))
     more = replace(world, nnodes=2 * world.nnodes)
-    if use.deepspeed and use.zero.stage:
+    if (use.deepspeed and use.zero.stage) or use.fsdp:
         steps.append(({"nodes": more.nnodes}, use, more, "nodes"))
     if use.deepspeed and use.zero.stage and use.zero.optimizer == "none" and use.finetuning == "full":
         zero = Offload(use.zero.stage, "cpu", "none")
         keys = {"zero_optimization.offload_optimizer.device": "cpu"}
         steps.append((keys, replace(use, zero=zero), world, "offload_optimizer"))
-    if use.bits == 16 and (not use.deepspeed or use.zero.parameters == "none") and use.finetuning == "full":
+    if use.bits == 16 and use.zero.parameters == "none" and use.finetuning == "full":
         keys = {"deepspeed": "ZeRO-3 offload"}
-        full = replace(use, deepspeed=True, precision="half", zero=Offload(3, "cpu", "cpu"))
+        full = replace(use, deepspeed=True, precision="half", zero=Offload(3, "cpu", "cpu"), fsdp="", unmeasured="")
         steps.append((keys, full, world, "offload_all"))
     length = use.length // 2
     while length >= 1024:
         shorter = replace(use, length=length)
-        steps.append(({"cutoff_len": length}, shorter, world, "cutoff"))
+        steps.append(({"cutoff_len": length * use.parallel}, shorter, world, "cutoff"))
         length //= 2
     if use.finetuning == "full":
         lora = replace(use, finetuning="lora", precision="half")

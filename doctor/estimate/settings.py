@@ -26,8 +26,9 @@ class World(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """`precision`: amp (32-bit weights under autocast), half (16-bit weights), full (all 32 bits)."""
 
-    length: int = 2048
+    length: int = 2048  # tokens of one sample on one rank
     batch: int = 1
+    parallel: int = 1  # ranks that share one sample
     accumulation: int = 1
     checkpointing: bool = True
     eager: bool = False
@@ -36,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True):
     finetuning: str = "full"
     rank: int = 8
     bits: int = 16  # of frozen base weights: 16, 8 or 4
-    train_layers: int = 2
+    train_layers: int = 2  # of freeze tuning; negative: the first ones
     precision: str = "amp"
     optimizer: str = "adamw_torch_fused"
     zero: Offload = Offload()
@@ -45,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True):
     sub_group: float = 1e9
     live: float = 1e9
     gather_on_save: bool = False
+    fsdp: str = ""  # what FSDP shards: all, or gradients (and optimizer states)
+    inputs_on_host: bool = False  # checkpointing keeps the layers' inputs in host memory
+    unmeasured: str = ""  # what of it no run was measured with: its verdict needs a wide margin
 
     @property
     def tokens(self) -> int:
@@ -53,8 +57,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 # Recipe keys whose memory is not modelled; "fits" or "does not fit" would be a guess.
 _NOT_MODELLED = (
-    "use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon", "use_kt", "use_mca", "use_unsloth",
-    "mixture_of_depths", "use_llama_pro", "fsdp", "shift_attn", "sequence_parallel_size", "fp8",
+    "use_galore", "use_apollo", "use_badam", "use_kt", "use_mca", "mixture_of_depths", "use_llama_pro", "shift_attn",
+    "fp8",
 )  # fmt: skip
 
 
@@ -88,34 +92,70 @@ def read(values: Mapping[str, Any], deepspeed: Mapping[str, Any] | None) -> Sett
     zero_config = zero_config if isinstance(zero_config, Mapping) else {}
     engine = deepspeed is not None
     finetuning = str(values.get("finetuning_type", "lora"))
+    unsloth, parallel = values.get("use_unsloth") is True, _whole(values, "sequence_parallel_size", 1)
+    fsdp = _fsdp(values, engine)
     half = values.get("bf16") is True or values.get("fp16") is True
     pure = values.get("pure_bf16") is True
     bits = values.get("quantization_bit")
     frozen_base = finetuning in ("lora", "oft")
     precision = "full"
     if half or pure:
-        precision = "half" if pure or engine or frozen_base else "amp"
+        precision = "half" if pure or engine or frozen_base or fsdp else "amp"
     eager = values.get("flash_attn") in ("disabled", "off")
     batch = _whole(values, "per_device_train_batch_size", 8)
     packed = values.get("packing") is True or values.get("neat_packing") is True
     return Settings(
-        length=_whole(values, "cutoff_len", 2048),
+        length=max(1, _whole(values, "cutoff_len", 2048) // parallel),
         batch=batch,
+        parallel=parallel,
         accumulation=_whole(values, "gradient_accumulation_steps", 1),
         checkpointing=values.get("disable_gradient_checkpointing") is not True,
         eager=eager,
-        liger=values.get("enable_liger_kernel") is True,
+        liger=values.get("enable_liger_kernel") is True or unsloth,
         mask_bytes=2 if eager or values.get("neat_packing") is True else 1 if batch > 1 and not packed else 0,
         finetuning=finetuning,
         rank=_whole(values, "lora_rank", 8),
         bits=bits if bits in (4, 8) else 16,
-        train_layers=abs(int(_number(values, "freeze_trainable_layers", 2))),
+        train_layers=int(_number(values, "freeze_trainable_layers", 2)),
         precision=precision,
-        optimizer=str(values.get("optim", "adamw_torch_fused")),
-        zero=offload(deepspeed),
+        optimizer=_optimizer(values),
+        zero=Offload(0, "cpu", "cpu") if fsdp and "offload" in fsdp else offload(deepspeed),
         deepspeed=engine,
         bucket=_number(zero_config, "reduce_bucket_size", 5e8),
         sub_group=_number(zero_config, "sub_group_size", 1e9),
         live=_number(zero_config, "stage3_max_live_parameters", 1e9),
         gather_on_save=zero_config.get("stage3_gather_16bit_weights_on_model_save") is True,
+        fsdp="" if not fsdp else "gradients" if "shard_grad_op" in fsdp else "all",
+        inputs_on_host=unsloth or values.get("use_unsloth_gc") is True,
+        unmeasured=_unmeasured(values, fsdp, offload(deepspeed)),
     )
+
+
+def _fsdp(values: Mapping[str, Any], engine: bool) -> list[str]:
+    """The words of the recipe's `fsdp`, text or a list; none under DeepSpeed or where it shards nothing."""
+    given = values.get("fsdp")
+    words = (
+        given.split() if isinstance(given, str) else [str(word) for word in given] if isinstance(given, list) else []
+    )
+    if given is True:
+        words = ["full_shard"]
+    return [] if engine or "no_shard" in words else words
+
+
+def _optimizer(values: Mapping[str, Any]) -> str:
+    for key, name in (("use_adam_mini", "adam_mini"), ("use_muon", "muon")):
+        if values.get(key) is True:
+            return name
+    return str(values.get("optim", "adamw_torch_fused"))
+
+
+def _unmeasured(values: Mapping[str, Any], fsdp: list[str], zero: Offload) -> str:
+    """The first thing whose memory is worked out and was compared with no run (benchmarks/memory)."""
+    if fsdp:
+        return "fsdp"
+    if "nvme" in (zero.optimizer, zero.parameters):
+        return "nvme"
+    for key in ("use_unsloth", "use_unsloth_gc", "use_adam_mini", "use_muon"):
+        if values.get(key) is True:
+            return key
+    return "sequence_parallel_size" if _whole(values, "sequence_parallel_size", 1) > 1 else ""

@@ -78,6 +78,13 @@ def host_need(parameters: float, zero: Offload, nproc: int, nnodes: int, on_cpu:
     return HostNeed(0, 0, "nothing is offloaded to the host")
 
 
+def swap_bytes(parameters: float, zero: Offload) -> int:
+    """What an offload to NVMe keeps on the disks of all nodes: 32-bit weights and moments, and 16-bit weights."""
+    return int(
+        parameters * ((ADAM_FP32 if zero.optimizer == "nvme" else 0) + (BF16 if zero.parameters == "nvme" else 0))
+    )
+
+
 def gpu_share(parameters: float, world_size: int) -> int:
     """Bytes of states on each GPU under ZeRO-3 without offload: 18 for each parameter, divided (same source)."""
     return int(parameters * 18 / max(1, world_size))
@@ -89,21 +96,24 @@ def checkpoint_bytes(
     finetuning: str = "full",
     only_model: bool = False,
     pure_bf16: bool = False,
+    learnt: float | None = None,
 ) -> int:
     """One `checkpoint-N` folder: the weights, and unless `only_model` the optimizer states.
 
     DeepSpeed: 2 bytes of weight and 12 of master weight and moments, 14 in all as measured. Without it LLaMA-Factory
     trains weights in 32 bits (model/adapter.py, `cast_trainable_params_to_fp32`) and saves 4 and 8 bytes; with pure_bf16
-    2 and 4. Adapters are small: 1 % of the parameters stands for them.
+    2 and 4. `learnt`: how many elements are trained; else 1 % of the parameters stands for adapters and thawed layers.
+    Freeze tuning saves the frozen weights too, in 16 bits.
     """
-    trained = parameters if finetuning == "full" else parameters * 0.01
+    trained = parameters if finetuning == "full" else parameters * 0.01 if learnt is None else learnt
+    frozen = BF16 * max(0.0, parameters - trained) if finetuning == "freeze" else 0.0
     if deepspeed:
         weights, moments = BF16, ADAM_FP32
     elif pure_bf16:
         weights, moments = BF16, 2 * BF16
     else:
         weights, moments = FP32, 2 * FP32
-    return int(trained * (weights if only_model else weights + moments))
+    return int(frozen + trained * (weights if only_model else weights + moments))
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -121,11 +131,13 @@ def disk_need(
     values: Mapping[str, Any],
     deepspeed: bool,
     steps: int | None,
+    learnt: float | None = None,
 ) -> Disk:
     """Disk for the checkpoints of a recipe, by its save_strategy, save_steps, save_total_limit and save_only_model."""
     finetuning, pure = str(values.get("finetuning_type", "lora")), values.get("pure_bf16") is True
-    one = checkpoint_bytes(parameters, deepspeed, finetuning, values.get("save_only_model") is True, pure)
-    final = checkpoint_bytes(parameters, deepspeed, finetuning, True, pure)
+    only = values.get("save_only_model") is True
+    one = checkpoint_bytes(parameters, deepspeed, finetuning, only, pure, learnt)
+    final = checkpoint_bytes(parameters, deepspeed, finetuning, True, pure, learnt)
     saves = _saves(values, steps)
     if saves == 0:
         return Disk(final, final, one, 0)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from doctor.estimate import states
+from doctor.estimate import from_facts, states
 from doctor.estimate.from_facts import records
 from doctor.estimate.names import parameters_in_name
-from doctor.facts import Facts
+from doctor.facts import Facts, UnknownFact
 from doctor.findings import Finding, Severity, found, in_recipe
 
 _found = partial(found, "machine")
@@ -64,13 +64,16 @@ def host_memory(facts: Facts) -> Iterator[Finding]:
         size[0], zero, facts["launch.nproc"], facts["launch.nnodes"], on_cpu=facts["gpu.count"] == 0
     )
     total, available, of = _memory(facts)
-    if need.usual <= total and need.least <= available:
+    planned = _planned(facts) if zero.optimizer == "cpu" and facts["gpu.count"] else 0
+    if need.usual <= total and need.least <= available and planned <= total:
         return
-    surely = need.least > total
+    surely = need.least > total or planned > total
     what = (
         f"{need.terms} = {_size(need.least)}, {_size(need.usual)} by DeepSpeed's estimate with buffers "
         f"(size by {size[1]}); {of}: {_size(total)}"
     )
+    if planned > total:
+        what += f"; runs of this kind were seen to use {_size(planned)}"
     if not surely and need.least > available:
         what += f", of which {_size(available)} are free now"
     details = {"needed": _size(need.least), "available": _size(total), **_offload_details(facts, size[0], zero)}
@@ -79,6 +82,14 @@ def host_memory(facts: Facts) -> Iterator[Finding]:
     severity, confidence = (None, 0.95) if surely else (Severity.WARNING, 0.6)
     where = in_recipe(facts, "deepspeed" if zero.stage else "model_name_or_path")
     yield _found("mem-host-oom", what, where, severity, confidence=confidence, **details)
+
+
+def _planned(facts: Facts) -> int:
+    """What the memory planner says is surely needed of a node; 0 where it cannot tell."""
+    try:
+        return from_facts.of(facts, with_changes=False).host_bytes_certain
+    except UnknownFact:
+        return 0
 
 
 def _gathers(facts: Facts) -> bool:

@@ -17,6 +17,10 @@ _WORDS = {
     "cannot tell": ("cannot tell", "无法判断"),
     "GPU memory": ("GPU memory", "显存"),
     "GPU memory is within the margin": ("GPU memory is within the margin of 3 %", "显存处于 3% 的误差余量之内"),
+    "GPU memory is within the wide margin of what no run was measured with": (
+        "GPU memory is within 20 % of the limit, and no run was measured with this",
+        "显存与上限相差不到 20%，且没有用这种设置实测过",
+    ),
     "host memory": ("host memory", "主机内存"),
     "host memory is within the margin": ("host memory is within the margin", "主机内存处于误差余量之内"),
     "the size of the GPUs is not known": (
@@ -29,12 +33,29 @@ _WORDS = {
     "host_certain": ("at least", "至少"),
     "checkpoint": ("one checkpoint", "一个检查点"),
     "disk": ("disk for the run", "整个训练所需磁盘"),
+    "disk_least": ("disk, one checkpoint and the model", "磁盘（一个检查点加最终模型）"),
     "weights": ("weights", "权重"),
     "gradients": ("gradients", "梯度"),
     "optimizer": ("optimizer states", "优化器状态"),
     "logits_and_loss": ("logits and loss", "logits 与损失"),
-    "activations_and_buffers": ("activations and buffers", "激活值与缓冲区"),
+    "gathered": ("parameters gathered for use", "临时汇聚的参数"),
+    "buckets": ("buckets of gradients", "梯度桶"),
+    "offload_buffers": ("buffers of the offload", "卸载缓冲区"),
+    "casts": ("16-bit copies of weights", "权重的 16 位副本"),
+    "layer_inputs": ("inputs of layers (checkpointing)", "各层输入（梯度检查点）"),
+    "attention": ("attention", "注意力"),
+    "attention_mask": ("attention mask", "注意力掩码"),
+    "feed_forward": ("feed-forward", "前馈层"),
+    "norms": ("norms and residual stream", "归一化与残差流"),
+    "workspace": ("cuBLAS workspace", "cuBLAS 工作区"),
+    "step": ("temporaries of the optimizer's step", "优化器单步的临时张量"),
     "allocator_slack": ("allocator's slack", "分配器余量"),
+    "processes": ("processes with their libraries", "进程及其库"),
+    "loading": ("copies of weights while loading", "加载时的权重副本"),
+    "states": ("offloaded states", "卸载的状态"),
+    "buffers": ("buffers of what is offloaded", "卸载所用的缓冲区"),
+    "saving": ("weights gathered for a checkpoint", "保存检查点时汇聚的权重"),
+    "swap": ("NVMe offload of a node", "每个节点的 NVMe 卸载"),
     "context": ("CUDA context, NCCL", "CUDA 上下文与 NCCL"),
     "changes": ("What would make it fit, the cheapest in speed first:", "可使其放得下的改动（按速度代价从小到大）："),
     "no_changes": ("No single known change makes it fit.", "没有已知的改动能使其放得下。"),
@@ -89,19 +110,31 @@ def show(out: Console, found: Mapping[str, Any], world: Mapping[str, Any], lang:
     out.print(head)
     gpu, host = found["gpu_bytes_per_rank"], found["host_bytes_per_node"]
     out.print(f"  {_say('gpu', lang)}: {size(gpu)}{_of(world.get('gpu_bytes'), lang)}")
-    for name, count in found["parts"].items():
-        out.print(Text(f"      {size(count):>12}  {_say(name, lang)}", style="dim"))
+    _parts(out, found["parts"], lang)
     least = f" ({_say('host_certain', lang)} {size(found['host_bytes_certain'])})"
     out.print(f"  {_say('host', lang)}: {size(host)}{least}{_of(world.get('host_bytes'), lang)}")
+    _parts(out, found["host_parts"], lang)
     out.print(f"  {_say('checkpoint', lang)}: {size(found['checkpoint_bytes'])}")
-    out.print(f"  {_say('disk', lang)}: {size(found['disk_bytes'])}")
+    steps = "" if found["steps"] is None else f" ({found['steps']:,} {_say('steps', lang)})"
+    out.print(f"  {_say('disk' if steps else 'disk_least', lang)}: {size(found['disk_bytes'])}{steps}")
+    if found["swap_bytes"]:
+        out.print(f"  {_say('swap', lang)}: {size(found['swap_bytes'])}")
     _run(out, found["run"], lang)
-    if verdict == "fits" or not world.get("gpu_bytes"):
+    if verdict == "fits" or not world.get("gpu_bytes") or found["reason"].startswith("not modelled"):
         return
     out.print(_say("changes" if found["changes"] else "no_changes", lang))
     for change in found["changes"]:
         keys = ", ".join(f"{key}: {value}" for key, value in change["set"].items())
         out.print(f"  {keys}  → {size(change['gpu_bytes_per_rank'])}  ({change['note']})", soft_wrap=True)
+
+
+def _parts(out: Console, parts: Mapping[str, int], lang: str) -> None:
+    """What a figure consists of, without what is next to nothing."""
+    from rich.text import Text
+
+    for name, count in parts.items():
+        if count >= 2**26:
+            out.print(Text(f"      {size(count):>12}  {_say(name, lang)}", style="dim"))
 
 
 def _run(out: Console, run: Mapping[str, Any] | None, lang: str) -> None:

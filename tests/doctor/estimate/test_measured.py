@@ -38,7 +38,7 @@ def test_errors_are_within_bounds(judged, half):
 
 
 def test_what_tensors_hold_is_nearly_exact(judged):
-    errors = [abs(f.allocated - r["allocated"]) / r["allocated"] for r, f in judged if r["outcome"] == "trained"]
+    errors = [abs(f.sure - f.context - r["allocated"]) / r["allocated"] for r, f in judged if r["outcome"] == "trained"]
     median, tail = judge.spread(errors)
     assert median <= 0.003
     assert tail <= 0.02
