@@ -64,11 +64,11 @@ class Campaign:
     def heal(self, fault: Fault, place: Workspace) -> dict[str, Any]:
         """The fixes and a second look. A fault of packages is trained at once, because its environment goes away."""
         done = heal.heal(fault, place)
-        left = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
         self._kept(fault).write_bytes(pickle.dumps(place))
+        record.forget(fault.id, "again")
         if fault.packages:
             record.write(fault.id, "again", self.again(fault, place))
-        return {**done, "left": left}
+        return done
 
     def again(self, fault: Fault, place: Workspace) -> dict[str, Any]:
         run = self.trainer.train(place, fault.fresh)
@@ -123,20 +123,20 @@ def main() -> int:
 
 def wanted(chosen: argparse.Namespace, done: dict[str, dict[str, Any]]) -> list[Fault]:
     """Faults of one stack follow each other, so that one fork server is idle at a time."""
-    faults = [fault for fault in [*HEALTHY, *FAULTS] if not chosen.ids or fault.id in chosen.ids]
+    part, parts = map(int, chosen.part.split("/"))
+    faults = [*HEALTHY, *FAULTS][part - 1 :: parts]  # of all, so that parts that begin at other times do not overlap
+    faults = [fault for fault in faults if not chosen.ids or fault.id in chosen.ids]
     faults = [fault for fault in faults if chosen.again or chosen.ids or chosen.step not in done.get(fault.id, {})]
     if chosen.forked:
         faults = [fault for fault in faults if not fault.fresh]
     if chosen.step == "heal":
         faults = [fault for fault in faults if fault.cause and fault.healable]
     if chosen.step == "tools":
-        faults = [fault for fault in faults if fault.packages or not fault.cause]
+        faults = [fault for fault in faults if any(fault.packages or ()) or not fault.cause]
     if chosen.step == "again":
         faults = [f for f in faults if done.get(f.id, {}).get("heal", {}).get("exit") in (0, 1) and not f.packages]
     if chosen.step in ("train", "heal", "again"):
         faults = [fault for fault in faults if not fault.unrun]
-    part, parts = map(int, chosen.part.split("/"))
-    faults = faults[part - 1 :: parts]
     return sorted(faults, key=lambda fault: (bool(fault.cause), BASES[fault.base].stack != "sky-t1"))
 
 

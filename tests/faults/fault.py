@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.faults.workspace import Workspace
 
+COPY: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 Inject = Callable[[Workspace], None]
 
 
@@ -23,7 +24,8 @@ class Fault:
     warns: the run may survive; check must speak of it at warning, no more.
     healable: whether software can heal it, without a download that needs the hub, a disk or a key of the user.
     fresh: the run needs a start of its own (variables read at import, torchrun, packages), not a fork.
-    packages: changes the packages of a copy of the environment: (installed without dependencies, uninstalled).
+    packages: changes the packages of a copy of the environment: (installed without dependencies, uninstalled). COPY: the
+        fault changes none, its fix may.
     around: what must hold while check, run and fix look, such as a port that is held.
     unrun: why this machine cannot run it; empty when it can.
     """

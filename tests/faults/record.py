@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,19 @@ def read() -> dict[str, dict[str, Any]]:
 
 def write(name: str, step: str, shown: Mapping[str, Any]) -> None:
     """One result, beside what other processes record at the same time."""
+    _change(name, lambda results: results.update({step: dict(shown)}))
+
+
+def forget(name: str, step: str) -> None:
+    """Take a result away that holds no longer."""
+    _change(name, lambda results: results.pop(step, None))
+
+
+def _change(name: str, change: Callable[[dict[str, Any]], Any]) -> None:
     with (HERE / ".results.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         results = read()
-        results.setdefault(name, {})[step] = dict(shown)
+        change(results.setdefault(name, {}))
         text = json.dumps(dict(sorted(results.items())), ensure_ascii=False, indent=1)
         fresh = RESULTS.with_suffix(".new")
         fresh.write_text(text + "\n", encoding="utf-8")

@@ -30,8 +30,9 @@ packages of the stacks sky-t1 (llamafactory 0.9.1, transformers 4.46.1, torch 2.
 - **s**: seconds of that examination, on a shared machine of two cores under load.
 - **really**: what LLaMA-Factory did with it, once: the last line of its error, or how it trained wrongly. "goes on" is a
   fault that the run survives; check speaks of it as a warning.
-- **healed**: `fix --apply --yes` (with `--model` or `--dataset` where a user would be asked), and then the real run came to
-  its end. "by hand" are faults that software cannot heal: data that only its owner can correct, a hub, a disk, a login.
+- **healed**: `fix --apply --yes` (with `--model` or `--dataset` where a user would be asked; given again while it heals
+  more, at most three times), and then the real run came to its end. "by hand" are faults that software cannot heal: data
+  that only its owner can correct, a hub, a disk, a login.
 - **others**: what `llamafactory-cli env`, `ds_report`, `accelerate env` and `pip check` say in that environment. They look
   at packages only and read no recipe, so they were run once for each state of the packages; for the other faults they
   say what they say of a healthy environment.
@@ -53,8 +54,13 @@ def failed(fault: Fault, shown: Shown) -> bool | None:
 
 
 def healed(fault: Fault, shown: Shown) -> bool | None:
-    seen = shown.get("again")
-    return None if seen is None or not fault.healable else bool(seen["trained"])
+    """Whether the real run trained after the fixes; what was taken back or refused is not healed without a run."""
+    seen, fixed = shown.get("again"), shown.get("heal")
+    if not fault.healable or (seen is None and fixed is None):
+        return None
+    if seen is not None:
+        return bool(seen["trained"])
+    return None if fixed is not None and fixed["exit"] in (0, 1) else False
 
 
 def count(answers: list[bool | None]) -> str:

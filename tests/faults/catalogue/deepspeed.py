@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.faults.catalogue.recipe import values
-from tests.faults.fault import Fault, Inject, together
+from tests.faults.fault import COPY, Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 ZERO2, ZERO3 = "sky-t1 full zero2", "sky-t1 full zero3"
@@ -211,6 +211,8 @@ AROUND = [
         "a GPTQ checkpoint under ZeRO-3",
         together(values(finetuning_type="lora"), gptq),
         ZERO3,
+        packages=COPY,
+        fresh=True,
     ),
 ]
 FAULTS = [*FILE, *VALUES, *AROUND]

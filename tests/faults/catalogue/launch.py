@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tests.faults.catalogue.deepspeed import environ
 from tests.faults.catalogue.recipe import values
-from tests.faults.fault import Fault, Inject, together
+from tests.faults.fault import COPY, Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 MODEL = ("--model", "{model}")
@@ -256,6 +256,7 @@ HUB = [
         hub(USE_MODELSCOPE_HUB="1"),
         arguments=MODEL,
         fresh=True,
+        packages=COPY,
     ),
     Fault(
         "hf-transfer-not-installed",
@@ -264,6 +265,7 @@ HUB = [
         hub(HF_HUB_ENABLE_HF_TRANSFER="1"),
         arguments=MODEL,
         fresh=True,
+        packages=COPY,
     ),
 ]
 FAULTS = [*LAUNCH, *MACHINE, *HUB]

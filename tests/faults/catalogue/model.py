@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.faults.catalogue.data import POINTER
 from tests.faults.catalogue.recipe import values
-from tests.faults.fault import Fault, Inject, together
+from tests.faults.fault import COPY, Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 WHOLE = ("--model", "{root}/models/whole")
@@ -326,6 +326,8 @@ CONFIG = [
         "a GPTQ checkpoint with full tuning",
         config(quantization_config={"quant_method": "gptq", "bits": 4}),
         healable=False,
+        packages=COPY,
+        fresh=True,
     ),
     Fault(
         "config-heads",

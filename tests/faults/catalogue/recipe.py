@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.faults.fault import Fault, Inject, together
+from tests.faults.fault import COPY, Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 MODEL, DATA = ("--model", "{model}"), ("--dataset", "{data}")
@@ -250,7 +250,12 @@ CONFLICTS = [
         values(interleave_probs="0.5,0.5"),
     ),
     Fault(
-        "quantisation-with-full", "quant-no-adapter", "full tuning with quantization_bit", values(quantization_bit=4)
+        "quantisation-with-full",
+        "quant-no-adapter",
+        "full tuning with quantization_bit",
+        values(quantization_bit=4),
+        packages=COPY,
+        fresh=True,
     ),
     Fault(
         "adapter-with-full",
@@ -290,6 +295,8 @@ CONFLICTS = [
         "GaLore under DeepSpeed",
         values(use_galore=True),
         "sky-t1 full zero2",
+        packages=COPY,
+        fresh=True,
     ),
     Fault(
         "pure-bf16-with-zero3",
@@ -304,6 +311,8 @@ CONFLICTS = [
         "predict_with_generate under ZeRO-3",
         values(**VALIDATED, predict_with_generate=True),
         "sky-t1 full zero3",
+        packages=COPY,
+        fresh=True,
     ),
     Fault(
         "pretraining-with-packing-off",
@@ -332,17 +341,27 @@ CONFLICTS = [
     ),
 ]
 NEEDS = [
-    Fault("wandb-not-installed", "log-wandb-not-installed", "report_to: wandb", wandb_offline),
+    Fault(
+        "wandb-not-installed", "log-wandb-not-installed", "report_to: wandb", wandb_offline, packages=COPY, fresh=True
+    ),
     Fault(
         "tensorboard-not-installed",
         "log-tensorboard-missing",
         "report_to: tensorboard",
         values(report_to="tensorboard"),
         "sky-t1 lora",
+        packages=COPY,
+        fresh=True,
     ),
     Fault("tracker-unknown", "cfg-invalid-choice", "report_to: wandbb", values(report_to="wandbb"), "current full"),
     Fault(
-        "swanlab-not-installed", "log-swanlab-not-installed", "use_swanlab", values(use_swanlab=True), "current lora"
+        "swanlab-not-installed",
+        "log-swanlab-not-installed",
+        "use_swanlab",
+        values(use_swanlab=True),
+        "current lora",
+        packages=COPY,
+        fresh=True,
     ),
     Fault(
         "flash-attention-not-installed",
@@ -351,11 +370,25 @@ NEEDS = [
         values(flash_attn="fa2", bf16=True),
         warns=True,
     ),
-    Fault("unsloth-not-installed", "attn-unsloth", "use_unsloth", values(use_unsloth=True), "sky-t1 lora"),
     Fault(
-        "liger-not-installed", "pkg-missing", "enable_liger_kernel", values(enable_liger_kernel=True), "current full"
+        "unsloth-not-installed",
+        "attn-unsloth",
+        "use_unsloth",
+        values(use_unsloth=True),
+        "sky-t1 lora",
+        packages=COPY,
+        fresh=True,
     ),
-    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True)),
+    Fault(
+        "liger-not-installed",
+        "pkg-missing",
+        "enable_liger_kernel",
+        values(enable_liger_kernel=True),
+        "current full",
+        packages=COPY,
+        fresh=True,
+    ),
+    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True), packages=COPY, fresh=True),
     Fault(
         "bitsandbytes-not-installed",
         "quant-backend-missing",
@@ -363,13 +396,24 @@ NEEDS = [
         values(quantization_bit=4),
         "sky-t1 lora",
         healable=False,
+        packages=COPY,
+        fresh=True,
     ),
-    Fault("bitsandbytes-for-adam", "quant-backend-missing", "optim: adamw_bnb_8bit", values(optim="adamw_bnb_8bit")),
+    Fault(
+        "bitsandbytes-for-adam",
+        "quant-backend-missing",
+        "optim: adamw_bnb_8bit",
+        values(optim="adamw_bnb_8bit"),
+        packages=COPY,
+        fresh=True,
+    ),
     Fault(
         "scores-not-installed",
         "pkg-missing",
         "predict_with_generate without jieba",
         values(eval_dataset="Sky-T1", eval_strategy="steps", eval_steps=1, predict_with_generate=True),
+        packages=COPY,
+        fresh=True,
     ),
 ]
 FILE = [
