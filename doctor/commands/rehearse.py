@@ -80,7 +80,9 @@ def _print(content: dict[str, Any], recipe: str | None, lang: str) -> None:
     for stage in told["stages"]:
         word = "skipped" if "skipped" in stage else "stage_passed" if stage["passed"] else "stage_failed"
         mark = {"skipped": "·", "stage_passed": "✓", "stage_failed": "✗"}[word]
-        seconds = f"{stage['seconds']:6.1f} s" if word != "skipped" else f"{say('skipped', lang)}: {stage['skipped']}"
+        seconds = (
+            f"{stage['seconds']:6.1f} s" if word != "skipped" else f"{say('skipped', lang)}: {stage['skipped'][lang]}"
+        )
         out.print(f"{mark} {say('stage_' + stage['id'], lang)}  {seconds}", soft_wrap=True)
     if told["not_rehearsed"]:
         out.print(f"\n{say('not_rehearsed', lang)}:")

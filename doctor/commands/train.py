@@ -122,7 +122,7 @@ def _rehearsed(
 ) -> bool:
     """The second gate: the recipe at toy scale. One that passed with exactly this recipe and machine is not repeated."""
     from doctor.commands.rehearse import progress
-    from doctor.rehearse import FAILED, cached, rehearse
+    from doctor.rehearse import FAILED, PASSED, cached, rehearse
     from doctor.report import text
 
     parameters = facts.get("model.parameters")
@@ -133,7 +133,12 @@ def _rehearsed(
     kept = cached(found, facts)
     result = kept or rehearse(found, facts, progress(lang))
     directory.write_json("rehearsal.json", {**result.to_json("en"), "cached": kept is not None})
+    if result.verdict == PASSED:
+        notes.print(say("rehearsal_passed", lang, seconds=f"{result.seconds:.0f}"), style="green")
+        return True
     if result.verdict != FAILED:
+        why = [item.in_language(lang) for item in result.not_rehearsed]
+        notes.print("\n  ".join([say("rehearsal_nothing", lang), *why]), style="yellow", soft_wrap=True)
         return True
     shown = result.to_json(lang)
     text.findings(notes, shown["findings"], lang)

@@ -58,7 +58,7 @@ _NOTES = {
     ),
     "data_first": (
         "Records of {name} behind the first {count}: {format} files are rehearsed from their beginning.",
-        "{name} 中前 {count} 条之后的记录：{format} 文件只用开头部分演练。",
+        "{name} 中前 {count} 条之后的记录：{format} 文件只用开头部分预演。",
     ),
     "adapter": (
         "adapter_name_or_path: an adapter of the real model does not fit the small one.",
@@ -85,7 +85,7 @@ _NOTES = {
     ),
     "time": (
         "{stage}: the time for a rehearsal ({seconds:.0f} s) was over.",
-        "{stage}：演练时间（{seconds:.0f} 秒）已用完。",
+        "{stage}：预演时间（{seconds:.0f} 秒）已用完。",
     ),
     # why a stage was skipped
     "no_evaluation": ("the recipe evaluates nothing", "该配方不做评估"),

@@ -33,10 +33,10 @@ class Stage(msgspec.Struct, omit_defaults=True):
     skipped: Text | None = None
     log: str | None = None  # relative to the working directory
 
-    def to_json(self, lang: str) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         told: dict[str, Any] = {"id": self.id, "passed": self.passed, "seconds": self.seconds}
         if self.skipped is not None:
-            told["skipped"] = self.skipped.in_language(lang)
+            told["skipped"] = {"en": self.skipped.en, "zh": self.skipped.zh}
         return told if self.log is None else {**told, "log": self.log}
 
 
@@ -74,7 +74,7 @@ class Rehearsal(msgspec.Struct):
                 "fingerprint": self.fingerprint,
                 "directory": self.directory,
                 "cached": self.cached,
-                "stages": [stage.to_json(lang) for stage in self.stages],
+                "stages": [stage.to_json() for stage in self.stages],
                 "not_rehearsed": [{"en": text.en, "zh": text.zh} for text in self.not_rehearsed],
                 "changed": self.limit,
                 "findings": [document.describe(finding, lang) for finding in self.findings],

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from doctor import __version__
-from doctor.report import run_environment, run_words, words
+from doctor.report import run_environment, run_rehearsal, run_words, words
 from doctor.report.page import charts
-from doctor.report.page.render import damage, stage
-from doctor.report.run_findings import Told, of_run
+from doctor.report.page.render import damage
+from doctor.report.run_findings import Told, of_run, told
 from doctor.report.run_record import RunRecord
 from doctor.report.run_story import card_rows, figures, moments, verdict
 
@@ -235,17 +235,20 @@ def _rehearsal(record: RunRecord, lang: str) -> str:
     found = record.rehearsal
     if found is None:
         return ""
-    word = "rehearsed" if found.passed else "rehearsal_failed"
-    seconds = "–" if found.seconds is None else run_words.duration(found.seconds, lang)
     head = [run_words.say(word, lang) for word in ("stage", "result", "seconds")]
     rows = [
-        [escaped(cell) for cell in (one["id"], one["result"], one["seconds"])]
-        for one in (stage(s, lang) for s in found.stages)
+        [escaped(cell) for cell in (one["name"], one["result"], one["seconds"])]
+        for one in (run_rehearsal.stage(s, lang) for s in found.stages)
     ]
-    parts = [run_words.say(word, lang, seconds=seconds), table(head, rows) if rows else ""]
+    parts = [run_rehearsal.sentence(found, lang), table(head, rows) if rows else ""]
+    failures = [f"{code(one.cause)} {escaped(one.title)}" for one in (told(f, lang) for f in found.findings)]
+    if unknown := run_rehearsal.unknown(found):
+        failures.append(code(unknown))
+    if failures:
+        parts.append("\n".join(f"- {line}" for line in failures))
     if found.not_rehearsed:
-        told = [f"- {escaped(text.get(lang) or text.get('en', ''))}" for text in found.not_rehearsed]
-        parts.append(run_words.say("not_rehearsed", lang) + "\n\n" + "\n".join(told))
+        limits = [f"- {escaped(text.get(lang) or text.get('en', ''))}" for text in found.not_rehearsed]
+        parts.append(run_words.say("not_rehearsed", lang) + "\n\n" + "\n".join(limits))
     return folded(run_words.say("rehearsal", lang), "\n\n".join(part for part in parts if part))
 
 

@@ -83,23 +83,25 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """One stage of a rehearsal; `skipped` is the reason why it was not run."""
+    """One stage of a rehearsal; `skipped` is the reason why it was not run, by language."""
 
     id: str
     passed: bool | None = None
     seconds: float | None = None
-    skipped: str | None = None
+    skipped: dict[str, str] | str | None = None
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
-    """What the rehearsal of the recipe showed."""
+    """What the rehearsal of the recipe showed. `verdict` is passed, failed, or not rehearsed."""
 
     passed: bool
+    verdict: str = ""
     seconds: float | None = None
     cached: bool = False
     stages: tuple[Stage, ...] = ()
     not_rehearsed: tuple[dict[str, str], ...] = ()
     findings: tuple[dict[str, Any], ...] = ()
+    unrecognised: dict[str, Any] | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True):

@@ -133,6 +133,7 @@ _WORDS = {
     # rehearsal
     "rehearsed": ("The rehearsal passed in {seconds}.", "预演通过，用时 {seconds}。"),
     "rehearsal_failed": ("The rehearsal failed after {seconds}.", "预演未通过，用时 {seconds}。"),
+    "rehearsal_nothing": ("Nothing could be rehearsed.", "未能预演。"),
     "cached": ("The verdict is an earlier one: nothing had changed since.", "结论来自此前的预演：此后没有变化。"),
     "stage": ("stage", "阶段"),
     "result": ("result", "结果"),

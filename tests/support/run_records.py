@@ -146,7 +146,7 @@ def healed(folder: Path) -> Path:
         "stages": [
             {"id": "train", "passed": True, "seconds": 40.5},
             {"id": "save", "passed": True, "seconds": 9.0},
-            {"id": "evaluate", "skipped": "the recipe does not evaluate"},
+            {"id": "evaluate", "skipped": {"en": "the recipe evaluates nothing", "zh": "该配方不做评估"}},
         ],
         "not_rehearsed": [{"en": "NCCL between 8 GPUs", "zh": "8 张 GPU 之间的 NCCL"}],
         "findings": [],

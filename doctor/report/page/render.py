@@ -17,10 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from doctor import __version__
-from doctor.report import run_environment, run_words, words
+from doctor.report import run_environment, run_rehearsal, run_words, words
 from doctor.report.page import charts
 from doctor.report.run_findings import of_run, told
-from doctor.report.run_record import Rehearsal, RunRecord, Stage
+from doctor.report.run_record import Rehearsal, RunRecord
 from doctor.report.run_story import card_rows, figures, moments, span, verdict
 
 HERE = Path(__file__).parent
@@ -115,25 +115,14 @@ def _unrecognised(record: RunRecord) -> dict[str, str] | None:
 def _rehearsal(found: Rehearsal | None, lang: str) -> dict[str, Any] | None:
     if found is None:
         return None
-    word = "rehearsed" if found.passed else "rehearsal_failed"
     return {
-        "sentence": run_words.say(word, lang, seconds=_seconds(found.seconds, lang)),
+        "sentence": run_rehearsal.sentence(found, lang),
         "cached": found.cached,
-        "stages": [stage(one, lang) for one in found.stages],
+        "stages": [run_rehearsal.stage(one, lang) for one in found.stages],
         "not_rehearsed": [text.get(lang) or text.get("en", "") for text in found.not_rehearsed],
         "findings": [told(finding, lang, run_words.say("rehearsal", lang)) for finding in found.findings],
+        "unrecognised": run_rehearsal.unknown(found),
     }
-
-
-def stage(one: Stage, lang: str) -> dict[str, str]:
-    """A stage of the rehearsal as it is shown: id, state, result, seconds."""
-    state = "skipped" if one.skipped else "passed" if one.passed else "not_passed"
-    result = run_words.say(state, lang, reason=one.skipped)
-    return {"id": one.id, "state": state, "result": result, "seconds": _seconds(one.seconds, lang)}
-
-
-def _seconds(value: float | None, lang: str) -> str:
-    return "–" if value is None else run_words.duration(value, lang)
 
 
 def _asset(name: str) -> str:

@@ -10,6 +10,7 @@ from doctor.commands import rehearse as _first  # noqa: F401 - before a test rep
 from doctor.exit_codes import ExitCode
 from doctor.findings import Evidence, Finding
 from doctor.rehearse import FAILED, PASSED, Rehearsal
+from knowledge_base.schema import Text
 from tests.doctor.train import runs
 
 
@@ -68,7 +69,8 @@ def test_heal_from_the_command_line(train, tmp_path, capfd):
 
 def rehearsal(verdict):
     found = [Finding("tmpl-unknown", (Evidence("no such template", "line 1"),))] if verdict == FAILED else []
-    return Rehearsal(verdict, 12.0, "abc", ".skyt1-doctor/rehearsals/abc", findings=found)
+    why = [Text("no model", "没有模型")] if verdict == rehearse.NOT_REHEARSED else []
+    return Rehearsal(verdict, 12.0, "abc", ".skyt1-doctor/rehearsals/abc", findings=found, not_rehearsed=why)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,8 @@ def test_a_rehearsal_that_fails_is_a_gate(train, tmp_path, monkeypatch, capfd, v
     told = capfd.readouterr().err
     assert ("the rehearsal failed" in told) == (verdict == FAILED)
     assert ("tmpl-unknown" in told) == (verdict == FAILED)
+    assert ("The rehearsal passed in 12 s." in told) == (verdict == PASSED)
+    assert ("Nothing could be rehearsed.\n  no model" in told) == (verdict == rehearse.NOT_REHEARSED)
 
 
 def test_one_that_passed_is_not_repeated(train, tmp_path, monkeypatch):

@@ -33,8 +33,8 @@ def test_text_in_both_languages_and_the_kept_rehearsal(command):
     assert "step 1 of 2" in err
     code, out, err = command("--lang", "zh")
     assert code == ExitCode.OK
-    assert "演练通过" in out
-    assert "自那次演练以来没有任何变化" in out
+    assert "预演通过" in out
+    assert "自那次预演以来没有任何变化" in out
     assert err == ""
 
 
