@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def say(text: str) -> None:
 
 def run(*argv: str, environ: dict[str, str], cwd: Path, expect: tuple[int, ...] = (0,)) -> None:
     """Run one command, showing it. Ends the demo when its exit code is not one that the story expects."""
-    print("$ " + " ".join(argv), flush=True)
+    print("$ " + shlex.join(argv), flush=True)
     code = subprocess.run(argv, env=environ, cwd=cwd, check=False).returncode
     if code not in expect:
         sys.exit(f"demo: {argv[0]} {argv[1]} ended with exit code {code}; expected was {expect[0]}.")
@@ -44,8 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path(".demo"))
     folder = parser.parse_args().folder.absolute()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n")
     doctor = str(Path(sys.executable).parent / "skyt1-doctor")
     env_dir, model, data, work = (
@@ -54,8 +54,10 @@ def main() -> None:
         folder / "my data" / "sky-t1.json",
         folder / "workspace",
     )
+    for old in (env_dir, model, data.parent, work):
+        shutil.rmtree(old, ignore_errors=True)
 
-    say("A training environment, as `pip install` resolves it today: " + " ".join(PACKAGES))
+    say("A training environment, as these packages resolve today: " + " ".join(PACKAGES))
     uv_bin = uv.find_uv_bin()
     # Nothing active; bytecode is kept, or every command would compile torch anew.
     hidden = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
