@@ -89,6 +89,22 @@ def prefetch_bucket(facts: Facts) -> Iterator[Finding]:
         yield _found("ds-prefetch-bucket-float", what, facts["deepspeed.config_path"])
 
 
+def torch_fits(facts: Facts) -> Iterator[Finding]:
+    """torch 2.4 renamed what DeepSpeed up to 0.14.0 imports; DeepSpeed from 0.15 uses what torch before 2.2 lacks."""
+    have, torch = _between(facts, "0", "99"), version_of(facts, "torch")
+    if not have or not torch:
+        return
+    details: dict[str, Any] = {"package": "deepspeed", "torch_version": str(torch)}
+    if torch >= Version("2.4") and have <= Version("0.14.0"):
+        what = f"deepspeed {have} imports parts of torch that {torch} has renamed (first that fits: 0.14.1)"
+        yield _found(
+            "pkg-deepspeed-torch-mismatch", what, "deepspeed", **details, deepspeed_too_old=torch < Version("2.6")
+        )
+    elif torch < Version("2.2") and have >= Version("0.15"):
+        what = f"deepspeed {have} uses functions of torch.compiler that torch {torch} lacks"
+        yield _found("pkg-deepspeed-torch-mismatch", what, "deepspeed", **details, requirement="deepspeed==0.14.4")
+
+
 JUDGEMENTS: tuple[Judgement, ...] = (
-    zero2_gradients, checkpointing_memory, triton_at_import, hidden_size_nested, prefetch_bucket,
+    zero2_gradients, checkpointing_memory, triton_at_import, hidden_size_nested, prefetch_bucket, torch_fits,
 )  # fmt: skip

@@ -280,6 +280,10 @@ def too_old_or_new(facts: Facts) -> Iterator[Finding]:
                 details: dict[str, Any] = {"package": needed, "found": str(version), "requirement": _plain(requirement)}
                 yield _found(cause, f"{what}; transformers refuses to be imported", needed, **details)
                 continue
+            if needed == "torch" and name in ("torchvision", "torchaudio"):  # compiled for that very release
+                details = {**_matching_torch(facts), **_required_by(facts, name)}
+                yield _found("pkg-torch-torchvision-mismatch", what, name, **details)
+                continue
             yield _found("pkg-conflict", what, needed, package=needed, requirement=_plain(requirement))
 
 

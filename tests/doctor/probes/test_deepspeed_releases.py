@@ -79,3 +79,11 @@ def test_prefetch_bucket_with_a_fraction():
     assert causes(releases.prefetch_bucket, versions=versions) == []  # 5120 has no fraction
     assert causes(releases.prefetch_bucket, versions={**versions, "transformers": "4.46.1"}, **odd) == []
     assert causes(releases.prefetch_bucket, versions={**versions, "deepspeed": "0.14.4"}, **odd) == []
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "torch", "seen"),
+    [("0.14.0", "2.5.1", 1), ("0.14.4", "2.5.1", 0), ("0.14.0", "2.3.1", 0), ("0.15.4", "2.1.2", 1)],
+)
+def test_torch_that_a_release_cannot_be_imported_with(deepspeed, torch, seen):
+    assert len(causes(releases.torch_fits, versions={"deepspeed": deepspeed, "torch": torch})) == seen

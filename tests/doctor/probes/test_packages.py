@@ -97,6 +97,15 @@ def test_a_version_at_the_bounds_is_accepted(tmp_path):
     assert findings(packages.out_of_range, facts) == []
 
 
+def test_torchvision_of_another_torch_release(tmp_path):
+    made = collected(tmp_path, [("torch", "2.11.0"), ("torchvision", "0.27.0", "torch==2.12.0", "numpy")])
+    (found,) = findings(packages.too_old_or_new, made)
+    assert found.cause == "pkg-torch-torchvision-mismatch"
+    assert (found.details["torch_version"], found.details["torchvision_version"]) == ("2.11.0", "0.26.0")
+    fitting = collected(tmp_path / "b", [("torch", "2.11.0"), ("torchvision", "0.26.0", "torch==2.11.0")])
+    assert findings(packages.too_old_or_new, fitting) == []
+
+
 def test_a_missing_requirement_of_a_requirement(tmp_path):
     distributions = [("llamafactory", "0.9.1", "trl>=0.8.6"), ("trl", "0.9.6", "tyro>=0.5.11", 'black; extra == "dev"')]
     (found,) = findings(packages.missing, collected(tmp_path, distributions))
