@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ class _Run:
         self.lines = self._last_run(every)
         corpus = Corpus([line.text for line in self.lines])
         self.steps = list(corpus.lines_matching(events.STEP))
+        self.steps_of: dict[int, list[int]] = defaultdict(list)  # log -> its steps
+        for position in self.steps:
+            self.steps_of[self.lines[position].log].append(position)
         self.good_end = max(corpus.lines_matching(events.ENDS_WELL), default=-1)
         self.info = [position for position, line in enumerate(self.lines) if line.level is Level.INFO]
         self.samples = samples(self.lines)
@@ -143,13 +147,15 @@ class _Run:
         return every[starts[-1] :]
 
     def _alive(self, found: list[Failure]) -> list[Failure]:
-        """Without the failures after which training went on: somebody caught them."""
+        """Without the failures after which training went on: somebody caught them. Only steps of the same log are later:
+        the other ranks' logs, and a rank's other stream, stand behind it without having come after it."""
         last_exit = max((failure.at for failure in found if failure.code), default=-1)
-        return [
-            failure
-            for failure in found
-            if failure.at < last_exit or len(self.steps) - bisect_left(self.steps, failure.end) < STEPS_THAT_PROVE_LIFE
-        ]
+
+        def steps_after(failure: Failure) -> int:
+            steps = self.steps_of[failure.log]
+            return len(steps) - bisect_left(steps, failure.end)
+
+        return [f for f in found if f.at < last_exit or steps_after(f) < STEPS_THAT_PROVE_LIFE]
 
     def judge(self) -> tuple[list[Finding], Unrecognised | None]:
         judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
@@ -164,7 +170,7 @@ class _Run:
         """Whether what stands there can be why the run failed: it did fail, and not before it ended well."""
         if self.ended_well or position < self.good_end:
             return False
-        if any(failure.hard or failure.code for failure in self.failures):
+        if any(failure.hard or failure.code or failure.ended_its_process for failure in self.failures):
             return True
         went_on = len(self.info) - bisect_left(self.info, position) >= LINES_THAT_PROVE_LIFE
         return not went_on and len(self.steps) < STEPS_THAT_PROVE_LIFE

@@ -84,6 +84,11 @@ class Failure:
         return self.kind is not Kind.NOISE and not self.wraps and not self.echoes and self.level is not Level.INFO
 
     @property
+    def ended_its_process(self) -> bool:
+        """A traceback that nothing went on after (doctor.diagnose.engine leaves out the others), be it an echo."""
+        return self.kind is Kind.PYTHON and bool(self.frames) and self.level is Level.ERROR
+
+    @property
     def died_of(self) -> bool:
         """Tells of a signal that nobody sends to stop a healthy process: killed, crashed, aborted."""
         return self.code is not None and self.code < 0 and self.code not in (-2, -15)
