@@ -128,6 +128,31 @@ def stuck_worker(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     return {**told, "sigterm_code": code, "orphans_gone_after": _no_orphans(place)}
 
 
+def slow_rank(root: Path, prefix: Path, port: int) -> dict[str, Any]:
+    """Rank 1 computes four times as long from step 45 on: the fall of throughput is told, and whose it is."""
+    place = Place(root, prefix, port, save_strategy="no", max_steps=400)
+    slow = root / "slow"
+    doctor = place.start(step_seconds=0.5, TEST_SLOW=str(slow))
+    place.wait_for_step(45)
+    slow.touch()
+    since, step = time.time(), place.step()
+    told = lambda: [e for e in place.events("alarm") if e.get("finding", {}).get("cause") == "train-slow"]  # noqa: E731
+    wait(lambda: [e for e in told() if e["time"] > since], 120, "the slow rank to be named")
+    event = next(e for e in told() if e["time"] > since)
+    doctor.send_signal(signal.SIGINT)
+    code = doctor.wait(90)
+    return {
+        "told_after_seconds": round(event["time"] - since, 1),
+        "told_after_steps": place.step() - step,
+        "rank": event["finding"]["rank"],
+        "said": event["text"]["en"],
+        "evidence": [item["what"] for item in event["finding"]["evidence"]],
+        "false_alarms_before": len([e for e in told() if e["time"] <= since]),
+        "ctrl_c_code": code,
+        "orphans_gone_after": _no_orphans(place),
+    }
+
+
 def killed_rank(root: Path, prefix: Path, port: int) -> dict[str, Any]:
     """kill -9 of rank 1 half way."""
     place = Place(root, prefix, port, deepspeed=True, dataloader_num_workers=1)
@@ -183,7 +208,7 @@ def disk_full(root: Path, prefix: Path, port: int) -> dict[str, Any]:
         step_of_warning = next(
             (e["text"]["en"] for e in place.events("alarm") if e["finding"]["cause"] == "disk-full"), None
         )
-        subprocess.run(["mount", "-o", "remount,size=50m", str(saves)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=200m", str(saves)], check=True)
         found = _healed(place, doctor.wait(LIMIT))
         before = [e["time"] for e in place.events("alarm") if e["finding"]["cause"] == "disk-full"]
         failed = place.events("failure")[0]["time"]
@@ -227,14 +252,14 @@ CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
         undisturbed, undisturbed_ddp, killed_rank, killed_worker, truncated_checkpoint, port_taken, disk_full,
-        undisturbed_accumulated, deepspeed_swapped, stopped_rank, stuck_worker,
+        undisturbed_accumulated, deepspeed_swapped, stopped_rank, stuck_worker, slow_rank,
         doctor_killed, broken_for_good, hang_healed,
     )
 }  # fmt: skip
 
 
 def run(folder: Path, names: list[str]) -> dict[str, Any]:
-    """Run the cases, four at a time; an exception becomes that case's answer."""
+    """Run the cases, AT_ONCE at a time; an exception becomes that case's answer."""
     prefix = environment(folder / "env")
 
     def one(number: int, name: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ DEEPSPEED = {
     "zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8, "allgather_bucket_size": 5e8},
 }
 # Loaded into every rank through PYTHONPATH: steps take as long as TEST_STEP_SECONDS says, and while the file that
-# TEST_STUCK names exists, data workers of rank 1 stick in their fetch. The trainer's own code is not touched.
+# TEST_STUCK names exists, data workers of rank 1 stick in their fetch; while TEST_SLOW exists, rank 1 computes four
+# times as long. The trainer's own code is not touched.
 HOOK = """
 import os, sys, threading, time
 
@@ -62,7 +63,11 @@ def hook():
     trainer = sys.modules["transformers.trainer"].Trainer
     plain_step = trainer.training_step
     def training_step(self, *a, **k):
-        time.sleep(float(os.environ.get("TEST_STEP_SECONDS", "0")))
+        seconds = float(os.environ.get("TEST_STEP_SECONDS", "0"))
+        slow = os.environ["RANK"] == "1" and os.path.exists(os.environ.get("TEST_SLOW", "/nowhere"))
+        until = time.monotonic() + seconds * (4 if slow else 1)
+        while time.monotonic() < until:
+            time.sleep(0.01)
         return plain_step(self, *a, **k)
     trainer.training_step = training_step
     from torch.utils.data._utils import fetch

@@ -38,6 +38,9 @@ def judge(results):
     if "stuck_worker" in results:
         assert "whose worker" in results["stuck_worker"]["said"]
         assert "stuck_on_storage" in results["stuck_worker"]["said"]
+    if "slow_rank" in results:
+        assert results["slow_rank"]["rank"] == 1
+        assert results["slow_rank"]["ctrl_c_code"] == 130
     if "truncated_checkpoint" in results:
         assert results["truncated_checkpoint"]["resumes"] == ["resumed from checkpoint-10"]
     if "doctor_killed" in results:
