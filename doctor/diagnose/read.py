@@ -20,7 +20,9 @@ from typing import BinaryIO
 from doctor.errors import BadInput
 
 BLOCK = 1 << 18  # bytes; 256 KiB stays in the second-level cache while it is searched
-MAX_FILES = 512  # of one directory; a torchrun log directory of 64 nodes has 8 × 2 files each
+MAX_FILES = (
+    20000  # of one directory: a thousand nodes of 8 ranks, two streams each; the first rank to fail has the oldest log
+)
 MAX_DEPTH = 5  # torchrun: <log dir>/<run id>/attempt_0/<rank>/stdout.log
 LOG_NAMES = re.compile(
     r"(?i)\.(?:log|out|err|txt)(?:[.-]?\d+)?(?:\.(?:gz|zst))?$|\.[oe]\d+$|^(?:stdout|stderr|nohup)\b"
