@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 from doctor.estimate.names import parameters_in_name
 from doctor.facts import Facts
 from doctor.findings import Finding, Severity, found, in_recipe
+from doctor.gpu.topology import odd_ones
 
 _found = partial(found, "gpu")
 
@@ -306,12 +307,33 @@ def slowed(facts: Facts) -> Iterator[Finding]:
         width, slot = (device.get("pcie") or {}).get("width"), (device.get("pcie") or {}).get("width_max")
         if width and slot and width * 2 <= slot and "GeForce" not in (device.get("name") or ""):
             reasons.append(f"PCIe with {width} of {slot} lanes")  # consumer boards share lanes on purpose
+        links, up = device.get("nvlinks"), device.get("nvlinks_up")
+        if links and up is not None and 0 < up < links:  # all down is a machine without bridges
+            reasons.append(f"{up} of {links} NVLinks are up")
         if reasons:
             what = f"GPU {device['index']} ({device['name']}) is slowed: {', '.join(reasons)}"
             yield _found("train-slow", what, f"GPU {device['index']}", Severity.WARNING, gpu=device["index"])
 
 
+def attention(facts: Facts) -> Iterator[Finding]:
+    """flash-attn 2 has kernels from compute capability 8.0 on, flash-attn 3 for 9.0."""
+    wanted = {"fa2": 8.0, "fa3": 9.0}.get(str(facts["recipe.values"].get("flash_attn")), 0.0)
+    for device in _seen(facts):
+        if device.get("capability") and float(device["capability"]) < wanted:
+            what = f"flash_attn needs compute capability {wanted}, {device['name']} has {device['capability']}"
+            yield _found("attn-fa2-gpu-too-old", what, in_recipe(facts, "flash_attn"), capability=device["capability"])
+            return
+
+
+def unlinked(facts: Facts) -> Iterator[Finding]:
+    """A pair that cannot use NVLink where the others can: every all-reduce goes at the pace of that pair."""
+    for one, other in odd_ones(facts["gpu.topology"] or [])[:1]:
+        how = facts["gpu.topology"][one][other]
+        what = f"GPU {one} and GPU {other} reach each other by {how}, the other pairs by NVLink"
+        yield _found("train-slow", what, f"GPU {one}", Severity.WARNING, gpu=one)
+
+
 ALL = (
-    precision_of_gpus,
-    count_mismatch, visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric, prohibited, slowed,
+    precision_of_gpus, count_mismatch, visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric,
+    prohibited, slowed, attention, unlinked,
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """Reads NVML. Run as a child process (`python -m doctor.gpu.nvml`), because a driver call can hang in the kernel.
 
 Prints one JSON document per line and flushes after each, so that what was read before a hang is not lost:
-`{"driver": …, "cuda": …, "count": n}`, then one per device. `{"error": name, "message": …}` when NVML cannot start.
+`{"driver": …, "cuda": …, "count": n}`, then one per device, last `{"topology": …}` of several. `{"error": name,
+"message": …}` when NVML cannot start.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from doctor.gpu import topology
 
 # Bits of nvmlClocksEventReasons that mean something is wrong (nvml.h); idle, application clocks and a plain software
 # power cap are ordinary.
@@ -35,6 +38,8 @@ def read(nvml: Any) -> Iterator[dict[str, Any]]:
     }
     for index in range(count if isinstance(count, int) else 0):
         yield device(nvml, index)
+    if isinstance(count, int) and count > 1:
+        yield {"topology": topology.read(nvml, count)}
 
 
 def device(nvml: Any, index: int) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def device(nvml: Any, index: int) -> dict[str, Any]:
         "persistence": bool(get("persistence", lambda: nvml.nvmlDeviceGetPersistenceMode(handle))),
         "compute_mode": COMPUTE_MODES.get(mode) if mode is not None else None,
         "pcie": pcie,
-        "nvlinks_up": _nvlinks(nvml, handle, get),
+        **_nvlinks(nvml, handle, get),
         "fabric": _fabric(nvml, handle, get),
     }
     return {**found, "unread": unread}
@@ -121,18 +126,19 @@ def _mig_devices(nvml: Any, handle: Any, get: Callable[..., Any]) -> list[dict[s
     return devices
 
 
-def _nvlinks(nvml: Any, handle: Any, get: Callable[..., Any]) -> int | None:
-    """Active NVLinks; None where there are none to ask for, which is normal for one virtualised card."""
+def _nvlinks(nvml: Any, handle: Any, get: Callable[..., Any]) -> dict[str, int | None]:
+    """NVLinks, and how many of them are up; None where there are none to ask for, which is normal for one virtualised
+    card."""
     first = get("nvlink", lambda: nvml.nvmlDeviceGetNvLinkState(handle, 0))
     if first is None:
-        return None
-    up = int(bool(first))
+        return {"nvlinks": None, "nvlinks_up": None}
+    states = [first]
     for link in range(1, 18):
         try:
-            up += int(bool(nvml.nvmlDeviceGetNvLinkState(handle, link)))
+            states.append(nvml.nvmlDeviceGetNvLinkState(handle, link))
         except nvml.NVMLError:
             break
-    return up
+    return {"nvlinks": len(states), "nvlinks_up": sum(map(bool, states))}
 
 
 def _fabric(nvml: Any, handle: Any, get: Callable[..., Any]) -> dict[str, int] | None:

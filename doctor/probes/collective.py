@@ -44,8 +44,9 @@ _MEANING = {
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
-    """`collective.device`, `.torch`, `.ranks` (see gpu.deep.ranks.run), `.seconds`, `.diagnosed` (rank -> findings)."""
-    names = ("device", "torch", "ranks", "seconds", "diagnosed")
+    """`collective.device`, `.torch`, `.ranks`, `.transports` (see gpu.deep.ranks.run), `.seconds`, `.diagnosed` (rank ->
+    findings)."""
+    names = ("device", "torch", "ranks", "seconds", "transports", "diagnosed")
     if "torch" not in facts["packages.versions"]:
         return {f"{ID}.{name}": Unknown("torch is not installed in the target") for name in names}
     count = facts["gpu.count"]
@@ -60,6 +61,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         f"{ID}.torch": told["imported"],
         f"{ID}.ranks": told["ranks"],
         f"{ID}.seconds": told["seconds"],
+        f"{ID}.transports": told["transports"] if count else [],
         f"{ID}.diagnosed": told["ranks"] if unknown else _diagnosed(told["ranks"], facts),
     }
 

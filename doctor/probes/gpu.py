@@ -44,11 +44,11 @@ def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
         other = machine.other_accelerator()
         count: Any = Unknown(f"there is {other}, which is not read here") if other else 0
         yield {"gpu.nvml_error": None, "gpu.count": count, "gpu.devices": [], "gpu.driver": None, "gpu.cuda": None,
-                "gpu.visible": [], "gpu.visible_fault": None, "gpu.xids": []}  # fmt: skip
+                "gpu.visible": [], "gpu.visible_fault": None, "gpu.xids": [], "gpu.topology": None}  # fmt: skip
         return
     documents, late = machine.ask_nvml(seconds=machine.NVML_SECONDS)
     head = documents[0] if documents else {}
-    devices = [_described(device) for device in documents[1:]]
+    devices = [_described(device) for device in documents[1:] if "index" in device]
     if "error" in head:
         late = f"NVML does not start: {head['message'] or head['error']}"
     missing = Unknown(late or "NVML said nothing")
@@ -62,6 +62,8 @@ def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
         "gpu.count": len(seen) if complete else missing,
         "gpu.visible": seen if complete else missing,
         "gpu.visible_fault": fault if complete else missing,
+        "gpu.topology": next((d["topology"] for d in documents if "topology" in d), None if complete else missing),
+        "gpu.mps": _mps(target),
         "gpu.xids": _xids(),
         "gpu.p2p_driver_known": _p2p_driver_known(target),
     }
@@ -84,6 +86,12 @@ def _described(device: dict[str, Any]) -> dict[str, Any]:
             user = program = None
         holders.append({**holder, "user": user, "program": program})
     return {**device, "holders": holders} if device.get("holders") is not None else device
+
+
+def _mps(target: Target) -> str | None:
+    """The pipe directory of a running CUDA MPS daemon, which then holds the cards for everybody."""
+    folder = target.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps"
+    return folder if os.path.exists(os.path.join(folder, "control")) else None
 
 
 def _xids() -> Any:

@@ -159,7 +159,15 @@ class FakeNvml:
         links = device.get("nvlinks", 0)
         if link >= links:
             raise NVMLError_NotSupported("Not Supported")
-        return 1
+        return int(link not in device.get("links_down", ()))
+
+    def nvmlDeviceGetP2PStatus(self, one: dict[str, Any], other: dict[str, Any], kind: int) -> int:
+        if not one.get("nvlinks"):
+            raise NVMLError_NotSupported("Not Supported")
+        return int(other["index"] in one.get("apart", ()) or one["index"] in other.get("apart", ()))
+
+    def nvmlDeviceGetTopologyCommonAncestor(self, one: dict[str, Any], other: dict[str, Any]) -> int:
+        return self._value(one, "level", 40 if one["index"] // 4 == other["index"] // 4 else 50)
 
     def nvmlDeviceGetGpuFabricInfo(self, device: dict[str, Any], info: Any) -> None:
         if "fabric" not in device:

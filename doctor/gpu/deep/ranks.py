@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +24,8 @@ CHILD = Path(__file__).with_name("ranks_child.py")
 IMPORT_SECONDS = 90.0  # torch from a cold network disk; 3 s from a warm local one
 WORK_SECONDS = 30.0  # all ranks, from the fork to the last answer
 LAST_SECONDS = 3.0  # for the others, once a rank has ended badly
+LOG_BYTES = 4 << 20  # of NCCL's own log of one rank
+_VIA = re.compile(r"NCCL INFO Channel .* via ((?:P2P|SHM|NET|COLLNET|NVLS)(?:/[A-Za-z]\w*)?)")
 STAGES = ("device", "work", "join", "reduce", "done")
 
 
@@ -34,13 +38,15 @@ def run(
     import_seconds: float = IMPORT_SECONDS,
     work_seconds: float = WORK_SECONDS,
 ) -> dict[str, Any]:
-    """`{"imported": {…} or Unknown, "ranks": [{"rank", "stage", "seconds", …figures, "failure", "code"}], "seconds"}`.
+    """`{"imported": {…} or Unknown, "ranks": [{"rank", "stage", "seconds", …figures, "failure", "code"}], "seconds",
+    "transports"}`.
 
     `device`: "cuda" or "cpu". A rank's stage is the last that it told; "done" is the one that is wanted.
     """
     order = {"ranks": ranks, "device": device, "port": _free_port(), "seconds": work_seconds}
     begun = time.monotonic()
-    child = _Child(python, workdir, _environment(environ), order)
+    said = Path(tempfile.mkdtemp(prefix="skyt1-ranks-"))
+    child = _Child(python, workdir, _environment(environ, said), order)
     seen: dict[int, dict[str, Any]] = {}
     imported: Any = None
     try:
@@ -53,15 +59,30 @@ def run(
         seen = {rank: {"rank": rank, "stage": "started"} for rank in range(ranks)}
         forked = time.monotonic()
         _listen(child, seen, forked + work_seconds)
-        return {"imported": imported, "ranks": list(seen.values()), "seconds": round(time.monotonic() - forked, 2)}
+        return {
+            "imported": imported,
+            "ranks": list(seen.values()),
+            "seconds": round(time.monotonic() - forked, 2),
+            "transports": transports(said),
+        }
     except TimeoutError:
         return _not_imported(f"torch was not imported within {import_seconds:g} s")
     finally:
         child.end()
+        shutil.rmtree(said, ignore_errors=True)
 
 
 def _not_imported(reason: str) -> dict[str, Any]:
-    return {"imported": Unknown(reason), "ranks": Unknown(reason), "seconds": Unknown(reason)}
+    return dict.fromkeys(("imported", "ranks", "seconds", "transports"), Unknown(reason))
+
+
+def transports(folder: Path) -> list[str]:
+    """The ways by which NCCL connected the ranks, as its own log names them: P2P/CUMEM, SHM/direct, NET/IB …"""
+    found: set[str] = set()
+    for path in sorted(folder.glob("nccl.*")):
+        with suppress(OSError):
+            found |= set(_VIA.findall(path.read_text(encoding="utf-8", errors="replace")[:LOG_BYTES]))
+    return sorted(found)
 
 
 def _listen(child: _Child, seen: dict[int, dict[str, Any]], until: float) -> None:
@@ -145,11 +166,12 @@ class _Child:
         self._errors.close()
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(environ: Mapping[str, str], said: Path) -> dict[str, str]:
     """The launch's variables, NCCL's among them, without those of a rank. The ranks are all on this node, and a host
-    name that does not resolve must not keep gloo from the loopback."""
+    name that does not resolve must not keep gloo from the loopback. NCCL tells into `said` how it connects the ranks."""
     ours = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     kept = {name: value for name, value in environ.items() if name not in ours}
+    kept |= {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,P2P,SHM,NET", "NCCL_DEBUG_FILE": f"{said}/nccl.%p"}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 

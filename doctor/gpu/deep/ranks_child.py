@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 WORK_SECONDS = 0.5  # of each measurement
+LEAVE_SECONDS = 0.3  # rank 0 keeps the store that the others may still ask
 GIB = 1 << 30
 
 
@@ -123,6 +124,8 @@ def together(torch: Any, rank: int, order: dict[str, Any], figures: dict[str, fl
         dist.all_reduce(tensor)
     settle()
     taken = (time.perf_counter() - begun) / rounds
+    dist.barrier()  # nobody leaves while another one still reads from its memory
+    settle()
     size = tensor.numel() * tensor.element_size()
     tell("done", rank=rank, bus=2 * (ranks - 1) / ranks * size / taken if ranks > 1 else None)
 
@@ -134,6 +137,7 @@ def work(torch: Any, rank: int, order: dict[str, Any]) -> int:
         figures = (on_cuda if order["device"] == "cuda" else on_cpu)(torch, rank)
         during = "together"
         together(torch, rank, order, figures)
+        time.sleep(LEAVE_SECONDS)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         message = " ".join(str(error).split())[:1500]
         tell("failed", rank=rank, during=during, exception=type(error).__name__, message=message)

@@ -10,7 +10,8 @@ from tests.support.fake_nvml import GIB, H100, FakeNvml, install
 
 
 def test_eight_gpus():
-    head, *devices = nvml.read(FakeNvml([dict(H100) for _ in range(8)]))
+    head, *devices, linked = nvml.read(FakeNvml([dict(H100) for _ in range(8)]))
+    assert len(linked["topology"]) == 8
     assert head == {"driver": "550.54.15", "cuda": "12.4", "count": 8}
     assert [d["index"] for d in devices] == list(range(8))
     first = devices[0]
@@ -38,7 +39,8 @@ def test_what_is_not_supported_or_forbidden_is_said():
 
 
 def test_a_lost_gpu_does_not_hide_the_others():
-    devices = list(nvml.read(FakeNvml([{}, {"lost": True}, {}])))[1:]
+    _, *devices, linked = nvml.read(FakeNvml([{}, {"lost": True}, {}]))
+    assert linked["topology"] == [["self", None, "NODE"], [None, "self", None], ["NODE", None, "self"]]
     assert [d.get("error") for d in devices] == [None, "gpu is lost", None]
 
 
@@ -48,6 +50,11 @@ def test_faults_links_and_throttling():
     assert (device["ecc_uncorrected"], device["remap_pending"], device["remap_failed"]) == (3, True, False)
     assert device["throttle"] == ["hardware slowdown", "hardware thermal slowdown"]
     assert (device["nvlinks_up"], device["fabric"]["state"], device["compute_mode"]) == (18, 2, "exclusive process")
+
+
+def test_links_that_are_down_are_counted():
+    (device,) = list(nvml.read(FakeNvml([{"nvlinks": 18, "links_down": [0, 7]}])))[1:]
+    assert (device["nvlinks"], device["nvlinks_up"]) == (18, 16)
 
 
 def test_mig_devices():
@@ -69,7 +76,7 @@ def test_the_child_reads_what_the_module_says(fake):
     fake(devices=[{"used": 10 * GIB}] * 2)
     documents, late = machine.ask_nvml()
     assert late is None
-    assert [d.get("memory_free") for d in documents] == [None, 70 * GIB, 70 * GIB]
+    assert [d.get("memory_free") for d in documents] == [None, 70 * GIB, 70 * GIB, None]
 
 
 def test_a_hung_driver_is_left_behind_with_what_it_said(fake):

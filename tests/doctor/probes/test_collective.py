@@ -114,11 +114,33 @@ def test_a_gpu_that_others_use_or_of_another_kind_is_not_called_slow():
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA A100-SXM4-80GB", 312e12),
         ("NVIDIA A100 80GB PCIe", 312e12),
+        ("NVIDIA H20", 148e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA B200", 2250e12),
     ],
 )
 def test_cards(name, matmul):
     assert cards.known(name)[0] == matmul
     assert cards.known(f"{name} MIG 1g.10gb") is None
+
+
+@pytest.mark.parametrize("name", ["NVIDIA GH200 480GB", "Tesla T4", "NVIDIA A10", "NVIDIA GeForce RTX 4090 D", "cpu", ""])
+def test_cards_that_are_not_known_or_always_look_slow(name):
+    assert cards.known(name) is None
+
+
+def test_how_nccl_connects_is_read_from_its_log(tmp_path):
+    """Lines as NCCL 2.18 to 2.27 write them (github.com/NVIDIA/nccl, issues 1189 and 1412)."""
+    head = "node1:4015540:4015653 [1] NCCL INFO Channel"
+    (tmp_path / "nccl.71").write_text(
+        f"{head} 00/0 : 1[1] -> 3[1] [receive] via NET/IB/2/GDRDMA\n{head} 01/0 : 1[1] -> 0[0] via P2P/CUMEM\n"
+        f"{head} 07/0 : 6[6] -> 3[3] via P2P/direct pointer/read\nnode1:1:2 [1] NCCL INFO Using network IB\n"
+    )
+    (tmp_path / "nccl.72").write_text(
+        f"{head} 00/0 : 0[0] -> 1[1] via SHM/direct/direct\n{head} 00/0 : 0[0] -> 1[1] vi"
+    )
+    assert ranks.transports(tmp_path) == ["NET/IB", "P2P/CUMEM", "P2P/direct", "SHM/direct"]
+    assert ranks.transports(tmp_path / "none") == []
 
 
 def test_a_target_whose_torch_does_not_import_is_unknown_with_its_words(tmp_path):

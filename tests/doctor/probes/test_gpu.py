@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from doctor.estimate import from_facts
 from doctor.facts import Facts
 from doctor.findings import Finding
 from doctor.gpu import judgements, machine
@@ -24,6 +25,7 @@ def facts(devices, visible_devices=None, recipe=None, **more) -> Facts:
     from doctor.gpu.visible import visible
 
     head, *read = reader.read(FakeNvml(devices, **more.pop("nvml", {})))
+    linked = read.pop()["topology"] if len(devices) > 1 else None
     seen, fault = visible(visible_devices, read)
     values = {"model_name_or_path": BIG, "bf16": True, **(recipe or {})}
     return Facts({
@@ -32,7 +34,7 @@ def facts(devices, visible_devices=None, recipe=None, **more) -> Facts:
         "gpu.in_container": False, "gpu.libcuda": None,
         "gpu.devices": read, "gpu.count": len(seen), "gpu.visible": seen, "gpu.visible_fault": fault,
         "gpu.visible_devices": visible_devices, "gpu.driver": head["driver"], "gpu.cuda": head["cuda"],
-        "gpu.xids": [],
+        "gpu.xids": [], "gpu.topology": linked,
         "gpu.bf16_needs_gpu": True, "gpu.bf16_emulated": True, "gpu.has_use_cpu": True, "gpu.p2p_driver_known": True,
         "packages.versions": {"torch": "2.5.1"}, "packages.cuda_builds": {"torch": "12.4"},
         "launch.nproc": max(1, len(seen)), "launch.nproc_given": False, "launch.environ": {}, **more,
@@ -205,6 +207,27 @@ def test_fabric_compute_mode_and_throttling():
     assert judged(facts([{"power_limit": 650_000, "throttle": 0x5}])) == {}
     assert set(judged(facts([{"width": 4, "width_max": 16}]))) == {"train-slow"}
     assert judged(facts([{**RTX, "width": 8, "width_max": 16}])) == {}
+    slow = judged(facts([{"nvlinks": 18, "links_down": [3]}]))["train-slow"]
+    assert "17 of 18 NVLinks are up" in slow.evidence[0].what
+    assert judged(facts([{"nvlinks": 18, "links_down": range(18)}])) == {}
+    assert judged(facts([{"nvlinks": 18}] * 8)) == {}
+    apart = judged(facts([{"nvlinks": 18, "apart": [1]}, *[{"nvlinks": 18}] * 7]))["train-slow"]
+    assert apart.evidence[0].what == "GPU 0 and GPU 1 reach each other by NODE, the other pairs by NVLink"
+
+
+def test_flash_attention_and_the_card():
+    assert set(judged(facts([T4], recipe={"flash_attn": "fa2", "bf16": False}))) == {"attn-fa2-gpu-too-old"}
+    assert judged(facts([RTX], recipe={"flash_attn": "fa2"})) == {}
+    assert set(judged(facts([RTX], recipe={"flash_attn": "fa3"}))) == {"attn-fa2-gpu-too-old"}
+    assert judged(facts([T4], recipe={"flash_attn": "sdpa", "bf16": False})) == {}
+
+
+def test_two_nodes_of_eight():
+    """Each node judges its own eight; the ranks of both share the states."""
+    known = facts([{"nvlinks": 18}] * 8, **{"launch.nnodes": 2, "launch.nproc": 8, "machine.memory_total": 10**12,
+                                              "machine.cgroup_memory": None})  # fmt: skip
+    assert judged(known) == {}
+    assert from_facts.world(known).size == 16
 
 
 def test_a_reading_of_a_real_h100():
@@ -246,6 +269,7 @@ def test_collect_from_the_child(tmp_path, machine_with):
     machine_with(devices=[{"holders": [(os.getpid(), GIB)]}, {}])
     known = collected(tmp_path, CUDA_VISIBLE_DEVICES="1")
     assert (known["gpu.count"], known["gpu.visible"], known["gpu.driver"]) == (1, ["1"], "550.54.15")
+    assert known["gpu.topology"] == [["self", "NODE"], ["NODE", "self"]]
     holder = known["gpu.devices"][0]["holders"][0]
     assert holder["program"]
     assert holder["user"]
