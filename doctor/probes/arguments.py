@@ -15,6 +15,7 @@ from doctor.recipe import (
     argument_source,
     expressions,
     key_history,
+    new_launcher,
     recipe_kind,
     refusals,
     source_cache,
@@ -27,7 +28,8 @@ from doctor.target import Target
 ID = "arguments"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "deepspeed")
 
-_FACTS = ("subcommand", "fields", "unknown", "misfits", "refusals", "requirements", "missing", "loader")
+_FACTS = ("launcher", "subcommand", "fields", "unknown", "misfits", "refusals", "requirements", "missing", "loader")
+_OF_FOLDERS = ("output_dir", "resume")
 _ENABLED = ("true", "y", "1")  # LLaMA-Factory's is_env_enabled
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
             "model.safetensors.index.json", "pytorch_model.bin.index.json")  # fmt: skip
@@ -41,6 +43,14 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         lacking = Unknown(f"{'LLaMA-Factory' if root is None else 'transformers'} is not installed in the target")
         return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, values)
     package = Path(root)
+    launcher = new_launcher.which(target.environ, values, package)
+    if launcher["starts"] != launcher["recipe"]:
+        lacking = Unknown("not judged: the recipe is written for the other launcher of LLaMA-Factory")
+        return {f"arguments.{name}": lacking for name in (*_FACTS, *_OF_FOLDERS)} | {"arguments.launcher": launcher}
+    if launcher["starts"] == "new":
+        lacking = Unknown("not judged: the new launcher treats its folders in its own way")
+        folders = {f"arguments.{name}": lacking for name in _OF_FOLDERS}
+        return {**_of_new_launcher(target, values, package), **folders, "arguments.launcher": launcher}
     try:
         files = argument_source.files(package, transformers)
         source = source_cache.cached(
@@ -54,14 +64,15 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     fields = {name: f for cls in source.groups.get(group, []) for name, f in source.classes[cls].fields.items()}
     if not any(key in fields for key in values):
         command = recipe_kind.OTHER
-    judged = command != recipe_kind.OTHER and not recipe_kind.other_program(target.environ) and fields
-    if not judged:
-        why = recipe_kind.other_program(target.environ) or "the file is not a LLaMA-Factory recipe"
+    megatron = recipe_kind.asks_for_megatron(target.environ)
+    if command == recipe_kind.OTHER or megatron or not fields:
+        why = recipe_kind.other_program(target.environ) if megatron else "the file is not a LLaMA-Factory recipe"
         lacking = Unknown(f"not judged: {why}")
         found: dict[str, Any] = {f"arguments.{name}": lacking for name in _FACTS} | {"arguments.subcommand": command}
         return found | _folders(target, values)
     every = {name for cls in source.classes.values() for name in cls.fields}
     return {
+        "arguments.launcher": launcher,
         "arguments.subcommand": command,
         "arguments.fields": sorted(fields),
         "arguments.loader": "OmegaConf" if source.converts_floats else "PyYAML",
@@ -70,6 +81,28 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.missing": _missing(values, source, group),
         **_followed(target, facts, source, values, group),
         **_folders(target, values),
+    }
+
+
+def _of_new_launcher(target: Target, values: Mapping[str, Any], package: Path) -> dict[str, Any]:
+    """Keys and values by the dataclasses of the new launcher; its other checks are made while it runs."""
+    files = new_launcher.files(package)
+    try:
+        source = source_cache.cached("new-arguments", files, lambda: new_launcher.read(package), argument_source.Source)
+    except (OSError, SyntaxError) as error:
+        lacking = Unknown(f"the argument classes of the new launcher cannot be read ({error})")
+        return {f"arguments.{name}": lacking for name in _FACTS}
+    fields = {name: f for cls in source.groups["train"] for name, f in source.classes[cls].fields.items()}
+    kept = [msgspec.to_builtins(r) | {"file": _shown(r.file)} for r in new_launcher.refused(source, values)]
+    return {
+        "arguments.subcommand": "new",
+        "arguments.fields": sorted(fields),
+        "arguments.loader": "OmegaConf" if source.converts_floats else "PyYAML",
+        "arguments.unknown": [] if _enabled(target, "ALLOW_EXTRA_KEYS") else _unknown(values, fields, set()),
+        "arguments.misfits": _misfits(values, fields, source.converts_floats),
+        "arguments.missing": _missing(values, source, "train"),
+        "arguments.refusals": {"distributed": kept, "single": kept},
+        "arguments.requirements": [],
     }
 
 
@@ -230,4 +263,4 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"arguments.output_dir": state}
 
 
-JUDGEMENTS: tuple[Judgement, ...] = _JUDGED
+JUDGEMENTS: tuple[Judgement, ...] = (new_launcher.launcher_fits, *_JUDGED)

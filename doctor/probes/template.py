@@ -11,7 +11,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding
 from doctor.probes import Judgement
-from doctor.recipe import templates
+from doctor.recipe import recipe_kind, templates
 from doctor.target import Target
 from knowledge_base.schema import Severity
 
@@ -24,7 +24,9 @@ _FACTS = ("known", "end", "multimodal", "expected", "expected_end", "of_type", "
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     name = facts["recipe.values"].get("template")
-    name = name if isinstance(name, str) and name else None
+    # The new launcher has templates of its own.
+    judged = isinstance(name, str) and name and not recipe_kind.written_for_new_launcher(facts["recipe.values"])
+    name = name if judged else None
     root = facts.get("llamafactory.root")
     if root is None:
         lacking = Unknown(facts.why_unknown("llamafactory.templates") or "LLaMA-Factory is not installed in the target")

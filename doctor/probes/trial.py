@@ -86,6 +86,8 @@ def _reason_against(target: Target, facts: Facts) -> str | None:
         return facts.why_unknown("llamafactory.version") or "LLaMA-Factory is not installed in the target"
     if recipe_kind.subcommand(facts["recipe.values"]) != recipe_kind.TRAIN:
         return "the recipe is not one of `train`"
+    if recipe_kind.written_for_new_launcher(facts["recipe.values"]) or recipe_kind.other_program(target.environ):
+        return "the recipe is read by another program than the usual launcher"
     if target.environ.get("USE_RAY", "0").lower() in ("1", "true", "y", "yes"):
         return "the launch is by Ray, whose workers parse the recipe elsewhere"
     return None

@@ -78,10 +78,10 @@ def files(package: Path, transformers: Path) -> list[Path]:
 
 def read(package: Path, transformers: Path) -> Source:
     """Raises OSError, SyntaxError when a file is missing or is not Python."""
-    return _Reader(package, transformers).read()
+    return Reader(package, transformers).read()
 
 
-class _Reader:
+class Reader:
     def __init__(self, package: Path, transformers: Path) -> None:
         self.package, self.transformers = package, transformers
         self.trees: dict[Path, ast.Module] = {}
@@ -111,11 +111,13 @@ class _Reader:
     def read_enums(self) -> None:
         paths = [self.transformers / name for name in _ENUM_FILES] + [self.package / "extras" / "constants.py"]
         for path in paths:
-            if not path.is_file():
-                continue
-            for node in self.tree(path).body:
-                if isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases):
-                    self.enums[node.name] = dict(_members(node))
+            if path.is_file():
+                self.read_enums_of(path)
+
+    def read_enums_of(self, path: Path) -> None:
+        for node in self.tree(path).body:
+            if isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases):
+                self.enums[node.name] = dict(_members(node))
 
     def resolve(self, name: str, file: Path) -> Class | None:
         """The class called `name` in `file`: defined there, an alias, or imported there. None when out of sight."""

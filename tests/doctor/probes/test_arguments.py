@@ -111,9 +111,7 @@ def test_recipes_of_other_subcommands_are_judged_by_theirs(tmp_path):
     assert [f.cause for f in found] == ["cfg-wrong-subcommand"]
 
 
-@pytest.mark.parametrize(
-    ("environ", "text"), [({"USE_MCA": "1"}, GOOD), ({"USE_V1": "1"}, GOOD), ({}, "compute_environment: X\n")]
-)
+@pytest.mark.parametrize(("environ", "text"), [({"USE_MCA": "1"}, GOOD), ({}, "compute_environment: X\n")])
 def test_what_other_programs_read_is_not_judged(tmp_path, environ, text):
     made = standin.target(tmp_path, text, **environ)
     facts = standin.Facts(MORE)

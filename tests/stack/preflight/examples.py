@@ -2,9 +2,9 @@
 
     python -m tests.stack.preflight.examples FOLDER=RELEASE … --env RELEASE=PREFIX … [--record FILE]
 
-FOLDER holds `examples/`. For every recipe and every environment: `check` without running anything, then the release's own
-parser. Wrong is a recipe that the parser refuses and check does not (`missed`), and one that check calls an error although
-the parser takes it (`false`).
+FOLDER holds `examples/`. For every file and every environment: `check` without running anything, then, for what is a
+recipe, the release's own parser. Wrong is a recipe that the parser refuses and check does not (`missed`), and one that
+check calls an error although the parser takes it (`false`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from doctor import target
+from doctor.errors import BadInput
 from doctor.examine import severity_of
 from doctor.facts import Facts, UnknownFact
 from doctor.findings import Severity
 from doctor.probes import arguments, deepspeed, gpu, launch, llamafactory, packages, recipe, template
 from doctor.recipe import recipe_kind
 
+NO_RECIPE = "none"
 CHILD = Path(__file__).with_name("parse_child.py")
 RECORD = Path(__file__).with_name("examples.json")
 PROBES = (recipe, llamafactory, packages, gpu, launch, deepspeed, template, arguments)
@@ -34,27 +36,20 @@ NOT_OF_THE_RECIPE = {"gpu-bf16-unsupported", "env-numactl-missing", "cfg-output-
                      "attn-flash-missing", "quant-backend-missing"}  # fmt: skip
 
 
-def recipes(folder: Path) -> list[Path]:
-    """The YAML files of a folder's examples that are recipes of LLaMA-Factory."""
-    found = []
-    for path in sorted(folder.glob("examples/**/*.yaml")):
-        import yaml
-
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if (
-            isinstance(values, dict)
-            and recipe_kind.subcommand(values) != recipe_kind.OTHER
-            and ("model_name_or_path" in values)
-        ):
-            found.append(path)
-    return found
+def files(folder: Path) -> list[Path]:
+    """The YAML files of a folder's examples."""
+    return sorted(folder.glob("examples/**/*.yaml"))
 
 
-def checked(path: Path, workdir: Path, python: Path) -> tuple[str, list[dict[str, str]]]:
-    """The subcommand and what check says of the recipe: errors only."""
+def checked(path: Path, workdir: Path, python: Path, new: bool) -> tuple[str, list[dict[str, str]]]:
+    """The subcommand (`none`: it is no recipe) and what check says of the recipe: errors only."""
+    os.environ["USE_V1"] = "1" if new else "0"
     found = target.find(str(path), str(workdir), str(python), offline=True)
-    facts = Facts()
-    for probe in PROBES:
+    try:
+        facts = Facts(recipe.collect(found, Facts()))
+    except BadInput:
+        return NO_RECIPE, []
+    for probe in PROBES[1:]:
         facts = facts.merged(probe.collect(found, facts))
     errors = []
     for probe in JUDGED:
@@ -68,7 +63,34 @@ def checked(path: Path, workdir: Path, python: Path) -> tuple[str, list[dict[str
                 for f in findings
                 if severity_of(f) is Severity.ERROR and f.cause not in NOT_OF_THE_RECIPE
             ]
-    return recipe_kind.subcommand(facts["recipe.values"]), errors
+    if facts.get("arguments.subcommand") == recipe_kind.OTHER:
+        return NO_RECIPE, errors
+    return "new" if new else recipe_kind.subcommand(facts["recipe.values"]), errors
+
+
+def written_for_new(path: Path) -> bool:
+    import yaml
+
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return isinstance(values, dict) and recipe_kind.written_for_new_launcher(values)
+
+
+def asked_of(folders: list[str], python: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
+    """What check says of each file, and what is to be asked of the parser. Recipes of the new launcher are asked twice
+    where the release has one: as they are, and with USE_V1=1."""
+    rows: dict[str, dict[str, Any]] = {}
+    asked = []
+    has_new = bool(list(python.parents[1].glob("lib/python*/site-packages/llamafactory/v1/config/arg_parser.py")))
+    for given, _, origin in (word.partition("=") for word in folders):
+        folder = Path(given).resolve()
+        for path in files(folder):
+            for new in (False, True) if has_new and written_for_new(path) else (False,):
+                name = f"{origin}/{path.relative_to(folder / 'examples')}" + (" USE_V1=1" if new else "")
+                subcommand, errors = checked(path, folder, python, new)
+                rows[name] = {"subcommand": subcommand, "check": errors}
+                if subcommand != NO_RECIPE:
+                    asked.append({"path": str(path), "workdir": str(folder), "subcommand": subcommand, "name": name})
+    return rows, asked
 
 
 def main() -> int:
@@ -80,13 +102,7 @@ def main() -> int:
     record: dict[str, Any] = {}
     for release, _, prefix in (word.partition("=") for word in given.env):
         python = Path(prefix) / "bin" / "python"
-        rows, asked = {}, []
-        for folder, _, origin in (word.partition("=") for word in given.folders):
-            for path in recipes(Path(folder)):
-                name = f"{origin}/{path.relative_to(Path(folder) / 'examples')}"
-                subcommand, errors = checked(path, Path(folder), python)
-                rows[name] = {"subcommand": subcommand, "check": errors}
-                asked.append({"path": str(path), "workdir": folder, "subcommand": subcommand, "name": name})
+        rows, asked = asked_of(given.folders, python)
         around = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
         lines = "\n".join(json.dumps(one) for one in asked)
         with (Path("/tmp") / f"examples-{os.getpid()}-{release}.log").open("w") as log:
@@ -99,8 +115,11 @@ def main() -> int:
         for row in rows.values():
             row["agree"] = bool(row["check"]) == bool(row.get("parser"))
         record[release] = {
-            "recipes": len(rows),
-            "accepted_by_both": sum(not r["check"] and not r.get("parser") for r in rows.values()),
+            "files": len(rows),
+            "no_recipe": sum(r["subcommand"] == NO_RECIPE and not r["check"] for r in rows.values()),
+            "accepted_by_both": sum(
+                r["agree"] and not r["check"] and r["subcommand"] != NO_RECIPE for r in rows.values()
+            ),
             "refused_by_both": sum(bool(r["check"] and r.get("parser")) for r in rows.values()),
             "false": {n: r for n, r in rows.items() if r["check"] and not r.get("parser")},
             "missed": {n: r for n, r in rows.items() if not r["check"] and r.get("parser")},

@@ -29,9 +29,20 @@ def main() -> None:
     from llamafactory.data.template import TEMPLATES
 
     parsers = {"train": tuner.get_train_args, "eval": getattr(parser, "get_eval_args", None)}
+
+    def ask(subcommand: str) -> None:
+        if subcommand == "new":  # USE_V1=1
+            from llamafactory.v1.config.arg_parser import get_args
+
+            get_args()
+            return
+        parse = parsers.get(subcommand, parser.get_infer_args)
+        data = next(part for part in parse(None) if hasattr(part, "template"))
+        if data.template is not None and data.template not in TEMPLATES:  # what the loader asks next
+            raise ValueError(f"Template {data.template} does not exist.")
+
     for line in sys.stdin:
         asked = json.loads(line)
-        parse = parsers.get(asked["subcommand"], parser.get_infer_args)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
@@ -40,9 +51,7 @@ def main() -> None:
             sys.argv = ["llamafactory-cli", asked["path"]]
             refusal = None
             try:
-                data = next(part for part in parse(None) if hasattr(part, "template"))
-                if data.template is not None and data.template not in TEMPLATES:  # what the loader asks next
-                    raise ValueError(f"Template {data.template} does not exist.")
+                ask(asked["subcommand"])
             except BaseException as error:  # noqa: BLE001 - SystemExit of argparse is a refusal, too
                 traceback.print_exc()
                 refusal = f"{type(error).__name__}: {error}"[:1000]
