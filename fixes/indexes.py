@@ -50,6 +50,12 @@ def _config_files(prefix: Path, environ: Mapping[str, str]) -> list[Path]:
     return [*found, Path(own)] if own else found
 
 
+def uv_options(prefix: Path, environ: Mapping[str, str]) -> list[str]:
+    """What uv takes as an option only: that no index is to be asked."""
+    said = (pip_settings(prefix, environ).get("no-index", ""), environ.get("UV_NO_INDEX", ""))
+    return ["--no-index"] if any(text.lower() in ("1", "true", "yes", "on") for text in said) else []
+
+
 def uv_environment(prefix: Path, environ: Mapping[str, str], offline: bool = False) -> dict[str, str]:
     """The environment that makes uv ask where pip would ask."""
     result = {name: value for name, value in environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
@@ -64,8 +70,6 @@ def uv_environment(prefix: Path, environ: Mapping[str, str], offline: bool = Fal
             result["UV_INDEX"] = " ".join(extra.split())
             # pip takes the best version of all indexes; uv would stop at the first index that knows the name.
             result.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-        if settings.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-            result["UV_NO_INDEX"] = "1"
     if (links := settings.get("find-links")) and not environ.get("UV_FIND_LINKS"):
         result["UV_FIND_LINKS"] = ",".join(links.split())
     if hosts := settings.get("trusted-host"):

@@ -50,7 +50,9 @@ def would_change(
         listed.write_text("\n".join(constraints) + "\n", encoding="utf-8")
         if uv := find_uv(target.environ):
             again = [f"--reinstall-package={name}" for name in reinstall]
-            command = [uv, "pip", "install", "--dry-run", "--python", str(target.python), "-c", str(listed), *again]
+            options = indexes.uv_options(target.prefix, target.environ)
+            command = [uv, "pip", "install", *options, "--dry-run", "--python", str(target.python), "-c", str(listed)]
+            command += again
             done = _run([*command, "--", *requirements], target, offline)
             _raise_for(done, "resolve the packages")
             return _changes_of_uv(done.stderr + done.stdout)
@@ -95,7 +97,8 @@ def _stage(
     started: Callable[[int], None] | None,
 ) -> None:
     if uv := find_uv(target.environ):
-        command = [uv, "pip", "install", "--python", str(target.python), "--prefix", str(prefix), "--no-deps"]
+        options = indexes.uv_options(target.prefix, target.environ)
+        command = [uv, "pip", "install", *options, "--python", str(target.python), "--prefix", str(prefix), "--no-deps"]
         done = _run([*command, *what], target, offline, started)
     else:
         command = [str(target.python), "-m", "pip", "install", "--prefix", str(prefix), "--no-deps", "--no-compile"]
@@ -108,7 +111,8 @@ def sizes(target: Target, pins: list[str], offline: bool) -> dict[str, int]:
     uv = find_uv(target.environ)
     if not uv or not pins:
         return {}
-    command = [uv, "pip", "compile", "--quiet", "--no-deps", "--no-header", "--format", "pylock.toml"]
+    options = indexes.uv_options(target.prefix, target.environ)
+    command = [uv, "pip", "compile", *options, "--quiet", "--no-deps", "--no-header", "--format", "pylock.toml"]
     done = _run([*command, "--python", str(target.python), "-"], target, offline, given="\n".join(pins))
     if done.returncode:
         return {}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from doctor.target import Target
-from fixes import installer
+from fixes import indexes, installer
 from fixes.errors import Failed, Refused
 from fixes.packages import conda_owned, fingerprint, installed
 from fixes.resolve import PackageChange, Packages
@@ -106,9 +106,12 @@ def new_environment(stack: Stack, place: Path, target_environ: dict[str, str]) -
     listed = place / f"{stack.id}-requirements.txt"
     listed.write_text(requirements({n: (p.version, p.sha256) for n, p in stack.packages.items()}), encoding="utf-8")
     command = (
-        [uv, "pip", "install", "-q", "--python", str(python)] if uv else [str(python), "-m", "pip", "install", "-q"]
+        [uv, "pip", "install", "-q", *indexes.uv_options(place, target_environ), "--python", str(python)]
+        if uv
+        else [str(python), "-m", "pip", "install", "-q"]
     )
-    _run([*command, "--no-deps", "--require-hashes", "-r", str(listed)], target_environ)
+    asked = indexes.uv_environment(place, target_environ) if uv else target_environ
+    _run([*command, "--no-deps", "--require-hashes", "-r", str(listed)], asked)
     return python
 
 

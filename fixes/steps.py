@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from packaging.utils import canonicalize_name
 
 from doctor import redact
 from doctor.target import Target
@@ -133,13 +134,22 @@ def package_wishes(steps: list[Step]) -> tuple[dict[str, list[str]], dict[str, l
     removals: dict[str, list[str]] = {}
     again: list[str] = []
     for step in steps:
+        installed_by_it = {
+            name
+            for a in step.actions
+            if a.kind == "install"
+            for _, name in actions.load("install").claims(a.args, None)
+        }
         for action in step.actions:
             if action.kind == "install":
                 requirements.setdefault(step.cause, []).extend(action.args["packages"])
                 if action.args.get("reinstall"):
                     again += [name for _, name in actions.load("install").claims(action.args, None)]
-            elif action.kind == "uninstall":
-                removals.setdefault(step.cause, []).extend(action.args["packages"])
+            elif action.kind == "uninstall":  # a fix that takes a package out and installs it puts it again
+                names = {canonicalize_name(name): name for name in action.args["packages"]}
+                again += [name for name in names if name in installed_by_it]
+                if gone := [given for name, given in names.items() if name not in installed_by_it]:
+                    removals.setdefault(step.cause, []).extend(gone)
     return requirements, removals, tuple(again)
 
 

@@ -27,7 +27,7 @@ from knowledge_base import load, offers
 from knowledge_base.schema import Action, Cause, Fix, FixClass
 from tests.fixes.hub_server import FILES
 
-OLD = "0.0.1"  # of every stub package before a fix
+OLD, NEW = "0.0.1", "9999.0"  # of a stub package before a fix: too old, or too new for a requirement that OLD meets
 # What judgements and logs publish, where a plain text of the detail's own name would not do.
 SAMPLES: dict[str, Any] = {
     "accumulation_for_batch_1": 24, "accumulation_for_same_batch": 24, "attention_modules": "q_proj,v_proj",
@@ -202,6 +202,10 @@ class Faulty:
             version = have.get(canonicalize_name(wanted.name))
             if version is None or not wanted.specifier.contains(version, prereleases=True):
                 yield f"{text}: {version}"
+        site = next(self.python.parent.parent.glob("lib/python3*/site-packages"))
+        infos = [canonicalize_name(info.name.split("-")[0]) for info in site.glob("*.dist-info")]
+        yield from (f"{name} is there twice" for name in there_twice(self.actions) if infos.count(name) > 1)
+        yield from (f"{name} is damaged" for name in put_again([action]) if not module(self.python, name).exists())
 
     def _uninstall(self, action: Action) -> Iterator[str]:
         installs = {
@@ -271,11 +275,46 @@ def index(folder: Path) -> dict[str, str]:
                     name = canonicalize_name(wanted.name)
                     if action.kind == "install":
                         wheel(folder, name, a_version(wanted))
+                        if wanted.specifier and wanted.specifier.contains(OLD):
+                            wheel(folder, name, NEW)
                     if action.kind == "uninstall" or wanted.specifier:
                         before[name] = OLD
     for name in before:
         wheel(folder, name, OLD)
     return before
+
+
+def too_new(actions: list[Action]) -> list[str]:
+    """Packages that a fix takes down: the old stub would do already, so a new one is to be there before."""
+    wanted = [Requirement(text) for a in actions if a.kind == "install" for text in packages_of(a)]
+    return [canonicalize_name(r.name) for r in wanted if r.specifier and r.specifier.contains(OLD)]
+
+
+def put_again(actions: list[Action]) -> list[str]:
+    """Packages that a fix puts again although their version is right: they are to be damaged before."""
+    return [
+        canonicalize_name(Requirement(text).name) for a in actions if a.args.get("reinstall") for text in packages_of(a)
+    ]
+
+
+def there_twice(actions: list[Action]) -> list[str]:
+    """Packages that a fix takes out and installs: they are to be recorded in two versions before."""
+    out = {canonicalize_name(name) for a in actions if a.kind == "uninstall" for name in packages_of(a)}
+    back = {
+        canonicalize_name(Requirement(text).name) for a in actions if a.kind == "install" for text in packages_of(a)
+    }
+    return sorted(out & back)
+
+
+def record(python: Path, name: str, version: str) -> Path:
+    site = next(python.parent.parent.glob("lib/python3*/site-packages"))
+    return site / f"{name.replace('-', '_')}-{version}.dist-info"
+
+
+def module(python: Path, name: str) -> Path:
+    """The one file of a stub package."""
+    site = next(python.parent.parent.glob("lib/python3*/site-packages"))
+    return site / f"{name.replace('-', '_')}_stub.py"
 
 
 def finding(cause: Cause, fix: Fix) -> Finding:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +21,7 @@ from fixes.apply import apply_plan
 from fixes.choose import Choice
 from fixes.plan import Plan, make_plan
 from fixes.verify import VerifyResult
-from knowledge_base.schema import Cause, Fix
+from knowledge_base.schema import Action, Cause, Fix
 from tests.fixes import every_fix
 from tests.fixes.every_fix import PAIRS, Faulty
 from tests.fixes.hub_server import Hub
@@ -37,10 +40,34 @@ def environment(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     prefix = tmp_path_factory.mktemp("environment") / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
     python = prefix / "bin" / "python"
-    pins = [f"{name}=={version}" for name, version in before.items()]
-    links = ["--no-index", "--no-config", "--find-links", str(wheels)]
-    subprocess.run([uv(), "pip", "install", "-q", "--python", str(python), *links, *pins], check=True)
+    put(python, wheels, [f"{name}=={version}" for name, version in before.items()])
     return python
+
+
+def put(python: Path, wheels: Path, pins: list[str]) -> None:
+    """Install stubs, whatever is there of them."""
+    links = ["--no-index", "--no-config", "--reinstall", "--no-deps", "--find-links", str(wheels)]
+    subprocess.run([uv(), "pip", "install", "-q", "--python", str(python), *links, *pins], check=True)
+
+
+@contextlib.contextmanager
+def faulty_packages(python: Path, wheels: Path, actions: list[Action]) -> Iterator[list[str]]:
+    """What a fix of packages mends beside a version that is too old: one too new, or a damaged one. Names of the last."""
+    new, damaged = every_fix.too_new(actions), every_fix.put_again(actions)
+    if new:
+        put(python, wheels, [f"{name}=={every_fix.NEW}" for name in new])
+    for name in damaged:
+        every_fix.module(python, name).unlink()
+    twice = every_fix.there_twice(actions)
+    for name in twice:
+        shutil.copytree(every_fix.record(python, name, every_fix.OLD), every_fix.record(python, name, "0.0.0"))
+    try:
+        yield [*damaged, *twice]
+    finally:
+        for name in twice:
+            shutil.rmtree(every_fix.record(python, name, "0.0.0"), ignore_errors=True)
+        if new or damaged or twice:
+            put(python, wheels, [f"{name}=={every_fix.OLD}" for name in [*new, *damaged, *twice]])
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +110,9 @@ def test_applied_undone_and_applied_again(
         environ = launch_profile.merged(around, workdir)
         return msgspec.structs.replace(base, workdir=workdir, recipe=workdir / "recipe.yaml", environ=environ)
 
-    def plan() -> Plan:
+    def plan(seen: bool = True) -> Plan:
         choice = Choice(frozenset({fix.id}), True, given["model"], given["dataset"])
-        return make_plan([every_fix.finding(cause, fix)], Facts(), target(), choice)
+        return make_plan([every_fix.finding(cause, fix)] if seen else [], Facts(), target(), choice)
 
     def verify(name: str) -> VerifyResult:
         left = world.lacking()
@@ -98,17 +125,19 @@ def test_applied_undone_and_applied_again(
         profile = workdir / launch_profile.LAUNCH_PROFILE
         return snapshot(*watched), profile.read_bytes() if profile.exists() else None
 
-    before = seen()
-    assert world.lacking(), "the world has nothing that this fix would mend"
-    for _ in range(2):
-        applied = apply_plan(plan(), target(), Facts(), verify)
-        assert [(o.fix, o.outcome, o.reason) for o in applied.outcomes] == [(fix.id, "verified", None)]
-        assert seen() != before
-        again = apply_plan(plan(), target(), Facts(), verify)
-        assert [o.outcome for o in again.outcomes] == ["nothing to do"]
-        assert again.journal is None
-        assert history.undo(workdir).status == "undone"
-        assert seen() == before
+    with faulty_packages(base.python, wheels, world.actions) as damaged:
+        before = seen()
+        assert world.lacking(), "the world has nothing that this fix would mend"
+        for _ in range(2):
+            applied = apply_plan(plan(), target(), Facts(), verify)
+            assert [(o.fix, o.outcome, o.reason) for o in applied.outcomes] == [(fix.id, "verified", None)]
+            assert seen() != before
+            # A fix that puts a package again would always do so: only that nothing is found any more ends it.
+            again = apply_plan(plan(seen=not damaged), target(), Facts(), verify)
+            assert [o.outcome for o in again.outcomes] == ["nothing to do"]
+            assert again.journal is None
+            assert history.undo(workdir).status == "undone"
+            assert seen() == before
 
 
 def launch_names(world: Faulty) -> list[str]:

@@ -119,6 +119,15 @@ def test_pip_settings_reach_uv_and_credentials_stay_out_of_sight(tmp_path: Path)
     assert "UV_INDEX" not in own
 
 
+@pytest.mark.parametrize("closed", ["PIP_NO_INDEX", "UV_NO_INDEX"])
+def test_no_index_is_asked_where_that_was_said(linked: World, closed: str) -> None:
+    """uv has an option for it, and no variable."""
+    target = msgspec.structs.replace(linked.target, environ={**linked.target.environ, closed: "1"})
+    assert changes(resolve(target, Facts(), {"c": ["lib>=1.1,<2"]}, {})) == ["lib 1.0 → 1.1"]
+    with pytest.raises(Refused, match="iniconfig"):
+        resolve(target, Facts(), {"c": ["iniconfig"]}, {})
+
+
 def test_an_unreachable_index_says_so_without_its_password(linked: World) -> None:
     index = "http://me:pa55word@127.0.0.1:9/simple"
     settings = {"PIP_CONFIG_FILE": "/dev/null", "UV_HTTP_RETRIES": "0", "UV_DEFAULT_INDEX": index}
