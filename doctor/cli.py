@@ -129,7 +129,7 @@ def fix(**options: Any) -> int:
 @click.argument("arguments", nargs=-1, metavar="[RECIPE] [-- KEY=VALUE ...]")
 def train(**options: Any) -> int:
     """Pass the gate, rehearse, launch `llamafactory-cli train`, watch it, heal or diagnose it if it fails."""
-    if options["slurm"] or options["slurm_options"] or options["ray"]:
+    if any(options[name] for name in ("slurm", "slurm_options", "ray", "workers", "only_print")):
         from doctor.commands.far import run as run_far
 
         return run_far(**options)

@@ -38,7 +38,8 @@ def _is_free(port: int) -> bool:
 
 
 def recipe(folder: Path, nodes: int, restart: int, nproc: int | None = None) -> Path:
-    """The recipe of this start, relative to the working directory: with the last complete checkpoint after a requeue.
+    """The recipe of this start, relative to the working directory: with the last complete checkpoint after a requeue, or
+    when the same job script is submitted once more.
 
     Without any it begins anew. Incomplete newer checkpoints are renamed, because LLaMA-Factory would take the newest.
     """
@@ -50,9 +51,10 @@ def recipe(folder: Path, nodes: int, restart: int, nproc: int | None = None) -> 
     workdir = Path(job["workdir"])
     used = folder / "recipe.yaml"
     started = folder / "started"
-    if not restart:
+    first = not restart and not started.exists()
+    if first:
         started.write_text(f"{time.time()}\n")
-    if not restart or not job["output_dir"]:
+    if first or not job["output_dir"]:
         return used.relative_to(workdir)
     ranks = nproc or job["nproc"] or 1
     earlier = job.get("resume_from_checkpoint")

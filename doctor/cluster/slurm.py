@@ -35,6 +35,7 @@ ALLOCATION_SECONDS = 20  # how long Slurm may look for nodes
 _LACKS = "the collector is not there"
 _NOT_LAUNCHED = re.compile(r"[Ll]aunch for \S+ failed on node (\S+):")
 _ALLOCATED = re.compile(r"Granted job allocation (?P<job>\d+)")
+_MARKED = re.compile(r"^salloc: (?:error: |fatal: )?")  # what Slurm puts before what it says
 # $0 is the target's interpreter, $1 the request, $2 the zipapp or empty where it comes over standard input. A node
 # without it, or without a fit Python, says so in a line of its own.
 _BOOT = f"""
@@ -93,7 +94,8 @@ def _allocate(options: Sequence[str], environ: Mapping[str, str]) -> str:
         raise BadInput(f"Slurm gave no nodes within {ALLOCATION_SECONDS} s; ask inside an allocation.") from None
     granted = _ALLOCATED.search(answer.stderr)
     if answer.returncode or granted is None:
-        why = " ".join(line.partition("error: ")[2] or line for line in answer.stderr.splitlines()[-2:]).strip()
+        said = [_MARKED.sub("", line).strip() for line in answer.stderr.splitlines()]
+        why = "; ".join([line for line in said if line][-2:]) or f"exit code {answer.returncode}"
         raise BadInput(f"Slurm gives no nodes for {shlex.join(argv)}: {why}")
     return granted["job"]
 

@@ -26,6 +26,10 @@ from doctor.train import run_directory, settings
 _HERE = {"packages", "recipe", "model", "tokenizer", "template", "data", "deepspeed", "peft", "quantisation"}
 _WORDS = {
     "submitted": ("submitted as job {job}", "已提交为任务 {job}"),
+    "shown": (
+        "Only shown: doctor.pyz, entry.py and recipe.yaml, which it needs beside it, are written when it is submitted.",
+        "仅显示：它所需的 doctor.pyz、entry.py、recipe.yaml 在提交时才会写出。",
+    ),
     "log": ("output", "输出"),
     "later": (
         "name the cause of a failure with: {command}",
@@ -59,12 +63,14 @@ def slurm(
     recipe, overrides = split_arguments(arguments)
     found = target.find(recipe, workdir, python, env, offline=True, overrides=overrides)
     result = examine_target(found, budget or examine.DEFAULT_BUDGET)
-    if not _passes(result, force, notes, lang):
-        return ExitCode.REFUSED
+    passes = _passes(result, force, notes, lang)
     if only_print:
         folder = found.workdir / run_directory.RUNS / time.strftime("%Y%m%d-%H%M%S")
         print(script.text(_job(found, result.facts, folder, slurm_options, force, no_rehearse)), end="")
+        notes.print(_word("shown", lang), soft_wrap=True)
         return ExitCode.OK
+    if not passes:
+        return ExitCode.REFUSED
     if shutil.which("sbatch", path=found.environ.get("PATH")) is None:
         raise BadInput("sbatch is not on PATH; run this on a login node, or write the script with --print.")
     directory = run_directory.create(found.workdir)
@@ -112,12 +118,13 @@ def _job(
         recipe=found.shown(found.recipe),
         python=found.python,
         scripts=found.scripts,
-        doctor=Path(own) if own and not force else None,
+        doctor=Path(own) if own else None,
         options=tuple(words),
         environ={**_of_the_launcher(facts), **environ},
         name=found.recipe.stem,
         seconds_to_save=script.seconds_to_save(settings.from_facts(facts, found.workdir).checkpoint_bytes),
-        rehearse=not no_rehearse,
+        check=not force,
+        rehearse=not (force or no_rehearse),
     )
 
 

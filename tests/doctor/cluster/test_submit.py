@@ -42,6 +42,27 @@ def test_print_shows_the_script_and_writes_nothing(workdir: Path, capfd: pytest.
     assert not (workdir / ".skyt1-doctor").exists()
 
 
+def test_print_shows_the_script_though_findings_would_stop_the_run(
+    workdir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recipe.yaml", "--slurm", "--python", sys.executable]
+    assert cli.run(["train", *words, "--print"]) == 0
+    told = capfd.readouterr()
+    assert '"$DOCTOR" check recipe.yaml' in told.out
+    assert "model-path-not-found" in told.err
+    assert cli.run(["train", *words]) == 4
+    assert not (workdir / ".skyt1-doctor").exists()
+
+
+@pytest.mark.parametrize("words", [["--print"], ["--workers", "2"], ["--slurm", "--workers", "2"]])
+def test_an_option_of_the_cluster_alone_starts_nothing_here(
+    workdir: Path, capfd: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert cli.run(["train", "recipe.yaml", *words]) == 2
+    assert "belongs to" in capfd.readouterr().err
+    assert not (workdir / ".skyt1-doctor").exists()
+
+
 def test_submitting_writes_all_that_the_nodes_need(workdir: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert train("--slurm-options", "-N 2", "--", "max_steps=9") == 0
     assert capfd.readouterr().out.strip() == "77"
