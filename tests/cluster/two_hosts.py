@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,57 +35,78 @@ def _ip(*words: str, check: bool = True) -> None:
 class TwoHosts:
     """`with TwoHosts() as hosts: hosts.start(0, argv)`; `hosts.collect(request)` is what srun would bring together."""
 
+    names: Sequence[str] = NAMES
+    addresses: Sequence[str] = ADDRESSES
+    links: Sequence[str] = LINKS
+
     def __enter__(self) -> TwoHosts:
         self._take_down()
-        for name in NAMES:
+        for name in self.names:
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
-        _ip("link", "add", LINKS[0], "netns", NAMES[0], "type", "veth", "peer", "name", LINKS[1], "netns", NAMES[1])
-        for name, link, address in zip(NAMES, LINKS, ADDRESSES, strict=True):
+        self._connect()
+        for name, link, address in zip(self.names, self.links, self.addresses, strict=True):
             _ip("-n", name, "addr", "add", f"{address}/24", "dev", link)
             _ip("-n", name, "link", "set", link, "up")
         return self
+
+    def _connect(self) -> None:
+        _ip("link", "add", LINKS[0], "netns", NAMES[0], "type", "veth", "peer", "name", LINKS[1], "netns", NAMES[1])
 
     def __exit__(self, *_: object) -> None:
         self._take_down()
 
     def _take_down(self) -> None:
-        for name in NAMES:
+        for name in self.names:
             _ip("netns", "del", name, check=False)
 
     def words(self, host: int, argv: list[str]) -> list[str]:
         """The command line that runs `argv` on a host, under its name."""
         script = 'hostname "$0" && exec "$@"'
-        return ["ip", "netns", "exec", NAMES[host], "unshare", "--uts", "sh", "-c", script, NAMES[host], *argv]
+        return [
+            "ip",
+            "netns",
+            "exec",
+            self.names[host],
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            script,
+            self.names[host],
+            *argv,
+        ]
 
     def start(self, host: int, argv: list[str], **more: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(self.words(host, argv), text=True, **more)
 
     def block(self, host: int, port: int) -> None:
         """A firewall that drops what comes to this port."""
-        rule = ["iptables", "-A", "INPUT", "-p", "tcp", "--dport", str(port), "-j", "DROP"]
-        subprocess.run(["ip", "netns", "exec", NAMES[host], *rule], check=True)
+        self.firewall(host, "-A", "INPUT", "-p", "tcp", "--dport", str(port), "-j", "DROP")
+
+    def firewall(self, host: int, *rule: str) -> None:
+        subprocess.run(["ip", "netns", "exec", self.names[host], "iptables", *rule], check=True)
 
     def unplug(self, host: int) -> None:
-        _ip("-n", NAMES[host], "link", "set", LINKS[host], "down")
+        _ip("-n", self.names[host], "link", "set", self.links[host], "down")
 
     def collect(self, folder: Path, request: Mapping[str, Any], environs: list[Mapping[str, str]]) -> Capture:
-        """Both collectors at once, joined. `environs`: the launch variables of each host."""
+        """All collectors at once, joined. `environs`: the launch variables of each host."""
         zipapp = folder / "doctor.pyz"
         zipapp.write_bytes(bundle.build())
         started = []
         for host, environ in enumerate(environs):
-            rank = {"NNODES": "2", "NODE_RANK": str(host), "MASTER_ADDR": ADDRESSES[0], **environ}
-            wanted = {"budget": 20.0, "word": "toys", **request, "environ": rank, "name": NAMES[host]}
+            rank = {"NNODES": str(len(environs)), "NODE_RANK": str(host), "MASTER_ADDR": self.addresses[0], **environ}
+            wanted = {"budget": 20.0, "word": "toys", **request, "environ": rank, "name": self.names[host]}
             argv = [sys.executable, "-I", str(zipapp), "collect", json.dumps(wanted)]
             started.append(self.start(host, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         capture = Capture()
         for host, process in enumerate(started):
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=240)
             receiver = wire.Receiver()
             answers = [whole for line in out.splitlines() if (whole := receiver.feed(line))]
             if not answers:
-                capture.missing(NAMES[host], err[-300:])
+                capture.missing(self.names[host], err[-300:])
             for node, data in answers:
                 facts = json.loads(gzip.decompress(data))
                 facts["node.clock_ahead"] = 0.0

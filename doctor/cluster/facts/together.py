@@ -15,14 +15,16 @@ from doctor.target import Target
 ID = "together"
 AFTER: tuple[str, ...] = ("launch", "network", "meeting")
 
+NO_TIME = "no answer within"  # so begin the words about a rank that was ended because the time was up
 SECONDS_VARIABLE = "SKYT1_DOCTOR_TOGETHER_SECONDS"
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`together.stage`: the last stage that was told (none, imported, join, reduce, pairs, done); `together.failed`: its
-    words or None; `together.pairs`: rank of the peer -> bytes per second."""
+    words or None; `together.pairs`: rank of the peer -> bytes per second; `together.meeting`: {peer, seconds} of the link
+    that was being measured when the time was up, else None."""
     seconds = target.environ.get(SECONDS_VARIABLE)
-    names = ("stage", "failed", "pairs")
+    names = ("stage", "failed", "pairs", "meeting")
     if seconds is None:
         return {f"{ID}.{name}": Unknown("asked only by --deep") for name in names}
     nodes, rank, port = facts["launch.nnodes"], facts["launch.node_rank"], facts["launch.master_port"]
@@ -35,8 +37,16 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         "together.stage": reached[-1] if reached else "none",
         "together.failed": failed["message"] if failed else None if last["stage"] == "done" else words,
-        "together.pairs": last.get("bytes_per_second", {}),
+        "together.pairs": next((e["bytes_per_second"] for e in reversed(told) if "bytes_per_second" in e), {}),
+        "together.meeting": _meeting(last, float(seconds)),
     }
+
+
+def _meeting(last: dict[str, Any], seconds: float) -> dict[str, Any] | None:
+    """The peer whose link was measured to the end of the time, and for how long."""
+    if last["stage"] != "pairs" or last["peer"] is None:
+        return None
+    return {"peer": last["peer"], "seconds": round(seconds - last["after"], 1)}
 
 
 def _run(target: Target, order: dict[str, Any], seconds: float) -> tuple[list[dict[str, Any]], str]:
@@ -61,7 +71,7 @@ def _run(target: Target, order: dict[str, Any], seconds: float) -> tuple[list[di
         if isinstance(entry, dict) and "stage" in entry:
             told.append(entry)
     if child.returncode == -9:
-        return told, f"no answer within {seconds:g} s"
+        return told, f"{NO_TIME} {seconds:g} s"
     return told, (err.strip().splitlines() or [f"exit code {child.returncode}"])[-1][:300]
 
 

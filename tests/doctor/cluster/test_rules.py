@@ -251,6 +251,44 @@ def test_the_slow_link_and_the_slow_node() -> None:
     assert deep(["done"] * 4, {n: {str(p): 10**9 for p in range(4) if p != n} for n in range(4)}) == {}
 
 
+def test_among_three_nodes_a_slow_one_is_told_from_a_slow_link() -> None:
+    slow = {n: {str(p): 10**8 if 2 in (n, p) else 10**9 for p in range(3) if p != n} for n in range(3)}
+    across = deep(["done"] * 3, slow)["cluster-slow-link"]
+    assert across.nodes == ("node002",)
+    assert "node000 to node002: 0.10 GB/s, usual among these nodes is 1.00 GB/s" in told(across)
+    rates = {n: {str(p): 10**9 for p in range(3) if p != n} for n in range(3)}
+    rates[0]["1"] = 2 * 10**7
+    across = deep(["done"] * 3, rates)["cluster-slow-link"]
+    assert across.nodes == ("node000", "node001")
+    assert told(across) == "node000 to node001: 20.0 MB/s, usual among these nodes is 1.00 GB/s"
+
+
+def stuck(nodes: int, meetings: dict[int, tuple[int, float]]) -> dict[str, Any]:
+    """All reduced together; then the time was up while these nodes measured: node -> its peer and seconds."""
+    said = {"together.stage": "pairs", "together.failed": "no answer within 70 s", "together.pairs": {}}
+    meeting = {n: {"peer": peer, "seconds": seconds} for n, (peer, seconds) in meetings.items()}
+    return found(nodes, {n: {**said, "together.meeting": meeting.get(n)} for n in range(nodes)})
+
+
+def test_a_link_that_is_never_there_and_back_is_named_and_the_all_reduce_is_not_blamed() -> None:
+    causes = stuck(3, {1: (2, 61.0), 2: (1, 60.9)})
+    assert list(causes) == ["cluster-slow-link"]
+    assert causes["cluster-slow-link"].nodes == ("node001", "node002")
+    assert told(causes["cluster-slow-link"]).startswith("node001 to node002: not there and back within 6")
+
+
+def test_when_the_time_was_too_short_for_all_no_link_is_blamed() -> None:
+    assert stuck(4, {0: (1, 30.0), 1: (0, 30.0), 2: (3, 30.0), 3: (2, 30.0)}) == {}
+    assert stuck(3, {0: (1, 0.4), 1: (0, 0.4)}) == {}
+
+
+def test_a_rank_that_breaks_off_while_links_are_measured_is_named_not_those_that_waited() -> None:
+    waited = {"together.stage": "pairs", "together.failed": "no answer within 70 s"}
+    broke = {"together.stage": "pairs", "together.failed": "RuntimeError: Connection closed by peer"}
+    across = found(3, {0: waited, 1: broke, 2: waited})["cluster-all-reduce-failed"]
+    assert across.nodes == ("node001",)
+
+
 @pytest.mark.parametrize("nodes", [2, 3, 4, 7, 16])
 def test_every_pair_meets_once(nodes: int) -> None:
     rounds = meetings(nodes)
