@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := .demo/env/bin/python
 BENCHES := check diagnose data model cluster calibration generalise journal train_overhead
 
-.PHONY: help install demo docs test lint unit unit-doctor unit-fixes stack clean
+.PHONY: help install demo docs causes test lint unit unit-doctor unit-fixes stack clean
 .PHONY: reproduce faults rehearsals disturb cluster fuzz kill memory bench $(BENCHES:%=bench-%)
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make unit       lint and unit tests only (about 7 minutes)"
 	@echo "make lint       format, style, types, and whether docs/causes is current"
 	@echo "make docs       write docs/causes from the knowledge base"
+	@echo "make causes     is every cause complete, is every recorded log answered rightly? (half a minute)"
 	@echo
 	@echo "Longer, on real packages, CPU only:"
 	@echo "make stack      every test with real packages (hours)"
@@ -48,6 +49,9 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m knowledge_base.pages docs/causes
+
+causes: $(STAMP)
+	$(BIN)/python -m pytest -q tests/knowledge_base tests/doctor/diagnose/test_logs.py
 
 # The two halves side by side: most tests wait for processes that they started.
 unit: lint
