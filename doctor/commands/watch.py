@@ -39,6 +39,7 @@ def run(*, place: str, workdir: str | None, lang: str | None) -> int:
     found = joined.find(Path(place))
     facts = _facts(here)
     settings = from_facts(facts, here) if facts is not None else Settings()
+    settings.world_size = None  # launch variables of this shell are not those of the run
     if found.output is not None:
         settings.output = found.output
     notes.print(say("watching", lang, log=str(found.log)), soft_wrap=True)
@@ -51,10 +52,13 @@ def run(*, place: str, workdir: str | None, lang: str | None) -> int:
         _follow(found, watched, view, directory)
     finally:
         view.close()
-    code = _ended(found, watched, facts, directory, notes, lang)
-    if directory is not None:
+    well = watched.progress.phase == "done" or found.at_its_last_step(watched.progress)
+    if well:
+        notes.print(say("watch_ended_well", lang), style="green")
+    code = ExitCode.OK if well else _diagnosed(found.log, facts, directory, notes, lang)
+    if directory is not None:  # the trainer's own code is known only of a run that ended well
         text_of_end = {"en": "the run that was watched has ended", "zh": "所观察的训练已结束"}
-        watched.event("end", text_of_end)
+        watched.record.event("end", text_of_end, code=ExitCode.OK if well else None)
     return code
 
 
@@ -70,20 +74,6 @@ def _new_record(found: joined.Joined, here: Path, facts: Facts | None) -> RunDir
     if facts is not None:
         directory.write_json("facts.json", facts.to_json())
     return directory
-
-
-def _ended(
-    found: joined.Joined,
-    watched: Watch,
-    facts: Facts | None,
-    directory: RunDirectory | None,
-    notes: Any,
-    lang: str,
-) -> int:
-    if watched.progress.phase == "done" or found.at_its_last_step(watched.progress):
-        notes.print(say("watch_ended_well", lang), style="green")
-        return ExitCode.OK
-    return _diagnosed(found.log, facts, directory, notes, lang)
 
 
 def _facts(here: Path) -> Facts | None:

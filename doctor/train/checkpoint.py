@@ -45,12 +45,12 @@ def folders(output: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def look(folder: Path, world_size: int) -> Checkpoint:
-    """Judge one checkpoint for a run of `world_size` ranks."""
+def look(folder: Path, world_size: int | None) -> Checkpoint:
+    """Judge one checkpoint for a run of `world_size` ranks; None where only the checkpoint itself tells how many."""
     found = NAME.fullmatch(folder.name)
     try:
         times = [p.stat().st_mtime for p in folder.rglob("*") if p.is_file()]
-        faults = tuple(_faults(folder, world_size))
+        faults = tuple(_faults(folder, world_size or _ranks(folder)))
     except OSError as error:
         times, faults = [], (f"it cannot be read: {error.strerror}",)
     return Checkpoint(folder, int(found["step"]) if found else 0, faults, max(times, default=0.0))
@@ -71,6 +71,11 @@ def size(folder: Path) -> int:
         except OSError:
             continue
     return total
+
+
+def _ranks(folder: Path) -> int:
+    """How many ranks wrote it: each one its random state."""
+    return max(1, len(list(folder.glob("rng_state_[0-9]*.pth"))))
 
 
 def _faults(folder: Path, world_size: int) -> Iterator[str]:

@@ -15,12 +15,12 @@ _SAVE_STEPS, _SAVE_STRATEGY = 500, "steps"
 
 class Settings(msgspec.Struct):
     """`output`: absolute; `save_steps`: None where saves are not counted in steps; `checkpoint_bytes`: an estimate until
-    the first checkpoint is measured; `local_ranks`: processes of this machine."""
+    the first checkpoint is measured; `world_size`: None where nobody told; `local_ranks`: processes of this machine."""
 
     output: Path | None = None
     save_steps: int | None = None
     checkpoint_bytes: int | None = None
-    world_size: int = 1
+    world_size: int | None = None
     local_ranks: int = 1
     overwrite_output: bool = False
     resume_from: str | None = None

@@ -11,6 +11,9 @@ import pytest
 from doctor.commands import watch
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
+from doctor.report import run_record
+from doctor.report.run_findings import of_run
+from doctor.report.run_story import verdict
 from tests.doctor.train import runs
 
 
@@ -51,6 +54,11 @@ def test_a_run_by_hand_is_followed_to_its_end(tmp_path, capfd, recipe, code, sho
     assert (record / "train.log").read_bytes() == path.read_bytes()
     assert runs.kinds(record)[-1] == "end"
     assert json.loads((record / "command.json").read_text())["joined"] == str(path)
+    told = run_record.read(record)
+    assert verdict(told, of_run(told, "en"), "en").state == ("failed" if code else "done")
+    saved = [row["text"]["en"] for row in runs.rows(record, "events") if row["kind"] == "checkpoint"]
+    assert saved
+    assert all(text.startswith(f"checkpoint-{number} is complete") for number, text in zip((4, 8), saved, strict=False))
 
 
 def test_secrets_of_a_foreign_log_are_masked(tmp_path, capfd):

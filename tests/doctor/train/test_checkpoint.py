@@ -44,6 +44,15 @@ def test_a_whole_one(tmp_path, make):
     assert (found.faults, found.step, found.complete) == ((), 40, True)
 
 
+@pytest.mark.parametrize("make", [plain, zero3])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_where_nobody_told_the_checkpoint_says_how_many_ranks_wrote_it(tmp_path, make, ranks):
+    folder = make(tmp_path / "checkpoint-40", 40, ranks)
+    assert checkpoint.look(folder, None).complete
+    (folder / "rng_state_0.pth").write_bytes(b"")
+    assert not checkpoint.look(folder, None).complete
+
+
 @pytest.mark.parametrize(
     ("make", "name", "fault"),
     [
