@@ -61,7 +61,13 @@ def main() -> None:
     for name, row in rows.items():
         print(f"{name:38}{row['seconds']:9.2f}{row['seconds'] / ours:9.1f}{row['peak_mb']:9}{row['exit']:6}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        told = {
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{os.cpu_count()} CPU cores, load {os.getloadavg()[1]:.1f}, warm",
+            "repeat": arguments.repeat,
+            "rows": rows,
+        }
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
