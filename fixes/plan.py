@@ -226,7 +226,9 @@ class _Draft:
                 for a in step.actions
             )
             step = replace(step, actions=new)
-            if any(c in torch for c in mine) and not (self.choice.yes or self.choice.names(step.cause, step.fix)):
+            # What moves along may be for any of the steps, so each of them has to be agreed to.
+            touched = any(c in torch for c in [*mine, *rest])
+            if touched and not (self.choice.yes or self.choice.names(step.cause, step.fix)):
                 listed = ", ".join(c.shown for c in torch)
                 said = f"it changes {listed}: agree with --yes or --only {step.fix}"
                 step = replace(step, agreed=False, consent=said)

@@ -218,8 +218,10 @@ def _met(requirement: Requirement, found: list[Dist] | None) -> bool:
 def _guard(
     target: Target, dists: dict[str, list[Dist]], changes: dict[str, tuple[str | None, str | None]], asked: set[str]
 ) -> None:
-    """Refuse what must not change: torch unasked, conda's packages."""
-    if not any(is_torch(name) for name in asked) and (torch := sorted(n for n in changes if is_torch(n))):
+    """Refuse what must not change: a torch that is there and that nobody asked for, conda's packages. A torch that comes
+    into an environment without one needs consent only (fixes.plan)."""
+    there = "torch" in dists and not any(is_torch(name) for name in asked)
+    if there and (torch := sorted(n for n in changes if is_torch(n))):
         raise Refused(
             f"This fix would also change {', '.join(torch)}; torch and CUDA packages change only when asked for."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -88,6 +89,21 @@ def test_a_torch_change_waits_for_its_own_consent(linked: World) -> None:
     assert not step.agreed
     assert "it changes torch 2.5.1 → 2.6.0" in (step.consent or "")
     assert linked.plan(only=["torch"]).steps[0].agreed
+
+
+def test_a_torch_that_comes_along_waits_for_consent_too(linked: World) -> None:
+    """An environment without torch: what needs one may bring it, but not unasked; nor may the fix beside it."""
+    subprocess.run([uv(), "pip", "uninstall", "-q", "--python", str(linked.python), "torch"], check=True)
+    linked.cause("c", fix("need", {"kind": "install", "packages": ["needs-torch"]}))
+    linked.cause("d", fix("beside", {"kind": "install", "packages": ["six==1.16.0"]}))
+    plan = linked.plan()
+    assert [(s.fix, s.agreed) for s in plan.steps] == [("need", False), ("beside", False)]
+    assert re.search(r"it changes .*\btorch \S+ \(added\)", plan.steps[0].consent or "")
+    assert [s.agreed for s in linked.plan(yes=True).steps] == [True, True]
+    only = linked.plan(only=["beside"])
+    assert [(s.fix, s.agreed) for s in only.steps] == [("beside", True)]
+    assert only.packages is not None
+    assert changes(only.packages) == ["six 1.15.0 → 1.16.0"]
 
 
 def test_a_removal_names_what_needs_it(linked: World) -> None:
