@@ -1,8 +1,9 @@
-"""The campaign: `python -m tests.stack.rehearse [ID ...] [--env STACK=DIR ...] [--fresh]`.
+"""The campaign: `python -m tests.stack.rehearse [ID ...] [--env STACK=DIR ...] [--fresh] [--planted]`.
 
 Every fault is put into a healthy workspace and rehearsed; what came of it goes into results.json beside this file, and
 `python -m tests.stack.rehearse.table` makes docs/rehearsal.md of that. An environment that is not given is installed
-under --folder. Starts of Python are served (served.py) unless the fault needs its own, or --fresh asks for them.
+under --folder. Starts of Python are served (served.py) unless the fault needs its own, or --fresh asks for them. With
+--planted the faults of tests/faults whose real runs failed are rehearsed instead.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from typing import Any
 import msgspec
 
 from doctor import examine, target
+from doctor.errors import BadInput
 from doctor.examine import severity_of
 from doctor.findings import Severity
 from doctor.rehearse import FAILED, launches, rehearse
 from knowledge_base.schema import Text
+from tests.faults import fault as planting
+from tests.faults.catalogue import FAULTS as PLANTED
+from tests.faults.fault import COPY
+from tests.faults.workspace import BASES, Workspace
 from tests.stack.environments import Environment
 from tests.stack.rehearse.fault import Fault, prepare
 from tests.stack.rehearse.faults import FAULTS, HEALTHY
@@ -33,6 +39,7 @@ from tests.stack.reproductions.place import Place
 
 IDLE = launches.IDLE_SECONDS
 RESULTS = Path(__file__).with_name("results.json")
+REALLY = Path(__file__).parents[2] / "faults" / "results.json"
 PACKAGES = {
     **stacks.PACKAGES,
     "no-sync": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.16.2", "pyarrow<26", "setuptools<81"),
@@ -64,11 +71,31 @@ class Campaign:
         prepare(place, fault.processes, {**extensions, **fault.environ})
         fault.inject(place)
         with fault.around(place):
-            return self.rehearsed(fault, place, environment)
+            return self.rehearsed(fault, place, {**environment.environ, **place.environ})
 
-    def rehearsed(self, fault: Fault, place: Place, environment: Environment) -> dict[str, Any]:
-        found = target.find(None, str(place.root), str(environment.python), offline=True)
-        found = msgspec.structs.replace(found, environ={**environment.environ, **place.environ})
+    def run_planted(self, planted: planting.Fault) -> dict[str, Any]:
+        """What the rehearsal of a fault of tests/faults showed. One that cannot even be read is refused in one sentence."""
+        base = BASES[planted.base]
+        fault = Fault(planted.id, planted.what, lambda place: None, (planted.cause,), base.stack, fresh=planted.fresh)
+        place = Workspace(self.folder / "planted" / planted.id, self.environment(base.stack), base)
+        planted.inject(place)
+        with planted.around(place):
+            try:
+                return self.rehearsed(fault, place, place.shell())
+            except BadInput as error:
+                said = {
+                    "verdict": "refused",
+                    "caught": True,
+                    "stage": None,
+                    "causes": [],
+                    "unrecognised": str(error)[:200],
+                }
+                return {"what": planted.what, "stack": base.stack, **said, "expected": [planted.cause], "right": False}
+
+    def rehearsed(self, fault: Fault, place: Place, environ: dict[str, str]) -> dict[str, Any]:
+        environment = place.environment
+        found = target.find(str(place.recipe), str(place.root), str(environment.python), offline=True)
+        found = msgspec.structs.replace(found, environ=environ)
         examined = examine.examine(found, 20.0)
         checked = [f.cause for f in examined.findings if severity_of(f) is Severity.ERROR]
         served = not (fault.fresh or self.fresh)
@@ -103,6 +130,12 @@ class Campaign:
             server.close()
 
 
+def failing() -> list[planting.Fault]:
+    """The faults of tests/faults whose real runs ended with an error, in the environments as they are."""
+    really = json.loads(REALLY.read_text())
+    return [f for f in PLANTED if really.get(f.id, {}).get("train", {}).get("code") and f.packages in (None, COPY)]
+
+
 def _tell(text: Text) -> None:
     print(f"    {text.en}", file=sys.stderr, flush=True)
 
@@ -113,6 +146,7 @@ def main() -> None:
     parser.add_argument("--env", action="append", default=[], metavar="STACK=DIR")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rehearsals")
     parser.add_argument("--fresh", action="store_true", help="no served starts: the times of a user's machine")
+    parser.add_argument("--planted", action="store_true", help="the faults of tests/faults whose real runs failed")
     parser.add_argument("--missing", action="store_true", help="only what has no result yet")
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args()
@@ -120,17 +154,16 @@ def main() -> None:
     given = {stack: Path(root) for stack, root in (pair.split("=", 1) for pair in chosen.env)}
     campaign = Campaign(chosen.folder, given, chosen.fresh)
     try:
-        for kind, cases in (("healthy", HEALTHY), ("faults", FAULTS)):
+        kinds: dict[str, Any] = {"healthy": HEALTHY, "faults": FAULTS}
+        for kind, cases in ({"planted": failing()} if chosen.planted else kinds).items():
             for fault in cases:
                 results = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
                 done = results.setdefault(kind, {})
                 if (chosen.ids and fault.id not in chosen.ids) or (chosen.missing and fault.id in done):
                     continue
                 print(f"{fault.id} …", file=sys.stderr, flush=True)
-                seen = campaign.run(fault)
-                print(
-                    f"  {seen['verdict']} {seen['causes']} {seen['unrecognised'] or ''} {seen['seconds']} s", flush=True
-                )
+                seen = campaign.run_planted(fault) if chosen.planted else campaign.run(fault)
+                print(f"  {seen['verdict']} {seen['causes']} {seen['unrecognised'] or ''}", flush=True)
                 done[fault.id] = seen
                 chosen.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     finally:
