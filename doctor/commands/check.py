@@ -67,6 +67,19 @@ def trial_view(facts: Facts) -> dict[str, Any]:
     return {name: facts.get(f"trial.{name}", {"unknown": facts.why_unknown(f"trial.{name}")}) for name in names}
 
 
+def ranks_view(facts: Facts) -> dict[str, Any]:
+    """What `--deep` measured of each rank; empty without it or where the ranks could not start."""
+    if not facts.known("collective.ranks"):
+        return {}
+    from doctor.gpu.topology import drawn
+
+    names = ("device", "ranks", "seconds", "transports")
+    return {
+        **{name: facts.get(f"collective.{name}") for name in names},
+        "topology": drawn(facts.get("gpu.topology") or []),
+    }
+
+
 def _nearest_stack(facts: Facts, lang: str) -> dict[str, str]:
     """The proven package set that the target is nearest to, and what differs, for people ("it worked yesterday")."""
     name = facts.get("stack.nearest")
@@ -125,6 +138,8 @@ def run(
     content: dict[str, Any] = document.examination("check", result, lang, with_facts=form == "json")
     if trial := trial_view(result.facts):
         content["trial"] = redact.document(trial)
+    if ranks := ranks_view(result.facts):
+        content["ranks"] = redact.document(ranks)
     if cut_off:
         content["interrupted"] = cut_off
     if form == "json":

@@ -85,6 +85,10 @@ def check(
         from doctor.report.trial_text import trial
 
         trial(out, document["trial"], lang)
+    if document.get("ranks"):
+        from doctor.report.ranks_text import ranks
+
+        ranks(out, document["ranks"], lang)
     for probe in document["probes"]:
         if probe["status"] in ("unknown", "error"):
             word = say("failed_probe" if probe["status"] == "error" else "unknown", lang)
