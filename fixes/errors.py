@@ -35,6 +35,10 @@ class ChangedAgain(EditedSince):
     """A later fix changed the same file: that one is to be undone first."""
 
 
+class Unknown(FixError):
+    """A name was given that nothing has: a stack, a journal."""
+
+
 class CannotEdit(FixError):
     """The file's text does not allow the edit safely; the sentence says where."""
 

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from fixes import files, journal, lock, moves
 from fixes.door import Door, Why
-from fixes.errors import ChangedAgain, EditedSince, FixError, Refused
+from fixes.errors import ChangedAgain, EditedSince, FixError, Unknown
 from fixes.journal import Action, Journal
 from fixes.moves import Move
 from fixes.packages import read_site
@@ -163,7 +163,7 @@ def drop_staging(log: Journal) -> None:
 
 
 def undo(workdir: Path, which: str = "last", dry_run: bool = False, force: bool = False) -> Undone:
-    """Take one run back exactly. Raises Refused for an unknown id, EditedSince when it would overwrite a later edit
+    """Take one run back exactly. Raises Unknown for an unknown id, EditedSince when it would overwrite a later edit
     (nothing is changed then), LockHeld. With `force` later edits go to the quarantine instead."""
     known = [log for log in journal.all_of(workdir) if log.actions()]
     if which == "last":
@@ -173,7 +173,7 @@ def undo(workdir: Path, which: str = "last", dry_run: bool = False, force: bool 
     else:
         log = next((log for log in known if log.id == which), None)
         if log is None:
-            raise Refused(f"There is no journal {which}; see fix --history.")
+            raise Unknown(f"There is no journal {which}; see fix --history.")
     if log.undone:
         return Undone(log.id, "nothing to do")
     standing = [action for action in reversed(_returnable(log)) if action.state != "back"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from doctor.target import Target
 from fixes import indexes, installer
-from fixes.errors import Failed, Refused
+from fixes.errors import Failed, Refused, Unknown
 from fixes.packages import conda_owned, fingerprint, installed
 from fixes.resolve import PackageChange, Packages
 from fixes.steps import Plan, PlannedAction, Step, target_names
@@ -21,12 +21,12 @@ SECONDS = 3600.0
 
 
 def named(name: str) -> Stack:
-    """Raises Refused for a stack that there is not."""
+    """Raises Unknown for a stack that there is not."""
     try:
         return package_sets.stack(name)
     except KeyError:
         listed = ", ".join(package_sets.names())
-        raise Refused(f"There is no stack called {name}; there are {listed}.") from None
+        raise Unknown(f"There is no stack called {name}; there are {listed}.") from None
 
 
 def cause(stack: Stack) -> str:

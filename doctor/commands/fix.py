@@ -26,6 +26,7 @@ from doctor.target import Target
 from fixes import errors as fix_errors
 from fixes.choose import Choice
 from fixes.plan import Plan, load_plan, make_plan
+from fixes.steps import Outcome
 
 Find = Callable[[], Target]
 
@@ -222,20 +223,34 @@ class Fixing:
 
     def _apply(self, plan: Plan) -> int:
         from fixes.apply import apply_plan
+        from fixes.writable import not_writable
 
+        if closed := not_writable(plan, self.target):
+            names = ", ".join(self.target.shown(path) for path in closed)
+            raise BadInput(f"{names} may not be written by this user, so nothing was changed; make it writable.")
         notes: Callable[[str], None] = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
         applied = apply_plan(plan, self.target, self.before.facts, self.verify, say=notes, still_there=self.still_there)
         for note in applied.notes:
             notes(note)
-        outcomes = [outcome.document() for outcome in applied.outcomes]
         self.target = self.find()
         after = self._examine()
+        outcomes = [self._seen_again(outcome, after).document() for outcome in applied.outcomes]
         code = self._report(plan, outcomes, applied.journal, after.findings)
         if applied.rolled_back:
             return ExitCode.ROLLED_BACK
         if any(outcome.code == "consent" for outcome in applied.outcomes):
             return ExitCode.REFUSED
         return code
+
+    def _seen_again(self, outcome: Outcome, after: Examination) -> Outcome:
+        """What is done by hand need not be done where the other fixes healed it, as another model may."""
+        left = {finding.cause for finding in after.findings if severity_of(finding) is not Severity.INFO}
+        before = {finding.cause for finding in self.before.findings}
+        if outcome.code != "manual" or outcome.cause in left or outcome.cause not in before:
+            return outcome
+        if self._lost_sight(outcome.cause, after):
+            return outcome
+        return replace(outcome, outcome="nothing to do", reason="the fixes before it healed it", code=None)
 
     def verify(self, cause: str) -> Any:
         """Fresh facts, every judgement again. A cause that only a log showed cannot be looked at before the next run."""

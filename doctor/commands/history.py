@@ -33,7 +33,7 @@ def show(workdir: Path, form: str, lang: str) -> int:
 
 def undo(workdir: Path, which: str, dry_run: bool, force: bool, form: str, lang: str) -> int:
     """Take one run back. What was changed since is shown, and asked about in a terminal. Other refusals (a lock, an
-    unknown id) are raised as fixes.errors.Refused."""
+    unknown id) are raised as fixes.errors.FixError."""
     try:
         undone = history.undo(workdir, which, dry_run=dry_run, force=force)
     except EditedSince as edited:

@@ -90,6 +90,7 @@ def test_a_recipe_that_is_none(place, command, name):
         (["check", "--from", "missing.json"], "cannot be read"),
         (["check", "--format", "xml"], "xml"),
         (["fix", "--only", "no-such-fix-at-all"], "There is no cause or fix called no-such-fix-at-all"),
+        (["fix", "--undo", "nonsense"], "There is no journal nonsense"),
         (["explain", "nonsense"], "There is no cause called nonsense"),
         (["train", "a.yaml", "b.yaml"], "train takes one recipe"),
         (["diagnose", "missing.log"], "missing.log"),
@@ -118,6 +119,18 @@ def test_a_recipe_without_permission(place, command):
     recipe = place / "examples/train_full/qwen2_full_sft.yaml"
     recipe.chmod(0)
     assert "permission denied" in sentence(doctor(command, cwd=place, bound=True))
+
+
+@bound_by_permissions
+def test_fix_where_nothing_may_be_written(place):
+    info = place / "data" / "dataset_info.json"
+    before = tree(place)
+    for closed in (info, info.parent):
+        closed.chmod(0o555 if closed.is_dir() else 0o444)
+        done = doctor("fix", "--offline", "--apply", "--yes", "--only", "repair-json", cwd=place, bound=True)
+        assert "data/dataset_info.json may not be written by this user" in sentence(done)
+        closed.chmod(0o755)
+    assert tree(place) == before
 
 
 @bound_by_permissions

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from fixes import history
-from fixes.errors import EditedSince, Refused
+from fixes.errors import EditedSince, Unknown
 from tests.fixes.worlds import World, fix, set_recipe
 
 JSON = {"kind": "set-json", "file": "ds.json", "values": {"zero_optimization.stage": 2}}
@@ -93,6 +93,6 @@ def test_the_shell_script_leaves_a_user_edit_alone(world: World) -> None:
 
 
 def test_unknown_journal(world: World) -> None:
-    with pytest.raises(Refused, match="no journal nowhere"):
+    with pytest.raises(Unknown, match="no journal nowhere"):
         history.undo(world.workdir, "nowhere")
     assert history.undo(world.workdir).status == "nothing to do"

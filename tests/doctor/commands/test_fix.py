@@ -92,7 +92,7 @@ def test_a_saved_plan_is_applied_later_and_refused_when_the_world_changed(place,
 
 def test_an_unknown_stack_and_a_place_without_one(place):
     done = doctor("fix", "--stack", "sky-t2", cwd=place)
-    assert done.returncode == 4
+    assert done.returncode == 2
     assert "There is no stack called sky-t2; there are " in done.stderr
     assert doctor("fix", "--new", "x", cwd=place).returncode == 2
     taken = doctor("fix", "--stack", "sky-t1", "--new", ".", cwd=place)
