@@ -209,12 +209,13 @@ def test_the_budget_holds_with_a_hanging_name_server(place):
     assert time.monotonic() - started < 6
 
 
-def test_fix_without_consent_is_refused(place):
-    before = tree(place)
-    done = doctor("fix", "--apply", "--only", "data-info-invalid-json", cwd=place)
-    assert done.returncode == 4
-    assert "nothing was changed" in done.stderr
-    assert tree(place) == before
+def test_what_is_safe_needs_no_consent(place):
+    info = place / "data" / "dataset_info.json"
+    recipe = (place / "examples/train_full/qwen2_full_sft.yaml").read_bytes()
+    done = doctor("fix", "--offline", "--apply", "--only", "data-info-invalid-json", cwd=place)
+    assert "verified      data-info-invalid-json  repair-json" in done.stdout
+    assert "Sky-T1" in json.loads(info.read_text())
+    assert (place / "examples/train_full/qwen2_full_sft.yaml").read_bytes() == recipe
 
 
 def test_fix_json_alone_writes_nothing(place):
