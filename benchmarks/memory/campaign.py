@@ -182,19 +182,26 @@ def deepspeed_json(engine: str, output: Path) -> Path:
     return path
 
 
-def train(config: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Train one configuration in this process; the row without what the parent adds."""
-    import torch
+def write_samples(config: dict[str, Any], output: Path, ranks: int = 1) -> None:
+    """The random data set of one configuration, as many samples as its steps take on so many ranks."""
     from models import SHAPES, write_data
 
-    if config["engine"] != "none":
-        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
-                       "MASTER_PORT": str(random.randrange(20000, 40000))}  # fmt: skip
-    count = config["batch"] * config.get("accumulation", 1) * config.get("steps", STEPS)
+    count = config["batch"] * config.get("accumulation", 1) * config.get("steps", STEPS) * ranks
     vocabulary = SHAPES[config["shape"]]["vocab_size"]
     write_data(
         output / "data", vocabulary, config["length"], count, config.get("ragged", False), config.get("parts", 1)
     )
+
+
+def train(config: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Train one configuration in this process; the row without what the parent adds."""
+    import torch
+
+    if config["engine"] != "none" and "RANK" not in os.environ:
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
+                       "MASTER_PORT": str(random.randrange(20000, 40000))}  # fmt: skip
+    if not (output / "data").exists():
+        write_samples(config, output)
     from llamafactory.train.sft.trainer import CustomSeq2SeqTrainer as Trainer
     from llamafactory.train.tuner import run_exp
 
