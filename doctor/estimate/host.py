@@ -52,11 +52,12 @@ def peak(shape: Shape, use: Settings, world: World) -> HostPeak:
 
 
 def _loading(shape: Shape, use: Settings, ranks: int) -> float:
-    """Copies of the weights while ranks read them; without DeepSpeed they are mapped and go straight to the card."""
+    """Copies of the weights while ranks read them; without DeepSpeed they are mapped and go straight to the card.
+    Mapped pages count in a process's RSS and not here: the kernel drops them when memory is short."""
     size = float(shape.parameters + shape.vision)
     if use.fsdp:  # rank 0 of a node reads, the others get theirs from it; those outside hold empty weights
         return (4.0 if use.finetuning == "full" else 2.0) * size
-    if not use.deepspeed:
+    if not use.deepspeed or use.finetuning in ("lora", "oft"):  # measured: frozen weights are not copied either
         return 0.0
     # ZeRO-3 splits what each rank reads; below it each rank holds its own copy, widened for training
     return (2.0 if use.zero.stage == 3 or use.finetuning != "full" else 4.0) * size * ranks

@@ -44,6 +44,15 @@ def test_what_tensors_hold_is_nearly_exact(judged):
     assert tail <= 0.02
 
 
+def test_host_memory_is_what_was_measured(judged):
+    """Of a run that saved nothing: without what saving would take. Runs without DeepSpeed hold next to nothing."""
+    trained = [(r, f) for r, f in judged if r["outcome"] == "trained"]
+    gib = 1 << 30
+    for row, found in trained:
+        expected = found.host.expected - found.host.saving * ("saving" in found.host.parts)
+        assert abs(expected - row["host"]) < max(1.5 * gib, 0.12 * row["host"]), row
+
+
 def test_no_run_that_was_lost_is_called_fitting(judged):
     assert [r for r, found in judged if r["outcome"] != "trained" and found.verdict == verdict.FITS] == []
 
