@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import place
-from rows import Out, end
+from rows import Out, end, limit
 
 READY_STEP = 12  # by then the pace of the run is known
 STARTING, LIMIT = 150.0, 150.0  # seconds until that step, and from the disturbance to the doctor's word
@@ -60,7 +60,7 @@ def _disturb(
     out: Out, work: place.Workspace, process: subprocess.Popen[bytes], number: signal.Signals, ranks: int
 ) -> None:
     begun = time.monotonic()
-    while work.step() < READY_STEP and process.poll() is None and time.monotonic() - begun < STARTING:
+    while work.step() < READY_STEP and process.poll() is None and time.monotonic() - begun < limit(STARTING):
         time.sleep(0.5)
     processes = place.ranks_below(process.pid)
     if work.step() < READY_STEP or len(processes) < ranks:
@@ -73,7 +73,7 @@ def _disturb(
     at, step = time.time(), work.step()
     os.kill(victim, number)
     told: list[dict[str, Any]] = []
-    while time.time() - at < LIMIT and not told:
+    while time.time() - at < limit(LIMIT) and not told:
         time.sleep(0.25)
         told = [e for e in work.rows("events") if e["time"] > at and e["kind"] in ("alarm", "diagnosis")]
     ended = None

@@ -24,7 +24,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "memory")]
 
 import campaign  # noqa: E402
 from grid import row  # noqa: E402
-from rows import Out  # noqa: E402
+from rows import Out, limit  # noqa: E402
 
 LIMIT = 170.0  # seconds for one configuration
 ECHO = 12.0  # seconds that the other ranks get once one has failed: they wait for it
@@ -105,7 +105,7 @@ def _rank(config: dict[str, Any], output: Path, rank: int, ranks: int, port: int
 def _wait(children: dict[int, int], output: Path) -> dict[int, int]:
     """Status of each rank; ranks that outlast the limit, or a failed one, are killed."""
     statuses: dict[int, int] = {}
-    until = time.monotonic() + LIMIT
+    until = time.monotonic() + limit(LIMIT)
     while children.keys() - statuses.keys():
         for rank, child in children.items():
             if rank in statuses:

@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 LOG_BYTES = 2 << 20  # of one log, from its end
+PATIENCE = (
+    "SEVERAL_GPUS_PATIENCE"  # variable: times the usual limits, for a rehearsal on a machine that does other work
+)
+
+
+def limit(seconds: float) -> float:
+    return seconds * float(os.environ.get(PATIENCE, "1"))
 
 
 class Out:
@@ -45,7 +52,7 @@ class Done:
             text=True, errors="replace", start_new_session=True,
         ) as process:  # fmt: skip
             try:
-                self.out, self.err = process.communicate(timeout=seconds)
+                self.out, self.err = process.communicate(timeout=limit(seconds))
             except subprocess.TimeoutExpired:
                 end(process)
                 self.out, self.err = process.communicate()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import place
-from rows import Done, Out, causes, end
+from rows import Done, Out, causes, end, limit
 
 
 def run(out: Out, doctor: Path, new: Path, root: Path, ranks: int, cpu: bool) -> None:
@@ -91,7 +91,7 @@ def _disturbed(
         stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     begun, sent = time.monotonic(), None
-    while process.poll() is None and sent is None and time.monotonic() - begun < 120:
+    while process.poll() is None and sent is None and time.monotonic() - begun < limit(120):
         for child in place.children(process.pid):
             with suppress(OSError):
                 forked = sorted(place.children(child)) if b"ranks_child" in _command(child) else []
@@ -100,7 +100,7 @@ def _disturbed(
                     os.kill(forked[-1], number)
                     sent = time.monotonic()
     try:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=limit(180))
     except subprocess.TimeoutExpired:
         end(process)
         said, _ = process.communicate()
