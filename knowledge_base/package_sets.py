@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -59,6 +60,12 @@ def stack(name: str) -> Stack:
         return msgspec.convert(yaml.load((STACKS / f"{name}.yaml").read_text("utf-8"), Loader=loader), Stack)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ValueError(f"stacks/{name}.yaml: {error}") from error
+
+
+def digest(found: Stack) -> str:
+    """SHA-256 over the names, versions and file hashes of a stack: what a proof was made with."""
+    lines = [f"{name}=={pinned.version} {' '.join(pinned.sha256)}" for name, pinned in sorted(found.packages.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def nearest(installed: Mapping[str, str]) -> Stack | None:
