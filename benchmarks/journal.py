@@ -1,6 +1,6 @@
 """What the journal costs: an installation through the door beside the same one by plain uv, and planning 20 causes.
 
-    python benchmarks/journal.py [ROUNDS] [REQUIREMENT ...]
+    python benchmarks/journal.py [--rounds 3] [--json FILE] [REQUIREMENT ...]
 
 Both install the same exact versions into copies of one environment and end with a sync: once with an empty cache, as
 an installation that downloads, and once with a warm one, where uv only makes links. The goal, under 1.05, is for the
@@ -9,12 +9,15 @@ first. Figures are medians of ROUNDS (3), the two ways in turns.
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,7 +37,14 @@ from tests.fixes.worlds import RECIPE, World, fix, make_environment, set_recipe,
 DEFAULT = ("numpy==1.26.4", "pyarrow==23.0.1", "pandas==2.2.3", "datasets==3.1.0", "transformers==4.46.1")
 
 
-def main(rounds: int, requirements: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("requirements", nargs="*", default=list(DEFAULT))
+    given = parser.parse_args()
+    rounds, requirements = given.rounds, given.requirements
+    figures: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "rounds": rounds, "requirements": requirements}
     with tempfile.TemporaryDirectory(prefix="skyt1-doctor-journal-") as scratch:
         place = Path(scratch)
         (place / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
@@ -52,7 +62,14 @@ def main(rounds: int, requirements: list[str]) -> int:
             print(f"  uv pip install      {usual:7.2f} s   {[round(t, 2) for t in plain]}")
             print(f"  through the journal {whole:7.2f} s   {[round(t, 2) for t in ours]}")
             print(f"  ratio {whole / usual:.3f}, {(whole - usual) * 1000:+.0f} ms")
-        print(f"planning 20 causes besides the resolver: {_planning(place, second):.3f} s (goal: under 2 s)")
+            figures["empty_cache" if cold else "warm_cache"] = {
+                "packages": len(packages.changes), "uv_seconds": [round(t, 2) for t in plain],
+                "journal_seconds": [round(t, 2) for t in ours], "ratio": round(whole / usual, 3),
+            }  # fmt: skip
+        figures["planning_20_causes_seconds"] = round(_planning(place, second), 3)
+        print(f"planning 20 causes besides the resolver: {figures['planning_20_causes_seconds']} s (goal: under 2 s)")
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
 
@@ -89,5 +106,4 @@ def _planning(place: Path, python: Path) -> float:
 
 
 if __name__ == "__main__":
-    given = sys.argv[2:] or list(DEFAULT)
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3, given))
+    sys.exit(main())

@@ -1,48 +1,104 @@
-"""Kills a fix of files and packages at random moments and counts what the next command finds: before, or after.
+"""Kills a fix of files and packages, and its undo, and counts what the next command finds: before, or after.
 
-    python benchmarks/kill.py [MOMENTS]        300 by default, about 6 minutes
+    python benchmarks/kill.py [--moments 300] [--json FILE]        about 8 minutes
 
-Prints one line per outcome; exits 1 if any moment left the target between the two.
+First at every step: once at each journal line, replaced file and rename of the fix, and of taking it back. Then at random
+moments. Prints one line per outcome; exits 1 if any kill left the target between the two.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fixes import history
 from knowledge_base import load
-from tests.fixes.killing import applying, check_after, faults, in_child
+from tests.fixes.killing import DIED, DONE, applying, check_after, faults, in_child, points_of
 from tests.fixes.worlds import INFO, PACKAGES, RECIPE, World, make_environment
 
+WHAT = "a fix of 3 packages, 3 files and a directory"
+BETWEEN = "BETWEEN"
 
-def main(moments: int) -> int:
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moments", type=int, default=300)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    given = parser.parse_args()
+    figures: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "what": WHAT}
     with tempfile.TemporaryDirectory(prefix="skyt1-doctor-kill-") as scratch:
         world = _world(Path(scratch))
-        before, plan = world.snapshot(), world.plan()
-        start = time.perf_counter()
-        in_child(applying(world, plan))
-        whole, after = time.perf_counter() - start, world.snapshot()
-        history.undo(world.workdir)
-        found: Counter[str] = Counter()
-        for _ in range(moments):
-            ended = in_child(applying(world, plan), after_seconds=random.uniform(0, whole * 1.05))
-            try:
-                found[f"{ended}, then {check_after(world, before, after)}"] += 1
-            except AssertionError as error:
-                found["BETWEEN"] += 1
-                print(f"between: {error}", file=sys.stderr)
-                break
-    print(f"{moments} moments over {whole:.2f} s of a fix of 3 packages, 3 files and a directory")
-    for what, count in sorted(found.items()):
-        print(f"  {count:4d}  {what}")
-    return int("BETWEEN" in found)
+        figures["steps"] = _at_every_step(world)
+        figures["undo_steps"] = _undo_at_every_step(world)
+        figures["moments"] = _at_random(world, given.moments)
+    for name, found in figures.items():
+        print(
+            name, *([found] if isinstance(found, str) else [f"\n  {count:4d}  {what}" for what, count in found.items()])
+        )
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return int(any(BETWEEN in found for found in figures.values()))
+
+
+def _at_every_step(world: World) -> dict[str, int]:
+    before, plan = world.snapshot(), world.plan()
+    points = points_of(applying(world, plan))
+    after = world.snapshot()
+    history.undo(world.workdir)
+    found: Counter[str] = Counter({f"steps that are a {kind}": points.count(kind) for kind in sorted(set(points))})
+    for number in range(1, len(points) + 1):
+        ended = in_child(applying(world, plan), at_point=number)
+        found[f"{ended}, then {_end(world, before, after)}"] += 1
+    return dict(sorted(found.items()))
+
+
+def _undo_at_every_step(world: World) -> dict[str, int]:
+    before, plan = world.snapshot(), world.plan()
+    assert in_child(applying(world, plan)) == DONE
+    points = points_of(lambda: history.undo(world.workdir))
+    found: Counter[str] = Counter({f"steps that are a {kind}": points.count(kind) for kind in sorted(set(points))})
+    for number in range(1, len(points) + 1):
+        assert in_child(applying(world, plan)) == DONE
+        after = world.snapshot()
+        assert in_child(lambda: history.undo(world.workdir), at_point=number) == DIED
+        found[f"{DIED}, then {_end(world, before, after)}"] += 1
+    return dict(sorted(found.items()))
+
+
+def _at_random(world: World, moments: int) -> dict[str, int]:
+    """A moment after the end of a run kills nothing: another one is drawn."""
+    before, plan = world.snapshot(), world.plan()
+    start = time.perf_counter()
+    in_child(applying(world, plan))
+    whole, after = time.perf_counter() - start, world.snapshot()
+    history.undo(world.workdir)
+    found: Counter[str] = Counter()
+    while sum(found.values()) < moments:
+        moment = random.uniform(0, whole)
+        ended = in_child(applying(world, plan), after_seconds=moment)
+        end = _end(world, before, after)
+        if ended == DIED or end == BETWEEN:
+            found[f"{ended}, then {end}"] += 1
+        else:
+            whole = min(whole, max(moment, 0.1))
+    return dict(sorted(found.items()))
+
+
+def _end(world: World, before: dict[str, str], after: dict[str, str]) -> str:
+    try:
+        return check_after(world, before, after)
+    except AssertionError as error:
+        print(f"between: {error}", file=sys.stderr)
+        return BETWEEN
 
 
 def _world(scratch: Path) -> World:
@@ -59,4 +115,4 @@ def _world(scratch: Path) -> World:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 300))
+    sys.exit(main())
