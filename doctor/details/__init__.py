@@ -22,7 +22,7 @@ from knowledge_base.schema import Cause
 Detail = Callable[[Facts, Finding], Any]
 SUBJECTS = (
     "recipe", "deepspeed", "model", "data", "checkpoints", "packages", "versions", "torch_family", "libraries", "machine",
-    "hub",
+    "hub", "memory",
 )  # fmt: skip
 
 

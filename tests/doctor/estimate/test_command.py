@@ -7,11 +7,12 @@ import time
 
 import pytest
 
+from doctor import details
 from doctor.commands.estimate import gpus, memory
 from doctor.errors import BadInput
 from doctor.estimate import from_facts
 from doctor.facts import Facts
-from doctor.findings import Severity
+from doctor.findings import Evidence, Finding, Severity
 from doctor.probes.memory import too_large
 
 GIB = 1 << 30
@@ -136,3 +137,17 @@ def test_the_probe_offers_the_changes_that_suffice():
 def test_the_probe_is_silent_where_it_fits_or_no_gpu_is_seen():
     assert list(too_large(world_of_facts({"cutoff_len": 1024}, model="Qwen/Qwen2.5-0.5B"))) == []
     assert list(too_large(world_of_facts({"cutoff_len": 65536}, gpus=0))) == []
+
+
+def test_after_an_oom_in_a_log_the_planner_names_the_cutoff_that_fits():
+    seen = Finding("cuda-oom", (Evidence("out of memory", "log:7"),), source="log")
+    facts = world_of_facts({"cutoff_len": 16384, "disable_gradient_checkpointing": True}, model="Qwen/Qwen2.5-1.5B")
+    (found,) = details.complete([seen], facts)
+    shorter = found.details["shorter_cutoff_len"]
+    assert shorter < 16384
+    fitting = facts.merged({"recipe.values": {**facts["recipe.values"], "cutoff_len": shorter}})
+    assert from_facts.of(fitting).verdict == "fits"
+    (unseen,) = details.complete([seen], facts.merged({"gpu.count": 0}))
+    assert "shorter_cutoff_len" not in unseen.details
+    hopeless = world_of_facts({"cutoff_len": 4096}, model="Qwen/Qwen2.5-32B")
+    assert "shorter_cutoff_len" not in details.complete([seen], hopeless)[0].details
