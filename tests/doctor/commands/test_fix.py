@@ -31,12 +31,22 @@ def with_wandb(prefix):
     return prefix
 
 
-def in_terminal(place, answers, *arguments):
+def files_of(place):
+    """What belongs to the user: all but the doctor's own state."""
+    return {name: data for name, data in tree(place).items() if not name.startswith(".skyt1-doctor")}
+
+
+def environment_of(place):
+    prefix = place.parent / f"{place.name}-env"
+    return prefix if prefix.exists() else with_wandb(prefix)
+
+
+def in_terminal(place, answers, *arguments, what=("--apply", "--offline")):
     """Run `fix` on a pseudo-terminal and answer each question as it comes; exit code and everything shown."""
     master, slave = pty.openpty()
     environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_ALL")}
-    environ |= {"TERM": "dumb", "COLUMNS": "200", "VIRTUAL_ENV": str(with_wandb(place.parent / f"{place.name}-env"))}
-    argv = [DOCTOR, "fix", "--apply", "--offline", *arguments]
+    environ |= {"TERM": "dumb", "COLUMNS": "200", "VIRTUAL_ENV": str(environment_of(place))}
+    argv = [DOCTOR, "fix", *what, *arguments]
     process = subprocess.Popen(argv, cwd=place, stdin=slave, stdout=slave, stderr=slave, env=environ, close_fds=True)
     os.close(slave)
     shown, asked, end = "", 0, time.monotonic() + 60
@@ -70,6 +80,63 @@ def test_only_noes_change_nothing(place):
     code, shown, _ = in_terminal(place, ["n"] * 9, "--only", CAUSE)
     assert code == 4, shown
     assert tree(place) == before
+
+
+def test_without_a_terminal_what_is_safe_is_applied_and_the_rest_waits(place):
+    only = ("--offline", "--only", "data-info-invalid-json")
+    done = doctor("fix", "--apply", *only, cwd=place)
+    assert "verified" in done.stdout, done.stderr
+    json.loads((place / "data/dataset_info.json").read_text())
+    assert doctor("fix", "--undo", "last", cwd=place).returncode == 0
+    before = tree(place)
+    asked = doctor("fix", "--apply", *only, "--format", "json", cwd=place)
+    assert asked.returncode == 4
+    assert "say --yes" in json.loads(asked.stdout)["error"]
+    assert tree(place) == before
+
+
+def test_undo_shows_an_edit_made_since_and_asks(place):
+    recipe = place / "examples/train_full/qwen2_full_sft.yaml"
+    text = recipe.read_text()
+    in_terminal(place, ["y"], "--only", f"{CAUSE}")
+    assert "report_to: none" in recipe.read_text()
+    recipe.write_text(recipe.read_text() + "# mine\n")
+    said = doctor("fix", "--undo", "last", cwd=place)
+    assert said.returncode == 4
+    assert "-# mine" in said.stderr
+    assert "--force" in said.stderr
+    told = json.loads(doctor("fix", "--undo", "last", "--format", "json", cwd=place).stdout)["undo"]
+    assert told["status"] == "refused"
+    assert "-# mine" in told["changed_since"]
+    code, shown, asked = in_terminal(place, ["n"], what=("--undo", "last"))
+    assert (code, asked) == (4, 1), shown
+    assert recipe.read_text().endswith("# mine\n")
+    code, shown, _ = in_terminal(place, ["y"], what=("--undo", "last"))
+    assert code == 0, shown
+    assert recipe.read_text() == text
+    kept = (place / ".skyt1-doctor" / "journal").glob("*/quarantine/*")
+    assert any(path.read_text().endswith("# mine\n") for path in kept)
+
+
+def test_every_command_tells_of_a_fix_that_was_cut_off(place):
+    """Killed between two files: check and fix say so, --apply takes it back first and then does its work."""
+    before = files_of(place)
+    arguments = ("--apply", "--offline", "--only", f"data-info-invalid-json,{CAUSE}", "--yes")
+    environ = {"VIRTUAL_ENV": str(environment_of(place)), "SKYT1_DOCTOR_CRASH_AT": "9"}
+    assert doctor("fix", *arguments, cwd=place, environ=environ).returncode == -9
+    assert files_of(place) != before
+    checked = doctor("check", "--offline", "--format", "json", cwd=place)
+    assert "was cut off before its end" in checked.stderr
+    (cut,) = json.loads(checked.stdout)["interrupted"]
+    planned = doctor("fix", "--offline", "--format", "json", cwd=place)
+    assert json.loads(planned.stdout)["interrupted"] == [cut]
+    done = doctor("fix", *arguments, "--format", "json", cwd=place, environ={"VIRTUAL_ENV": environ["VIRTUAL_ENV"]})
+    assert f"the run {cut} had been cut off; its changes were taken back" in done.stderr
+    outcomes = {o["cause"]: o["outcome"] for o in json.loads(done.stdout)["outcomes"]}
+    assert outcomes == {"data-info-invalid-json": "verified", CAUSE: "verified"}
+    assert "cut off" not in doctor("check", "--offline", cwd=place).stderr
+    assert doctor("fix", "--undo", "last", cwd=place).returncode == 0
+    assert files_of(place) == before
 
 
 def test_a_saved_plan_is_applied_later_and_refused_when_the_world_changed(place, tmp_path_factory):
