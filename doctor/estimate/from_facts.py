@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,8 +15,9 @@ USABLE = 0.994  # of NVML's total: the driver keeps some for itself (480 of 81,5
 
 
 def world(facts: Facts) -> World:
-    """Ranks by the launch settings (one where no GPU is seen), the smallest visible card, the host's limit."""
-    sizes = [device["memory_total"] for device in facts.get("gpu.devices") or () if device.get("memory_total")]
+    """Ranks by the launch settings (one where no GPU is seen), the smallest card or part of one that the launch sees,
+    the host's limit."""
+    sizes = list(_card_sizes(facts))
     host, limit = facts.get("machine.memory_total"), facts.get("machine.cgroup_memory")
     return World(
         nproc=max(1, facts.get("launch.nproc") or 1),
@@ -24,6 +25,16 @@ def world(facts: Facts) -> World:
         gpu_bytes=int(min(sizes) * USABLE) if sizes else None,
         host_bytes=min(host, limit) if host and limit else host,
     )
+
+
+def _card_sizes(facts: Facts) -> Iterator[int]:
+    names = facts.get("gpu.visible")
+    for device in facts.get("gpu.devices") or ():
+        if names is None or str(device.get("index")) in names:
+            parts = [device]
+        else:  # a card in parts is seen as them
+            parts = [part for part in device.get("mig_devices") or () if str(part.get("uuid")) in names]
+        yield from (part["memory_total"] for part in parts if part.get("memory_total"))
 
 
 def model(facts: Facts) -> Mapping[str, Any] | float | None:

@@ -151,3 +151,14 @@ def test_after_an_oom_in_a_log_the_planner_names_the_cutoff_that_fits():
     assert "shorter_cutoff_len" not in unseen.details
     hopeless = world_of_facts({"cutoff_len": 4096}, model="Qwen/Qwen2.5-32B")
     assert "shorter_cutoff_len" not in details.complete([seen], hopeless)[0].details
+
+
+def test_the_card_that_counts_is_the_smallest_that_the_launch_sees():
+    facts = world_of_facts({}, gpus=2)
+    devices = [{"index": 0, "memory_total": 24 * GIB}, {"index": 1, "memory_total": 80 * GIB}]
+    facts = facts.merged({"gpu.devices": devices})
+    assert from_facts.world(facts).gpu_bytes < 24 * GIB
+    assert from_facts.world(facts.merged({"gpu.visible": ["1"]})).gpu_bytes > 79 * GIB
+    parts = {"index": 0, "memory_total": 80 * GIB, "mig_devices": [{"uuid": "MIG-a", "memory_total": 10 * GIB}]}
+    seen = facts.merged({"gpu.devices": [parts], "gpu.visible": ["MIG-a"]})
+    assert from_facts.world(seen).gpu_bytes < 10 * GIB
