@@ -13,7 +13,7 @@ MASK = "***"
 
 # kind -> shape. Order matters: the more specific shape first.
 SHAPES: dict[str, re.Pattern[str]] = {
-    "Hugging Face token": re.compile(r"\b(?P<keep>hf_|api_org_)[A-Za-z0-9]{20,}\b"),
+    "Hugging Face token": re.compile(r"(?<![A-Za-z0-9])(?P<keep>hf_|api_org_)[A-Za-z0-9]{20,}\b"),
     "wandb key (v1)": re.compile(r"\b(?P<keep>wandb_v1_)[A-Za-z0-9_]{20,}\b"),
     "OpenAI key": re.compile(r"\b(?P<keep>sk-(?:proj-|ant-)?)[A-Za-z0-9_-]{20,}\b"),
     "GitHub token": re.compile(r"\b(?P<keep>gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}\b"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ MAX_FILE = 1 << 18  # bytes read of one file; launch files and scripts are far s
 MAX_FILES = 40
 MAX_TOTAL = 1 << 21  # bytes read of all
 _LAUNCH_FILES = (".deepspeed_env", ".env", str(LAUNCH_PROFILE))
+_LOGS = ("*.log", "*.out", "*.err")
+MAX_LOGS = 8  # the newest; what a launcher prints of its environment stands at the beginning
 _SCRIPTS = ("*.sh", "*.sbatch", "*.slurm", "*.py", "*.yaml", "*.yml", "*.ipynb")
 
 
@@ -35,6 +38,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     files += [home(target.environ) / ".deepspeed_env"]
     for pattern in _SCRIPTS:
         files += sorted(target.workdir.glob(pattern))
+    files += _newest_logs(target.workdir)
     found: list[dict[str, Any]] = []
     unread: list[str] = []
     seen: set[Path] = set()
@@ -57,6 +61,15 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "secrets.unread": unread,
         "secrets.arguments": [k for k, v in target.overrides.items() if redact.secrets_in_line(f"{k}={v}")],
     }
+
+
+def _newest_logs(workdir: Path) -> list[Path]:
+    written: dict[Path, float] = {}
+    for pattern in _LOGS:
+        for log in workdir.glob(pattern):
+            with contextlib.suppress(OSError):
+                written[log] = log.stat().st_mtime
+    return sorted(written, key=lambda log: -written[log])[:MAX_LOGS]
 
 
 def _scan(file: Path) -> Iterator[tuple[int, str]]:

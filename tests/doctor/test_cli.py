@@ -307,8 +307,9 @@ def test_planted_tokens_appear_nowhere(planted, arguments):
 def test_planted_tokens_are_reported_with_file_and_line(planted):
     findings = json.loads(doctor("check", "--offline", "--format", "json", cwd=planted).stdout)["findings"]
     places = {e["where"] for f in findings if f["cause"] == "sec-token-in-file" for e in f["evidence"]}
-    lines = len((planted / "examples/train_full/qwen2_full_sft.yaml").read_text().splitlines())
-    assert places >= {f"examples/train_full/qwen2_full_sft.yaml:{lines}", ".deepspeed_env:1", ".deepspeed_env:2"}
+    recipe = "examples/train_full/qwen2_full_sft.yaml"
+    lines = len((planted / recipe).read_text().splitlines())
+    assert places >= {f"{recipe}:{lines}", ".deepspeed_env:1", ".deepspeed_env:2", "train.log:2"}
 
 
 @pytest.mark.parametrize("command", [[], ["check"], ["fix"], ["train"], ["diagnose"], ["explain"], ["causes"]])

@@ -9,6 +9,7 @@ HEX = "0123456789abcdef" * 2 + "01234567"
 
 SECRETS = [
     (f"hf_hub_token: {HF}", HF[3:], "Hugging Face token"),
+    (f"recipe_{HF}.yaml", HF[3:], "Hugging Face token"),
     (f"export WANDB_API_KEY={HEX}", HEX, "key or token"),
     (f"wandb login {HEX}", HEX, "key or token"),
     (f"wandb login --relogin {HEX}", HEX, "key or token"),

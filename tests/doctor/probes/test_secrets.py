@@ -1,4 +1,5 @@
 import json
+import os
 
 import msgspec
 
@@ -51,6 +52,17 @@ def test_each_kind_of_file(tmp_path):
     findings = list(secrets.token_in_file(Facts(found)))
     assert {f.cause for f in findings} == {"sec-token-in-file"}
     assert findings[0].evidence[0].where == "recipe.yaml:2"
+
+
+def test_the_newest_logs(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir(parents=True)
+    for number in range(secrets.MAX_LOGS + 1):
+        log = work / f"run{number}.log"
+        log.write_text(f"step {number}\nHF_TOKEN={HF}\n")
+        os.utime(log, (number, number))
+    found = [place for place, *_ in places(collected(tmp_path))]
+    assert found == [f"run{number}.log" for number in range(secrets.MAX_LOGS, 0, -1)]
 
 
 def test_a_placeholder_and_ordinary_settings_are_no_secrets(tmp_path):
