@@ -167,7 +167,17 @@ def written_folders(facts: Facts) -> Iterator[Finding]:
             details |= {"cache_disk_full": name.endswith("cache"), "tmp_disk_full": name == "tmp"}
             yield _found("disk-full", what, disk["at"], None if surely else Severity.WARNING, **details)
         elif problem:
+            if name == "output_dir" and (place := _writable(facts)):
+                details["output_dir"] = f"{place}outputs/{os.path.basename(disk['path'])}"
             yield _unwritable(name, disk, problem, details)
+
+
+def _writable(facts: Facts) -> str | None:
+    """A folder that can be written, with its slash: the working directory, which is written as nothing, or the roomiest."""
+    places = [str(place["path"]) for place in facts.get("machine.roomy", ())]
+    if facts.get("recipe.workdir") in places:
+        return ""
+    return f"{places[0]}/" if places else None
 
 
 def _needed(facts: Facts, name: str) -> tuple[int, str]:

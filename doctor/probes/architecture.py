@@ -202,7 +202,7 @@ def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
     given = values.get("lora_target", "all")
     targets = [t.strip() for t in given.split(",")] if isinstance(given, str) else [str(t) for t in given or ()]
     modules = facts["model.weights"]["modules"]
-    plain = [t for t in targets if t.isidentifier()]  # a pattern or a dotted path is left to PEFT
+    plain = [t for t in targets if "." not in t]  # a dotted path is left to PEFT; in a list it reads no patterns
     if not modules or not plain or plain != targets or "all" in targets or set(targets) & set(modules):
         return
     what = f"none of lora_target ({', '.join(targets)}) is a module of the model; it has {', '.join(modules[:15])}"

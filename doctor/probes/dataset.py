@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "dataset.stage": str(values.get("stage", "sft")),
         "dataset.rules": msgspec.to_builtins(rules),
         "dataset.tokenized": _tokenized(target, values.get("tokenized_path")),
+        "dataset.tokenized_fault": _tokenized_fault(target, values.get("tokenized_path")),
         "dataset.elsewhere": [],
         "dataset.locale": locale_encoding(target.environ),
     }
@@ -144,6 +146,35 @@ def _tokenized(target: Target, path: Any) -> bool:
         return False
 
 
+def _tokenized_fault(target: Target, given: Any) -> str | None:
+    """What a folder of tokenised data lacks, as `datasets.load_from_disk` reads it."""
+    if not isinstance(given, str) or not _tokenized(target, given):
+        return None
+    folder = target.workdir / given
+    try:
+        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    except FileNotFoundError:
+        splits = [""]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"dataset_dict.json cannot be read ({error})"
+    for split in splits:
+        for name in ("dataset_info.json", "state.json"):
+            if not (folder / split / name).is_file():
+                return f"{Path(split) / name} is not there"
+        try:
+            files = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))["_data_files"]
+            lost = [str(Path(split) / f["filename"]) for f in files if not _has_bytes(folder / split / f["filename"])]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{Path(split) / 'state.json'} cannot be read ({error})"
+        if lost:
+            return f"{lost[0]} is empty or not there"
+    return None
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 def _files(target: Target, base: Path, entry: dataset_info.Entry, rules: dataset_rules.DatasetRules) -> dict[str, Any]:
     """`files`: [{path, shown, bytes, loader}] of an entry loaded from disk; `missing`: the path that is not there."""
     if entry.load_from not in ("file", "script"):
@@ -195,6 +226,15 @@ def locale_encoding(environ: dict[str, str]) -> str | None:
 def _wanted(facts: Facts) -> bool:
     """Whether dataset_info.json will be read at all."""
     return not facts["dataset.tokenized"] and any(facts["dataset.requested"].values())
+
+
+def tokenized_whole(facts: Facts) -> Iterator[Finding]:
+    fault = facts["dataset.tokenized_fault"]
+    if fault:
+        path = str(facts["recipe.values"]["tokenized_path"])
+        where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('tokenized_path', 1)}"
+        details: dict[str, Any] = {"tokenized_path": path, "cache_path": path}
+        yield _finding("data-cache-corrupt", f"tokenized_path {path} is no whole data set: {fault}", where, **details)
 
 
 def info_found(facts: Facts) -> Iterator[Finding]:
@@ -282,6 +322,18 @@ def keys_known(facts: Facts) -> Iterator[Finding]:
                 details["messages_column"] = entry["columns"].get("messages") or defaults["messages"]
             severity = None if counts else Severity.WARNING
             yield _finding("data-format-undeclared", what, _at(path, entry, key), severity, **details)
+
+
+_MEANT = {"columns": "a mapping of names to columns", "tags": "a mapping of names to tags", "num_samples": "a number"}
+
+
+def values_fit(facts: Facts) -> Iterator[Finding]:
+    """Values of another type than the loader uses, on which it ends."""
+    for name, entry, path in _entries(facts):
+        for key, text in entry.get("misfits", {}).items():
+            what = f'{key} of "{name}" is {text}; {_MEANT[key]} is needed'
+            details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
+            yield _finding("data-format-undeclared", what, _at(path, entry, key), **details)
 
 
 def format_known(facts: Facts) -> Iterator[Finding]:
@@ -441,6 +493,6 @@ def file_types_known(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    info_found, info_is_json, info_is_object, entries_defined, keys_known, format_known, format_declared, split_there,
-    columns_complete, stage_fits, files_exist, file_types_known,
+    tokenized_whole, info_found, info_is_json, info_is_object, entries_defined, keys_known, values_fit, format_known,
+    format_declared, split_there, columns_complete, stage_fits, files_exist, file_types_known,
 )  # fmt: skip

@@ -76,7 +76,7 @@ def _config(named: Any, target: Target) -> dict[str, Any]:
     shown = target.shown(path)
     broken = {"deepspeed.config_path": shown, "deepspeed.config": Unknown(f"{shown} cannot be read")}
     try:
-        config = json.loads(path.read_text(encoding="utf-8-sig"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         error = {"kind": "missing", "what": f"{shown} does not exist"}
         existing = _same_name(path, target)
@@ -217,6 +217,27 @@ def config_refused(facts: Facts) -> Iterator[Finding]:
         words = ", ".join(f"{at} = {json.dumps(value)}" for at, value in corrected.items())
         details = {"file": path, "ds_config": path, "corrected_values": corrected, "corrected": words}
         yield Finding("ds-config-invalid", tuple(said), source=f"probe:{ID}", details=details)
+
+
+# What DeepSpeed makes itself (runtime/engine.py); any other name is looked for in torch.optim, as it is written.
+_OWN_OPTIMIZERS = ("adam", "adamw", "lamb", "onebitadam", "onebitlamb", "zerooneadam", "muadam", "muadamw", "musgd", "lion",
+                   "muon")  # fmt: skip
+_TORCH_OPTIMIZERS = ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "NAdam", "RAdam",
+                     "RMSprop", "Rprop", "SGD", "SparseAdam")  # fmt: skip
+
+
+def optimizer_known(facts: Facts) -> Iterator[Finding]:
+    optimizer = facts["deepspeed.config"].get("optimizer")
+    kind = optimizer.get("type") if isinstance(optimizer, dict) else None
+    if not isinstance(kind, str) or kind.lower() in _OWN_OPTIMIZERS or kind in _TORCH_OPTIMIZERS:
+        return
+    path = facts["deepspeed.config_path"]
+    near = difflib.get_close_matches(kind, (*_TORCH_OPTIMIZERS, "Lamb", "OneBitAdam", "Lion"), n=1)
+    details: dict[str, Any] = {"file": path, "ds_config": path}
+    if near:
+        details |= {"corrected_values": {"optimizer.type": near[0]}, "corrected": f"optimizer.type = {near[0]}"}
+    what = f'optimizer.type "{kind}" is neither one of DeepSpeed\'s nor of torch.optim'
+    yield _found("ds-config-invalid", what, path, **details)
 
 
 def stage_auto(facts: Facts) -> Iterator[Finding]:
@@ -377,6 +398,6 @@ def _same(written: Any, wanted: Any) -> bool:
 
 
 JUDGEMENTS = (
-    not_installed, config_unusable, config_refused, stage_auto, nvme_path, offloaded_optimizer, no_sync, numactl,
-    cpu_world_size, batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
+    not_installed, config_unusable, config_refused, stage_auto, optimizer_known, nvme_path, offloaded_optimizer, no_sync,
+    numactl, cpu_world_size, batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
 )  # fmt: skip

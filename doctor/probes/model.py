@@ -254,9 +254,22 @@ def is_a_model(facts: Facts) -> Iterator[Finding]:
     elif not facts["model.config"].get("model_type"):
         what = "config.json names no model_type, by which transformers chooses the class"
         yield _finding("model-incomplete-download", what, where, **details)
+    elif (dtype := _unknown_dtype(facts["model.config"])) is not None:
+        what = f"config.json names the dtype {dtype}, which torch does not have"
+        yield _finding("model-config-invalid-json", what, where, **details, file=where)
     elif weights["format"] == "none" and not facts["recipe.values"].get("train_from_scratch"):
         what = f"no weights in {folder}: neither safetensors nor pytorch_model.bin"
         yield _finding("model-shards-missing", what, folder, **details, files=[], missing=[])
+
+
+_DTYPE = re.compile(r"auto|b?float16|float(32|64)?|half|double|u?int\d+|bool|(float\d+_\w+)|long|short|complex\w*")
+
+
+def _unknown_dtype(config: Mapping[str, Any]) -> str | None:
+    """The name in torch_dtype (dtype, as it is called since transformers 4.56) that is none of torch's."""
+    given = config.get("dtype") or config.get("torch_dtype")
+    plain = given.removeprefix("torch.") if isinstance(given, str) else ""
+    return plain if plain and not _DTYPE.fullmatch(plain) else None
 
 
 _CAUSE_OF_FAULT = {

@@ -64,7 +64,7 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
 
 
 # Counts of which none would be left, and what is usually meant; nothing on the way looks before it divides by them.
-_AT_LEAST_ONE = {"gradient_accumulation_steps": 1, "per_device_train_batch_size": 1, "lora_rank": 8}
+_AT_LEAST_ONE = {"gradient_accumulation_steps": 1, "per_device_train_batch_size": 1, "lora_rank": 8, "cutoff_len": 2048}
 
 
 def counts_positive(facts: Facts) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def counts_positive(facts: Facts) -> Iterator[Finding]:
             continue
         if isinstance(given, int) and not isinstance(given, bool) and given < 1:
             details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
-            details |= {"recipe": facts["recipe.path"], "value_as_type": meant}
+            details |= {"recipe": facts["recipe.path"], "probable_value": meant}
             what = f"{key}: {given}; at least 1 is needed"
             yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 
@@ -87,7 +87,7 @@ def something_thawed(facts: Facts) -> Iterator[Finding]:
         return
     if values.get("freeze_trainable_layers") == 0:
         what = "freeze_trainable_layers: 0 leaves nothing to train"
-        details: dict[str, Any] = {"key": "freeze_trainable_layers", "value_as_type": 2}
+        details: dict[str, Any] = {"key": "freeze_trainable_layers", "probable_value": 2}
         details |= {"line": facts.get("recipe.lines", {}).get("freeze_trainable_layers", 1)}
         details |= {"recipe": facts["recipe.path"]}
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, "freeze_trainable_layers"), **details)
@@ -99,6 +99,24 @@ def something_thawed(facts: Facts) -> Iterator[Finding]:
         what = f"freeze_trainable_modules: {', '.join(unknown)} is no part of a layer; there are {', '.join(there)}"
         details = {"key": "freeze_trainable_modules", "parts": ",".join(there), "freeze_modules": True}
         yield _finding("peft-target-modules-missing", what, in_recipe(facts, "freeze_trainable_modules"), **details)
+
+
+# Schedulers that cannot be made without lr_scheduler_kwargs (transformers/optimization.py): what is needed, what is usual.
+_SCHEDULERS = {
+    "cosine_with_min_lr": (("min_lr", "min_lr_rate"), '{"min_lr_rate": 0.1}'),
+    "cosine_warmup_with_min_lr": (("min_lr", "min_lr_rate"), '{"min_lr_rate": 0.1}'),
+    "warmup_stable_decay": (("num_decay_steps",), None),
+}
+
+
+def scheduler_arguments(facts: Facts) -> Iterator[Finding]:
+    kind = facts["recipe.values"].get("lr_scheduler_type")
+    needed, usual = _SCHEDULERS.get(str(kind), ((), None))
+    given = facts["recipe.values"].get("lr_scheduler_kwargs") or {}
+    if needed and not any(name in given for name in needed):  # a mapping, or the text of one
+        what = f"lr_scheduler_type: {kind} needs {' or '.join(needed)} in lr_scheduler_kwargs"
+        details: dict[str, Any] = {"key": "lr_scheduler_kwargs"} | ({"scheduler_arguments": usual} if usual else {})
+        yield _finding("cfg-missing-argument", what, in_recipe(facts, "lr_scheduler_type"), **details)
 
 
 def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
@@ -355,7 +373,7 @@ def trains(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Rule, ...] = (
-    trains, keys_known, values_fit, counts_positive, something_thawed, arguments_given, checkpoint_to_resume,
-    quantiser_there, combinations_allowed, packages_present, flash_attention_there, unsloth_with_one_gpu, output_dir_free,
+    trains, keys_known, values_fit, counts_positive, something_thawed, scheduler_arguments, arguments_given,
+    checkpoint_to_resume, quantiser_there, combinations_allowed, packages_present, flash_attention_there, unsloth_with_one_gpu, output_dir_free,
     repeated_keys, file_suffix,
 )  # fmt: skip

@@ -39,7 +39,7 @@ class Campaign:
             place = pickle.loads(self._kept(fault).read_bytes())
             with fault.around(place):
                 return self.again(fault, place)
-        with self.environments.lent(fault) as environment:
+        with self.environments.lent(fault, step == "heal") as environment:
             place = Workspace(self.work / step / fault.id.replace(" ", "-"), environment, BASES[fault.base])
             fault.inject(place)
             with fault.around(place):
@@ -71,7 +71,7 @@ class Campaign:
         return done
 
     def again(self, fault: Fault, place: Workspace) -> dict[str, Any]:
-        run = self.trainer.train(place, fault.fresh)
+        run = self.trainer.train(place, fault.fresh or fault.packages is not None)
         trained = run.code == 0 and place.trained()
         wrongly = bool(fault.shows) and re.search(fault.shows, run.log) is not None
         how_it_failed = "" if trained else how(record.neutral(place, run.log))

@@ -10,10 +10,21 @@ from pathlib import Path
 
 import uv
 
-from tests.faults.fault import Fault
+from tests.faults.fault import COPY, Fault
 from tests.faults.workspace import BASES
 from tests.stack.environments import Environment, plain_environ
 from tests.stack.reproductions.stacks import PACKAGES, Installed
+
+BUILD_OPS = """
+from deepspeed.accelerator import get_accelerator
+for name in ("ShareMemCommBuilder", "CPUAdamBuilder"):
+    get_accelerator().create_op_builder(name).load()
+"""
+
+
+def extensions(folder: Path, stack: str) -> Path:
+    """Where torch keeps what DeepSpeed compiles at its first use: compiled for one torch, so one folder per stack."""
+    return folder / f"torch_extensions-{stack}"
 
 
 class Environments:
@@ -25,13 +36,20 @@ class Environments:
 
     def of(self, stack: str) -> Environment:
         root = self.folder / stack
-        return Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
+        environment = Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
+        built = extensions(self.folder, stack)
+        if not (built / "whole").exists():  # compiled beforehand: it takes longer than a run may
+            shutil.rmtree(built, ignore_errors=True)
+            environ = {**environment.environ, "TORCH_EXTENSIONS_DIR": str(built)}
+            subprocess.run([str(environment.python), "-c", BUILD_OPS], check=True, env=environ, capture_output=True)
+            (built / "whole").touch()
+        return environment
 
     @contextmanager
-    def lent(self, fault: Fault) -> Iterator[Environment]:
+    def lent(self, fault: Fault, heals: bool = False) -> Iterator[Environment]:
         """The environment of a fault; a copy with changed packages is taken away afterwards."""
         healthy = self.of(BASES[fault.base].stack)
-        if fault.packages is None:
+        if fault.packages is None or (fault.packages == COPY and not heals):
             yield healthy
             return
         copy = copied(healthy, self.folder / f"of-{fault.id}")

@@ -79,8 +79,7 @@ class Trainer:
         if server is None:
             scratch = environment.root.parent / "served"
             scratch.mkdir(exist_ok=True)
-            extensions = str(environment.root.parent / "torch_extensions")
-            around = {**environment.environ, "HOME": str(scratch), "TORCH_EXTENSIONS_DIR": extensions}
+            around = {**environment.environ, "HOME": str(scratch)}
             server = subprocess.Popen(
                 [str(environment.python), str(SERVE)],
                 cwd=scratch, env={**around, "OMP_NUM_THREADS": "1"}, text=True,

@@ -47,7 +47,7 @@ class Workspace(Place):
         self.home.mkdir()
         self.environ |= {
             "HOME": str(self.home),
-            "TORCH_EXTENSIONS_DIR": str(environment.root.parent / "torch_extensions"),
+            "TORCH_EXTENSIONS_DIR": str(environment.root.parent / f"torch_extensions-{base.stack}"),
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv")),
             "FORCE_TORCHRUN": "0",
         }

@@ -130,7 +130,7 @@ def test_extra_arguments_allowed(tmp_path):
 )
 def test_counts_of_which_none_is_left(tmp_path, lines, meant):
     found = examine(tmp_path, GOOD + lines + "\n")[1]
-    assert [f.details["value_as_type"] for f in found if f.cause == "cfg-bad-value-type"] == [meant]
+    assert [f.details["probable_value"] for f in found if f.cause == "cfg-bad-value-type"] == [meant]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +216,16 @@ def test_something_must_be_thawed(tmp_path, lines, causes):
     layers = {"model.weights": {"parts": ["mlp", "self_attn"]}}
     found = examine(tmp_path, GOOD + f"finetuning_type: freeze\n{lines}\n", layers)[1]
     assert [f.cause for f in found if f.cause in ("cfg-bad-value-type", "peft-target-modules-missing")] == causes
+
+
+@pytest.mark.parametrize(
+    ("lines", "causes"),
+    [
+        ("lr_scheduler_type: cosine_with_min_lr\n", ["cfg-missing-argument"]),
+        ("lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr_rate: 0.1}\n", []),
+        ("lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: '{\"min_lr\": 1.0e-6}'\n", []),
+    ],
+)
+def test_schedulers_that_need_arguments(tmp_path, lines, causes):
+    found = examine(tmp_path, GOOD + lines)[1]
+    assert [f.cause for f in found if f.cause == "cfg-missing-argument"] == causes

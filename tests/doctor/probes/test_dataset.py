@@ -123,6 +123,8 @@ def test_hub_entries_are_not_looked_for_on_disk(tmp_path):
 def test_tokenised_data_needs_no_dataset_info(tmp_path):
     (tmp_path / "tok").mkdir()
     (tmp_path / "tok" / "data.arrow").write_bytes(b"x")
+    (tmp_path / "tok" / "dataset_info.json").write_text("{}")
+    (tmp_path / "tok" / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
     assert examine(tmp_path, None, more="tokenized_path: tok\n") == []
 
 
@@ -271,3 +273,21 @@ def test_images_need_a_template_for_them(tmp_path, template, expected):
     (tmp_path / "data/d.json").write_text(json.dumps(rows))
     found = standin.examine(made, recipe, llamafactory, dataset, records, template_probe)[1]
     assert [f.cause for f in found if f.source == "probe:records"] == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({"data-00000-of-00001.arrow": "x"}, "dataset_info.json is not there"),
+        ({"dataset_info.json": "{}", "state.json": '{"_data_files": [{"filename": "a.arrow"}]}'}, "a.arrow is empty"),
+        ({"dataset_dict.json": '{"splits": ["train"]}'}, "train/dataset_info.json is not there"),
+        ({"dataset_dict.json": '{"spl'}, "dataset_dict.json cannot be read"),
+    ],
+)
+def test_tokenised_data_whose_writing_was_broken_off(tmp_path, files, fault):
+    (tmp_path / "tok").mkdir()
+    for name, text in files.items():
+        (tmp_path / "tok" / name).write_text(text)
+    (found,) = examine(tmp_path, None, more="tokenized_path: tok\n")
+    assert found.cause == "data-cache-corrupt"
+    assert fault in found.evidence[0].what

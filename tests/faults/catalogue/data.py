@@ -366,4 +366,22 @@ RECORDS = [
         healable=False,
     ),
 ]
-FAULTS = [*SYNTAX, *ENCODING, *FORMAT, *TYPES, *RECORDS]
+MORE = [
+    Fault(
+        "role-in-capitals",
+        "data-role-tag-mismatch",
+        "every role begins with a capital",
+        rows(
+            lambda n, row: [turn.update({"from": turn["from"].capitalize()}) for turn in row["conversations"]] and None
+        ),
+        "current full",
+    ),
+    Fault(
+        "data-csv",
+        "data-format-undeclared",
+        "a .csv of questions and answers, declared as chats",
+        other_file("sky-t1.csv", lambda place: "question,answer\n" + "What?,That.\n" * 16),
+        arguments=DATA,
+    ),
+]
+FAULTS = [*SYNTAX, *ENCODING, *FORMAT, *TYPES, *RECORDS, *MORE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.faults.catalogue.recipe import values
-from tests.faults.fault import COPY, Fault, Inject, together
+from tests.faults.fault import Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 ZERO2, ZERO3 = "sky-t1 full zero2", "sky-t1 full zero3"
@@ -50,6 +50,7 @@ def fresh_total(place: Workspace) -> None:
 
 
 def gptq(place: Workspace) -> None:
+    place.keep_a_copy()
     place.edit_json(place.model / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
 
 
@@ -167,6 +168,19 @@ VALUES = [
     Fault("ds-stage-4-current", "ds-config-invalid", "stage: 4", zero(stage=4), "current full zero2"),
     Fault("ds-comma-current", "ds-config-invalid", "a comma behind the last key", trailing_comma, "current full zero2"),
 ]
+
+
+def with_bom(place: Workspace) -> None:
+    place.deepspeed.write_bytes(b"\xef\xbb\xbf" + place.deepspeed.read_bytes())
+
+
+MORE = [
+    Fault("ds-bom", "ds-config-invalid", "a byte order mark", with_bom, ZERO2),
+    Fault("ds-fp16-beside-bf16", "ds-config-hf-mismatch", "fp16 in the JSON, bf16 in the recipe",
+          config(fp16={"enabled": True}, bf16={"enabled": False}), ZERO2),
+    Fault("ds-optimizer-unknown", "ds-config-invalid", "an optimizer that DeepSpeed does not have",
+          config(optimizer={"type": "AdamX", "params": {"lr": "auto"}}), ZERO2),
+]  # fmt: skip
 AROUND = [
     Fault(
         "ds-without-torchrun",
@@ -211,8 +225,7 @@ AROUND = [
         "a GPTQ checkpoint under ZeRO-3",
         together(values(finetuning_type="lora"), gptq),
         ZERO3,
-        packages=COPY,
-        fresh=True,
+        arguments=("--model", "{root}/models/whole"),
     ),
 ]
-FAULTS = [*FILE, *VALUES, *AROUND]
+FAULTS = [*FILE, *VALUES, *MORE, *AROUND]

@@ -199,6 +199,15 @@ LAUNCH = [
         healable=False,
     ),
 ]
+MORE = [
+    Fault("torchrun-in-words", "launch-torchrun-missing", "FORCE_TORCHRUN=yes, which does not count",
+          environ(FORCE_TORCHRUN="yes", LOCAL_SIZE="1"), "sky-t1 full zero2", fresh=True),
+    Fault("nodes-in-words", "launch-variable-invalid", "NNODES=one", together(TORCHRUN, environ(NNODES="one")), fresh=True),
+    Fault("no-processes", "launch-variable-invalid", "NPROC_PER_NODE=0", together(TORCHRUN, environ(NPROC_PER_NODE="0")),
+          "current full", fresh=True),
+    Fault("output-below-a-file", "disk-readonly", "output_dir below a file",
+          values(output_dir="data/dataset_info.json/out")),
+]  # fmt: skip
 MACHINE = [
     Fault(
         "bf16-without-gpu", "gpu-bf16-unsupported", "bf16 on a machine without GPU", values(bf16=True), "current full"
@@ -268,4 +277,4 @@ HUB = [
         packages=COPY,
     ),
 ]
-FAULTS = [*LAUNCH, *MACHINE, *HUB]
+FAULTS = [*LAUNCH, *MORE, *MACHINE, *HUB]

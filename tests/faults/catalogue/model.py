@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.faults.catalogue.data import POINTER
 from tests.faults.catalogue.recipe import values
-from tests.faults.fault import COPY, Fault, Inject, together
+from tests.faults.fault import Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 WHOLE = ("--model", "{root}/models/whole")
@@ -325,9 +325,7 @@ CONFIG = [
         "quant-backend-missing",
         "a GPTQ checkpoint with full tuning",
         config(quantization_config={"quant_method": "gptq", "bits": 4}),
-        healable=False,
-        packages=COPY,
-        fresh=True,
+        arguments=WHOLE,
     ),
     Fault(
         "config-heads",
@@ -335,6 +333,15 @@ CONFIG = [
         "num_key_value_heads is not that of the weights",
         config(num_key_value_heads=4),
         "sky-t1 lora",
+        arguments=WHOLE,
+    ),
+]
+MORE = [
+    Fault(
+        "config-dtype-unknown",
+        "model-config-invalid-json",
+        "torch_dtype: bfloat32 in config.json",
+        config(torch_dtype="bfloat32"),
         arguments=WHOLE,
     ),
 ]
@@ -564,4 +571,4 @@ ADAPTER = [
         healable=False,
     ),
 ]
-FAULTS = [*PATHS, *CONFIG, *WEIGHTS, *TOKENIZER, *ADAPTER]
+FAULTS = [*PATHS, *CONFIG, *MORE, *WEIGHTS, *TOKENIZER, *ADAPTER]

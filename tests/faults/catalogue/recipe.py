@@ -59,6 +59,13 @@ def wandb_offline(place: Workspace) -> None:
     place.environ["WANDB_MODE"] = "offline"
 
 
+def broken_tokenized(place: Workspace) -> None:
+    """A folder of tokenised data whose writing was broken off."""
+    (place.root / "tokenized").mkdir()
+    (place.root / "tokenized/data-00000-of-00001.arrow").write_bytes(b"")
+    place.set_recipe(tokenized_path="tokenized")
+
+
 KEYS = [
     Fault("key-misspelt", "cfg-unknown-key", "evalution_strategy", values(evalution_strategy="no")),
     Fault(
@@ -142,6 +149,21 @@ TYPES = [
         shows=r"eval_loss",
     ),
 ]
+MORE = [
+    Fault("learning-rate-with-comma", "cfg-bad-value-type", "learning_rate: 0,001", line("learning_rate: 0,001")),
+    Fault("warmup-ratio-too-large", "cfg-bad-value-type", "warmup_ratio: 10", values(warmup_ratio=10), "current full"),
+    Fault("max-samples-none", "cfg-bad-value-type", "max_samples: None", line("max_samples: None"), "current lora"),
+    Fault("cutoff-zero", "cfg-bad-value-type", "cutoff_len: 0", values(cutoff_len=0)),
+    Fault("dataset-trailing-comma", "data-entry-missing", "dataset: Sky-T1,", values(dataset="Sky-T1,"), "sky-t1 lora"),
+    Fault("dataset-dir-is-a-file", "cli-wrong-workdir", "dataset_dir: data/dataset_info.json",
+          values(dataset_dir="data/dataset_info.json")),
+    Fault("lora-target-all-linear", "peft-target-modules-missing", "lora_target: all-linear, which is PEFT's word",
+          values(lora_target="all-linear"), "sky-t1 lora"),
+    Fault("scheduler-without-its-arguments", "cfg-missing-argument", "cosine_with_min_lr without lr_scheduler_kwargs",
+          values(lr_scheduler_type="cosine_with_min_lr")),
+    Fault("tokenized-path-broken", "data-cache-corrupt", "tokenized_path whose writing was broken off", broken_tokenized),
+    Fault("key-indented", "cfg-yaml-syntax", "one key is indented", second_line("  warmup_ratio: 0.1"), healable=False),
+]  # fmt: skip
 CHOICES = [
     Fault("scheduler-unknown", "cfg-invalid-choice", "lr_scheduler_type: cosin", values(lr_scheduler_type="cosin")),
     Fault(
@@ -255,7 +277,6 @@ CONFLICTS = [
         "full tuning with quantization_bit",
         values(quantization_bit=4),
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "adapter-with-full",
@@ -296,7 +317,6 @@ CONFLICTS = [
         values(use_galore=True),
         "sky-t1 full zero2",
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "pure-bf16-with-zero3",
@@ -312,7 +332,6 @@ CONFLICTS = [
         values(**VALIDATED, predict_with_generate=True),
         "sky-t1 full zero3",
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "pretraining-with-packing-off",
@@ -341,9 +360,7 @@ CONFLICTS = [
     ),
 ]
 NEEDS = [
-    Fault(
-        "wandb-not-installed", "log-wandb-not-installed", "report_to: wandb", wandb_offline, packages=COPY, fresh=True
-    ),
+    Fault("wandb-not-installed", "log-wandb-not-installed", "report_to: wandb", wandb_offline, packages=COPY),
     Fault(
         "tensorboard-not-installed",
         "log-tensorboard-missing",
@@ -351,7 +368,6 @@ NEEDS = [
         values(report_to="tensorboard"),
         "sky-t1 lora",
         packages=COPY,
-        fresh=True,
     ),
     Fault("tracker-unknown", "cfg-invalid-choice", "report_to: wandbb", values(report_to="wandbb"), "current full"),
     Fault(
@@ -361,7 +377,6 @@ NEEDS = [
         values(use_swanlab=True),
         "current lora",
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "flash-attention-not-installed",
@@ -377,7 +392,6 @@ NEEDS = [
         values(use_unsloth=True),
         "sky-t1 lora",
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "liger-not-installed",
@@ -386,9 +400,8 @@ NEEDS = [
         values(enable_liger_kernel=True),
         "current full",
         packages=COPY,
-        fresh=True,
     ),
-    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True), packages=COPY, fresh=True),
+    Fault("galore-not-installed", "pkg-missing", "use_galore", values(use_galore=True), packages=COPY),
     Fault(
         "bitsandbytes-not-installed",
         "quant-backend-missing",
@@ -397,7 +410,6 @@ NEEDS = [
         "sky-t1 lora",
         healable=False,
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "bitsandbytes-for-adam",
@@ -405,7 +417,6 @@ NEEDS = [
         "optim: adamw_bnb_8bit",
         values(optim="adamw_bnb_8bit"),
         packages=COPY,
-        fresh=True,
     ),
     Fault(
         "scores-not-installed",
@@ -413,7 +424,6 @@ NEEDS = [
         "predict_with_generate without jieba",
         values(eval_dataset="Sky-T1", eval_strategy="steps", eval_steps=1, predict_with_generate=True),
         packages=COPY,
-        fresh=True,
     ),
 ]
 FILE = [
@@ -423,4 +433,4 @@ FILE = [
     Fault("recipe-called-txt", "cfg-file-suffix", "the recipe is called .txt", renamed_file(".txt")),
     Fault("recipe-in-gbk", "data-encoding", "a Chinese comment in GBK", in_gbk, "current full", healable=False),
 ]
-FAULTS = [*KEYS, *TYPES, *CHOICES, *MISSING, *CONFLICTS, *NEEDS, *FILE]
+FAULTS = [*KEYS, *TYPES, *MORE, *CHOICES, *MISSING, *CONFLICTS, *NEEDS, *FILE]
