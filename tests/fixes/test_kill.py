@@ -7,10 +7,11 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from fixes import history
+from fixes import history, lock
 from fixes.crashpoint import VARIABLE
 from tests.fixes.killing import DIED, DONE, applying, check_after, chosen, faults, in_child, points_of
 from tests.fixes.worlds import World, freeze
@@ -88,6 +89,28 @@ def test_a_recovery_that_is_killed_is_finished(faulty: World) -> None:
         assert in_child(applying(faulty, plan), at_point=middle) == DIED
         assert in_child(lambda: history.recover(faulty.workdir), at_point=point) == DIED
         assert check_after(faulty, before, after) == "before"
+
+
+def test_another_working_directory_of_the_environment_sees_it(faulty: World, tmp_path: Path) -> None:
+    """Packages belong to the environment: whoever trains with it next is told, and takes back what was left."""
+    before, plan = faulty.snapshot(), faulty.plan()
+    points = points_of(applying(faulty, plan))
+    history.undo(faulty.workdir)
+    elsewhere, prefix = tmp_path / "elsewhere", faulty.prefix
+    elsewhere.mkdir()
+    assert history.pending(elsewhere, prefix) == []
+    middle = next(n for n, kind in enumerate(points, 1) if kind == "move") + 3
+    assert in_child(applying(faulty, plan), at_point=middle) == DIED
+    assert faulty.snapshot() != before
+    (cut,) = history.pending(elsewhere, prefix)
+    assert cut.directory.is_relative_to(faulty.workdir)
+    with lock.hold([faulty.workdir / ".skyt1-doctor"], "fix --apply"):
+        assert history.pending(elsewhere, prefix) == []  # it is at work, not cut off
+    (note,) = history.recover(elsewhere, prefix)
+    assert cut.id in note
+    assert faulty.snapshot() == before
+    assert history.pending(elsewhere, prefix) == []
+    assert list((prefix / ".skyt1-doctor").glob("*/journal")) == []
 
 
 CHILD = """
