@@ -374,6 +374,6 @@ def trains(facts: Facts) -> Iterator[Finding]:
 
 JUDGEMENTS: tuple[Rule, ...] = (
     trains, keys_known, values_fit, counts_positive, something_thawed, scheduler_arguments, arguments_given,
-    checkpoint_to_resume, quantiser_there, combinations_allowed, packages_present, flash_attention_there, unsloth_with_one_gpu, output_dir_free,
-    repeated_keys, file_suffix,
+    checkpoint_to_resume, quantiser_there, combinations_allowed, packages_present, flash_attention_there,
+    unsloth_with_one_gpu, output_dir_free, repeated_keys, file_suffix,
 )  # fmt: skip
