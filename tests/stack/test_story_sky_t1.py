@@ -53,11 +53,10 @@ def test_2_fix_shows_the_plan_and_changes_nothing(story):
     assert (environment.freeze(), place.hashes()) == (packages, hashes)
 
 
-def test_3_fix_without_consent_changes_nothing(story):
+def test_3_fix_for_a_program_without_consent_changes_nothing(story):
     environment, place, packages, hashes = story
-    done = environment.doctor(
-        "fix", "--apply", "--model", str(place.model), "--dataset", str(place.data), cwd=place.root
-    )
+    arguments = ("--apply", "--format", "json", "--model", str(place.model), "--dataset", str(place.data))
+    done = environment.doctor("fix", *arguments, cwd=place.root)
     assert done.returncode == 4
     assert (environment.freeze(), place.hashes()) == (packages, hashes)
 
