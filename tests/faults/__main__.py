@@ -1,8 +1,9 @@
 """`python -m tests.faults PASS [ID ...]`: one pass of the fault campaign over all faults, or those named.
 
-PASS is check, train, heal, again or tools: heal applies the fixes, again trains what heal left. Each result is written to
-results.json at once; what is there is not done again unless it is named or --again is given. `--minutes N` stops after
-that time, to go on later; `--part 1/2` takes every second fault. `python -m tests.faults.table` writes docs/faults.md.
+PASS is check, train, heal, again or tools: heal applies the fixes and trains what they left, again only trains it. Each
+result is written to results.json at once; what is there is not done again unless it is named or --again is given.
+`--minutes N` stops after that time, to go on later; `--part 1/2` takes every second fault. `python -m tests.faults.table`
+writes docs/faults.md.
 Environments are made under --folder where they are missing (13 GB); everything runs on CPU; small disks need root.
 """
 
@@ -62,12 +63,11 @@ class Campaign:
         }
 
     def heal(self, fault: Fault, place: Workspace) -> dict[str, Any]:
-        """The fixes and a second look. A fault of packages is trained at once, because its environment goes away."""
+        """The fixes and a second look, then the real run of what they left."""
+        record.forget(fault.id, "again")
         done = heal.heal(fault, place)
         self._kept(fault).write_bytes(pickle.dumps(place))
-        record.forget(fault.id, "again")
-        if fault.packages:
-            record.write(fault.id, "again", self.again(fault, place))
+        record.write(fault.id, "again", self.again(fault, place))
         return done
 
     def again(self, fault: Fault, place: Workspace) -> dict[str, Any]:
@@ -126,7 +126,8 @@ def wanted(chosen: argparse.Namespace, done: dict[str, dict[str, Any]]) -> list[
     part, parts = map(int, chosen.part.split("/"))
     faults = [*HEALTHY, *FAULTS][part - 1 :: parts]  # of all, so that parts that begin at other times do not overlap
     faults = [fault for fault in faults if not chosen.ids or fault.id in chosen.ids]
-    faults = [fault for fault in faults if chosen.again or chosen.ids or chosen.step not in done.get(fault.id, {})]
+    proof = "again" if chosen.step == "heal" else chosen.step
+    faults = [fault for fault in faults if chosen.again or chosen.ids or proof not in done.get(fault.id, {})]
     if chosen.forked:
         faults = [fault for fault in faults if not fault.fresh]
     if chosen.step == "heal":

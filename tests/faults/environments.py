@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -35,14 +36,15 @@ class Environments:
         folder.mkdir(parents=True, exist_ok=True)
 
     def of(self, stack: str) -> Environment:
-        root = self.folder / stack
-        environment = Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
-        built = extensions(self.folder, stack)
-        if not (built / "whole").exists():  # compiled beforehand: it takes longer than a run may
-            shutil.rmtree(built, ignore_errors=True)
-            environ = {**environment.environ, "TORCH_EXTENSIONS_DIR": str(built)}
-            subprocess.run([str(environment.python), "-c", BUILD_OPS], check=True, env=environ, capture_output=True)
-            (built / "whole").touch()
+        root, built = self.folder / stack, extensions(self.folder, stack)
+        with (self.folder / f".lock-{stack}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            environment = Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
+            if not (built / "whole").exists():  # compiled beforehand: it takes longer than a run may
+                shutil.rmtree(built, ignore_errors=True)
+                environ = {**environment.environ, "TORCH_EXTENSIONS_DIR": str(built)}
+                subprocess.run([str(environment.python), "-c", BUILD_OPS], check=True, env=environ, capture_output=True)
+                (built / "whole").touch()
         return environment
 
     @contextmanager
