@@ -325,6 +325,17 @@ def attention(facts: Facts) -> Iterator[Finding]:
             return
 
 
+def fp8(facts: Facts) -> Iterator[Finding]:
+    """Units for 8-bit floating point are there from compute capability 8.9 on."""
+    if not _true(facts["recipe.values"].get("fp8")):
+        return
+    for device in _seen(facts):
+        if device.get("capability") and float(device["capability"]) < 8.9:
+            what = f"fp8: true, but {device['name']} has compute capability {device['capability']} (fp8 needs 8.9)"
+            yield _found("gpu-fp8-unsupported", what, in_recipe(facts, "fp8"), capability=device["capability"])
+            return
+
+
 def unlinked(facts: Facts) -> Iterator[Finding]:
     """A pair that cannot use NVLink where the others can: every all-reduce goes at the pace of that pair."""
     for one, other in odd_ones(facts["gpu.topology"] or [])[:1]:
@@ -335,5 +346,5 @@ def unlinked(facts: Facts) -> Iterator[Finding]:
 
 ALL = (
     precision_of_gpus, count_mismatch, visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric,
-    prohibited, slowed, attention, unlinked,
+    prohibited, slowed, attention, fp8, unlinked,
 )  # fmt: skip

@@ -222,6 +222,13 @@ def test_flash_attention_and_the_card():
     assert judged(facts([T4], recipe={"flash_attn": "sdpa", "bf16": False})) == {}
 
 
+def test_fp8_and_the_card():
+    a100 = {"name": "NVIDIA A100-SXM4-80GB", "capability": (8, 0)}
+    assert set(judged(facts([a100], recipe={"fp8": True}))) == {"gpu-fp8-unsupported"}
+    assert judged(facts([RTX], recipe={"fp8": True})) == {}
+    assert judged(facts([a100], recipe={"fp8": False})) == {}
+
+
 def test_two_nodes_of_eight():
     """Each node judges its own eight; the ranks of both share the states."""
     known = facts([{"nvlinks": 18}] * 8, **{"launch.nnodes": 2, "launch.nproc": 8, "machine.memory_total": 10**12,
