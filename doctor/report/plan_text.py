@@ -51,4 +51,5 @@ def outcomes(out: Console, content: Mapping[str, Any], lang: str) -> None:
         out.print(Text.assemble((say("left", lang) + ": ", "bold red"), ", ".join(dict.fromkeys(left))))
     if content["journal"]:
         out.print(f"{say('journal', lang)}: {content['journal']}")
-        out.print(say("undo_with", lang, command=f"skyt1-doctor fix --undo {content['journal']}"))
+        if any(outcome["outcome"] in ("verified", "unverified") for outcome in content["outcomes"]):
+            out.print(say("undo_with", lang, command=f"skyt1-doctor fix --undo {content['journal']}"))
