@@ -127,7 +127,9 @@ def cause(out: Console, entry: Mapping[str, Any], lang: str) -> None:
     """One cause as `explain` prints it."""
     mark, style = _MARK[entry["severity"]]
     out.print(Text.assemble((f"{mark} ", style), (entry["cause"], "bold"), "  ", entry["title"]))
-    out.print(Padding(Text(entry["why"]), (1, 0, 1, 4), expand=False))
+    out.print()
+    _indented(out, Text(entry["why"]))
+    out.print()
     if entry["affected"]:
         affected = ", ".join(f"{name} {specifier}" for name, specifier in entry["affected"].items())
         _indented(out, Text(f"{say('affected', lang)}: {affected}"))

@@ -104,6 +104,17 @@ def test_explain(lang: str) -> None:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
+def test_explain_is_whole_in_a_pipe(lang: str) -> None:
+    entry = document.entry(load.cause("ds-no-sync-zero"), lang)
+
+    def piped(out: Console) -> None:
+        out.soft_wrap = True
+        text.cause(out, entry, lang)
+
+    assert entry["why"] in rendered(piped)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("kind", ["known", "unknown", "nothing"])
 def test_diagnose(kind: str, lang: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a log is named as the user names it
