@@ -90,6 +90,8 @@ def _steps(use: Settings, world: World) -> list[_Step]:
         shorter = replace(use, length=length)
         steps.append(({"cutoff_len": length * use.parallel}, shorter, world, "cutoff"))
         length //= 2
+    if use.finetuning == "lora" and use.bits == 16 and use.zero.stage < 3 and not use.fsdp:
+        steps.append(({"quantization_bit": 4}, replace(use, bits=4), world, "qlora"))
     if use.finetuning == "full":
         lora = replace(use, finetuning="lora", precision="half")
         steps.append(({"finetuning_type": "lora"}, lora, world, "lora"))

@@ -76,6 +76,7 @@ def device(nvml: Any, index: int) -> dict[str, Any]:
             "width_max": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
         }.items()
     }
+    persistence = get("persistence", lambda: nvml.nvmlDeviceGetPersistenceMode(handle))
     mode = get("compute_mode", lambda: nvml.nvmlDeviceGetComputeMode(handle))
     found = {
         "index": index,
@@ -98,7 +99,7 @@ def device(nvml: Any, index: int) -> dict[str, Any]:
             get("power_default", lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle))
         ),
         "celsius": get("temperature", lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-        "persistence": bool(get("persistence", lambda: nvml.nvmlDeviceGetPersistenceMode(handle))),
+        "persistence": bool(persistence) if persistence is not None else None,
         "compute_mode": COMPUTE_MODES.get(mode) if mode is not None else None,
         "pcie": pcie,
         **_nvlinks(nvml, handle, get),

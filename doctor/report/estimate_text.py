@@ -80,6 +80,7 @@ _NOTES = {
     "offload_all": ("parameters and optimizer in host memory; much slower", "参数与优化器放入主机内存；慢得多"),
     "cutoff": ("longer samples lose their end", "更长的样本会丢失结尾"),
     "lora": ("trains adapters, not the model: another result", "只训练适配器而非整个模型：结果不同"),
+    "qlora": ("frozen weights in 4 bits; slower, a little less exact", "冻结权重用 4 位；更慢，精度略低"),
     "together": ("these changes together", "以上改动一并使用"),
 }
 

@@ -153,7 +153,7 @@ class FakeNvml:
         return 40
 
     def nvmlDeviceGetPersistenceMode(self, device: dict[str, Any]) -> int:
-        return 1
+        return self._value(device, "persistence", 1)
 
     def nvmlDeviceGetNvLinkState(self, device: dict[str, Any], link: int) -> int:
         links = device.get("nvlinks", 0)

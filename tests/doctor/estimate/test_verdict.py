@@ -147,6 +147,13 @@ def test_where_no_single_change_suffices_several_are_combined():
     assert len(changes[0].set) > 1
 
 
+def test_an_adapter_that_does_not_fit_may_freeze_in_4_bits():
+    shape = from_config(known_models.config("Qwen/Qwen2.5-7B"))
+    values = use(finetuning_type="lora", cutoff_len=1024)
+    changes = nearest(shape, recipes.read(values, None), World(1, 1, int(12 * GIB), int(64e9)))
+    assert {"quantization_bit": 4} in [change.set for change in changes]
+
+
 @pytest.mark.parametrize(
     "more", [{"use_galore": True}, {"stage": "dpo"}, {"quantization_bit": 4, "quantization_method": "hqq"}]
 )

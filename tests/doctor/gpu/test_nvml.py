@@ -30,10 +30,13 @@ def test_a_driver_that_is_not_loaded():
 
 
 def test_what_is_not_supported_or_forbidden_is_said():
-    (device,) = list(nvml.read(FakeNvml([{"unsupported": ["ecc", "rows"], "forbidden": ["holders"]}])))[1:]
+    (device,) = list(nvml.read(FakeNvml([{"unsupported": ["ecc", "rows", "persistence"], "forbidden": ["holders"]}])))[
+        1:
+    ]
     assert device["ecc_uncorrected"] is None
     assert device["remap_pending"] is None
     assert device["holders"] is None
+    assert device["persistence"] is None
     unread = device["unread"]
     assert (unread["ecc"], unread["holders"], unread["nvlink"]) == ("not supported", "no permission", "not supported")
 
