@@ -200,9 +200,12 @@ def test_levels() -> None:
 
 
 def test_what_a_cpp_program_died_of_is_one_failure() -> None:
-    assert told(
-        "terminate called after throwing an instance of 'c10::Error'\n"
-        "terminate called after throwing an instance of 'c10::Error'\n"
-        "  what():  CUDA error: an illegal memory access was encountered\n"
-        "  what():  CUDA error: an illegal memory access was encountered\n"
-    ) == [("c10::Error", "CUDA error: an illegal memory access was encountered")] * 2
+    assert (
+        told(
+            "terminate called after throwing an instance of 'c10::Error'\n"
+            "terminate called after throwing an instance of 'c10::Error'\n"
+            "  what():  CUDA error: an illegal memory access was encountered\n"
+            "  what():  CUDA error: an illegal memory access was encountered\n"
+        )
+        == [("c10::Error", "CUDA error: an illegal memory access was encountered")] * 2
+    )
