@@ -11,6 +11,9 @@ import time
 import pytest
 
 from demo import workspace
+from doctor.commands.fix import Fixing
+from doctor.target import find
+from fixes.choose import Choice
 from tests.doctor.test_cli import DOCTOR, doctor, tree
 
 CAUSE = "log-wandb-not-logged-in"
@@ -137,6 +140,26 @@ def test_every_command_tells_of_a_fix_that_was_cut_off(place):
     assert "cut off" not in doctor("check", "--offline", cwd=place).stderr
     assert doctor("fix", "--undo", "last", cwd=place).returncode == 0
     assert files_of(place) == before
+
+
+def test_what_a_fix_of_this_run_healed_is_newly_broken_when_it_comes_back(place, monkeypatch):
+    """Each cause is looked at on fresh facts; that a fault was there at the start does not excuse its return."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    recipe, info = place / "examples/train_full/qwen2_full_sft.yaml", place / "data/dataset_info.json"
+    python = environment_of(place) / "bin" / "python"
+    fixing = Fixing(
+        find=lambda: find(None, str(place), str(python), None, True),
+        budget=20.0, choice=Choice(), from_log=None, form="text", lang="en",
+    )  # fmt: skip
+    assert {CAUSE, "data-info-invalid-json"} <= {finding.cause for finding in fixing.before.findings}
+    assert fixing.verify(CAUSE).healed is False
+    text, broken = recipe.read_text(), info.read_text()
+    recipe.write_text(text.replace("report_to: wandb", "report_to: none"))
+    assert (fixing.verify(CAUSE).healed, fixing.verify(CAUSE).newly_broken) == (True, ())
+    recipe.write_text(text)
+    info.write_text(broken.replace("  },\n}", "  }\n}"))
+    result = fixing.verify("data-info-invalid-json")
+    assert (result.healed, result.newly_broken) == (True, (CAUSE,))
 
 
 def test_a_saved_plan_is_applied_later_and_refused_when_the_world_changed(place, tmp_path_factory):
