@@ -1,0 +1,57 @@
+"""`diagnose` on the logs of the real runs: the cause that was planted comes first, or what alone can be read there."""
+
+from __future__ import annotations
+
+import pytest
+
+from doctor.diagnose import diagnose
+from tests.faults import record
+from tests.faults.catalogue import FAULTS
+from tests.faults.workspace import BASES
+
+# Where the message of the run is that of a neighbouring cause: LLaMA-Factory, transformers or DeepSpeed stop before
+# they come to what was planted, or say the same of two causes. `check` sees the files and tells them apart.
+SHOWS = {
+    "adapter-empty": "peft-adapter-mismatch",
+    "adapter-with-full": "cfg-conflicting-args",
+    "answers-first": "data-empty-after-filter",
+    "bitsandbytes-for-adam": "pkg-bitsandbytes-broken",
+    "bitsandbytes-not-installed": "pkg-bitsandbytes-broken",
+    "config-pointer": "model-config-invalid-json",
+    "ds-batch-arithmetic": "ds-config-hf-mismatch",
+    "formatting-missing": "data-empty-after-filter",
+    "freeze-too-many": "train-no-grad-inputs",
+    "galore-not-installed": "gpu-bf16-unsupported",
+    "index-broken": "model-config-invalid-json",
+    "key-format": "data-empty-after-filter",
+    "question-without-answer": "data-empty-after-filter",
+    "scores-not-installed": "cfg-eval-without-val",
+    "sft-data-in-kto": "data-empty-after-filter",
+    "shard-pointer": "model-corrupt-safetensors",
+    "tokenizer-missing": "tok-load-failed",
+    "tokenizer-pointer": "tok-load-failed",
+    "unsloth-not-installed": "pkg-missing",
+    "weights-consolidated": "model-shards-missing",
+    "weights-pointer": "model-corrupt-safetensors",
+}
+RESULTS = record.read()
+FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]
+
+
+def first(fault_id: str) -> str | None:
+    found = diagnose([record.LOGS / f"{fault_id}.log"]).findings
+    return found[0].cause if found else None
+
+
+def test_most_failed_runs_are_named_from_their_log() -> None:
+    named = [fault for fault in FAILED if first(fault.id) in (fault.cause, SHOWS.get(fault.id))]
+    missed = {fault.id: first(fault.id) for fault in FAILED if fault not in named}
+    assert len(FAILED) >= 90
+    assert len(named) >= 0.93 * len(FAILED), missed
+    assert sum(found is not None for found in missed.values()) <= 0.05 * len(FAILED), missed
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_runs_of_healthy_workspaces_give_nothing(base: str) -> None:
+    result = diagnose([record.LOGS / f"healthy-{base.replace(' ', '-')}.log"])
+    assert (result.findings, result.unrecognised) == ((), None)
