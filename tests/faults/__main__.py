@@ -23,6 +23,7 @@ from tests.faults.environments import Environments
 from tests.faults.fault import Fault
 from tests.faults.trainer import Trainer
 from tests.faults.workspace import BASES, Workspace
+from tests.stack.reproductions.stacks import PACKAGES
 
 HEALTHY = [Fault(f"healthy {base}", "", "nothing", lambda place: None, base) for base in BASES]
 
@@ -36,6 +37,8 @@ class Campaign:
         self.trainer = Trainer()
 
     def run(self, step: str, fault: Fault) -> dict[str, Any]:
+        if step in ("train", "heal", "again"):
+            self.environments.compile_ops(BASES[fault.base].stack)
         if step == "again":
             place = pickle.loads(self._kept(fault).read_bytes())
             with fault.around(place):
@@ -133,7 +136,8 @@ def wanted(chosen: argparse.Namespace, done: dict[str, dict[str, Any]]) -> list[
     if chosen.step == "heal":
         faults = [fault for fault in faults if fault.cause and fault.healable]
     if chosen.step == "tools":
-        faults = [fault for fault in faults if any(fault.packages or ()) or not fault.cause]
+        healthy = [next(base for base in BASES if BASES[base].stack == stack) for stack in PACKAGES]
+        faults = [f for f in faults if any(f.packages or ()) or (not f.cause and f.base in healthy)]
     if chosen.step == "again":
         faults = [f for f in faults if done.get(f.id, {}).get("heal", {}).get("exit") in (0, 1) and not f.packages]
     if chosen.step in ("train", "heal", "again"):

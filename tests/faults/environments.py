@@ -36,16 +36,20 @@ class Environments:
         folder.mkdir(parents=True, exist_ok=True)
 
     def of(self, stack: str) -> Environment:
-        root, built = self.folder / stack, extensions(self.folder, stack)
+        root = self.folder / stack
+        return Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
+
+    def compile_ops(self, stack: str) -> None:
+        """Beforehand: it takes longer than a run may."""
+        built = extensions(self.folder, stack)
         with (self.folder / f".lock-{stack}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            environment = Installed(root) if root.exists() else Environment(root, *PACKAGES[stack])
-            if not (built / "whole").exists():  # compiled beforehand: it takes longer than a run may
+            if not (built / "whole").exists():
                 shutil.rmtree(built, ignore_errors=True)
+                environment = self.of(stack)
                 environ = {**environment.environ, "TORCH_EXTENSIONS_DIR": str(built)}
                 subprocess.run([str(environment.python), "-c", BUILD_OPS], check=True, env=environ, capture_output=True)
                 (built / "whole").touch()
-        return environment
 
     @contextmanager
     def lent(self, fault: Fault, heals: bool = False) -> Iterator[Environment]:
