@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,26 +200,37 @@ def _check(log: Journal, standing: list[Action], others: list[Journal]) -> None:
     then: dict[str, str | None] = {}
     for action in standing:
         if action.intent["op"] != "write":
-            door.check_back(action.number)
+            with _later_fix_named(log, action, others):
+                door.check_back(action.number)
             continue
         path, before, after = action.intent["path"], action.intent["before"], action.intent["after"]
         now = then[path] if path in then else files.sha256_file(Path(path))
         if now not in (before, after):
-            try:
+            with _later_fix_named(log, action, others):
                 door.check_back(action.number)
-            except EditedSince as error:
-                if later := _later(path, others, log):
-                    raise ChangedAgain(
-                        f"{action.intent['target']} was changed again by the fix {later}; undo that one first.",
-                        error.shown,
-                    ) from None
-                raise
         then[path] = before
 
 
-def _later(path: str, others: list[Journal], log: Journal) -> str | None:
-    found = [o for o in others if any(a.intent.get("path") == path and a.state != "back" for a in o.actions())]
-    return next((o.id for o in reversed(found) if o.id != log.id), None)
+@contextlib.contextmanager
+def _later_fix_named(log: Journal, action: Action, others: list[Journal]) -> Iterator[None]:
+    """What was changed since by a fix of ours is no edit of the user's: that fix is named instead."""
+    try:
+        yield
+    except EditedSince as error:
+        mine = _paths(log, action)
+        found = [o for o in others if any(a.state != "back" and mine & _paths(o, a) for a in o.actions())]
+        if not found:
+            raise
+        said = f"{action.intent['target']} was changed again by the fix {found[-1].id}; undo that one first."
+        raise ChangedAgain(said, error.shown) from None
+
+
+def _paths(log: Journal, action: Action) -> set[str]:
+    """The files that an action changes."""
+    if action.intent["op"] == "write":
+        return {str(action.intent["path"])}
+    listed = (log.directory / "moves" / f"{action.number:04d}.tsv").read_text(encoding="utf-8")
+    return {str(move.target) for move in moves.from_text(listed) if move.way != "made"}
 
 
 def _clear_newer(log: Journal, action: Action) -> None:

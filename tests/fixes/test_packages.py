@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from doctor.facts import Facts
 from fixes import history
 from fixes.apply import apply_plan
-from fixes.errors import EditedSince
+from fixes.errors import ChangedAgain, EditedSince, WorldChanged
 from fixes.packages import installed, is_torch
+from fixes.plan import load_plan
 from fixes.verify import VerifyResult
 from tests.fixes.worlds import World, fix, freeze, healed, install, make_environment, uv
 
@@ -271,6 +273,58 @@ def test_the_script_says_what_was_made_in_the_place_of_something_removed(with_pa
     again = subprocess.run(["sh", str(entry.directory / "undo.sh")], capture_output=True, text=True)
     assert (again.returncode, again.stderr) == (0, "")
     assert versions(world)["idna"] == "3.4"
+
+
+def test_package_fixes_go_back_in_any_order_and_a_later_one_of_the_same_package_is_named(with_packages: World) -> None:
+    world = with_packages
+    before, frozen = world.snapshot(), freeze(world.python)
+    journals = []
+    for number, wanted in enumerate(("six==1.16.0", "idna==3.7", "six==1.17.0")):
+        world.cause(f"c{number}", fix(f"f{number}", pip(wanted)))
+        journals.append(world.apply(only=[f"c{number}"]).journal or "")
+    first, second, third = journals
+    with pytest.raises(ChangedAgain, match=f"changed again by the fix {third}; undo that one first"):
+        history.undo(world.workdir, first)
+    for journal in (second, third, first):
+        assert history.undo(world.workdir, journal).status == "undone"
+    assert world.snapshot() == before
+    assert freeze(world.python) == frozen
+
+
+def test_a_saved_plan_is_refused_when_packages_were_changed_since(with_packages: World, tmp_path: Path) -> None:
+    world = with_packages
+    world.cause("c", fix("six", pip("six==1.16.0")))
+    world.plan().save(tmp_path / "plan.json")
+    install(world.python, "idna==3.7")
+    changed = world.snapshot()
+    with pytest.raises(WorldChanged, match="installed packages were changed since the plan"):
+        world.apply(load_plan(tmp_path / "plan.json"))
+    assert world.snapshot() == changed
+    install(world.python, "idna==3.4")
+    assert world.apply(load_plan(tmp_path / "plan.json")).outcomes[0].outcome == "verified"
+
+
+def test_undo_needs_no_network(with_packages: World) -> None:
+    """In a network namespace that has nothing, not even a loopback interface that is up."""
+    alone = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no network namespace can be made here")
+    world = with_packages
+    before, frozen = world.snapshot(), freeze(world.python)
+    world.cause("c", fix("them", pip("six==1.16.0", "iniconfig==2.0.0"), {"kind": "uninstall", "packages": ["idna"]}))
+    world.apply()
+    code = (
+        "import sys; from pathlib import Path; from fixes import history; print(history.undo(Path(sys.argv[1])).status)"
+    )
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", code, str(world.workdir)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout == "undone\n", done.stderr
+    assert world.snapshot() == before
+    assert freeze(world.python) == frozen
 
 
 def test_conda_packages_are_left_to_conda(with_packages: World) -> None:
