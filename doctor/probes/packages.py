@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +120,15 @@ def _first_text(site: tuple[Path, ...], name: str) -> str | None:
 
 def version_of(facts: Facts, name: str) -> Version | None:
     """An installed version as PEP 440 sees it, or None."""
+    text = facts["packages.versions"].get(name)
+    return None if text is None else _version(text)
+
+
+@lru_cache(maxsize=4096)
+def _version(text: str) -> Version | None:
     try:
-        return Version(facts["packages.versions"][name])
-    except (KeyError, InvalidVersion):
+        return Version(text)
+    except InvalidVersion:
         return None
 
 
@@ -152,9 +158,7 @@ def numpy_abi(facts: Facts) -> Iterator[Finding]:
 def _llamafactory_needs_numpy2(facts: Facts) -> bool:
     needs = facts["packages.requires"].get("llamafactory", ())
     numpy = [
-        requirement
-        for need in needs
-        if (requirement := _applies(need, _environment(facts))) and requirement.name == "numpy"
+        requirement for _, requirement in _needs(tuple(needs), facts["python.version"]) if requirement.name == "numpy"
     ]
     return any(not requirement.specifier.contains("1.26.4") for requirement in numpy)
 
@@ -185,9 +189,7 @@ def cuda_pairs(facts: Facts) -> Iterator[Finding]:
 
 def _required_by(facts: Facts, name: str) -> dict[str, Any]:
     needs = facts["packages.requires"].get("llamafactory", ())
-    declared = {
-        canonicalize_name(requirement.name) for need in needs if (requirement := _applies(need, _environment(facts)))
-    }
+    declared = {needed for needed, _ in _needs(tuple(needs), facts["python.version"])}
     return {f"{name}_not_required": name not in declared}
 
 
@@ -226,16 +228,12 @@ def out_of_range(facts: Facts) -> Iterator[Finding]:
 def missing(facts: Facts) -> Iterator[Finding]:
     """Packages that the training needs and that are not there, the declared ones first."""
     installed = facts["packages.versions"]
-    environment = _environment(facts)
+    python = facts["python.version"]
     reached: set[str] = set()
     pending = [name for name in ("llamafactory", "deepspeed") if name in installed]
     while pending:
         name = pending.pop()
-        for need in facts["packages.requires"].get(name, ()):
-            requirement = _applies(need, environment)
-            if requirement is None:
-                continue
-            needed = canonicalize_name(requirement.name)
+        for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
             if needed not in installed:
                 what = f"{needed} is required by {name} and not installed"
                 yield _found("pkg-missing", what, name, module=needed, distribution=_plain(requirement))
@@ -261,14 +259,10 @@ CHECKED_AT_IMPORT = ("tqdm", "regex", "requests", "packaging", "filelock", "nump
 
 def too_old_or_new(facts: Facts) -> Iterator[Finding]:
     """Declared requirements that the installed versions do not meet (what `pip check` says), as information."""
-    installed, environment = facts["packages.versions"], _environment(facts)
+    installed, python = facts["packages.versions"], facts["python.version"]
     enforced = {canonicalize_name(name) for name in facts.get("llamafactory.required", {})}
     for name, needs in facts["packages.requires"].items():
-        for need in needs:
-            requirement = _applies(need, environment)
-            if requirement is None:
-                continue
-            needed = canonicalize_name(requirement.name)
+        for needed, requirement in _needs(tuple(needs), python):
             version = version_of(facts, needed)
             if not version or requirement.specifier.contains(version, prereleases=True):
                 continue
@@ -306,21 +300,25 @@ def leftovers(facts: Facts) -> Iterator[Finding]:
         yield _found("pkg-broken-install", what, path, Severity.WARNING, **details)
 
 
-def _environment(facts: Facts) -> dict[str, str]:
-    full = facts["python.version"]
+@lru_cache(maxsize=4096)
+def _needs(declared: tuple[str, ...], python: str) -> tuple[tuple[str, Requirement], ...]:
+    """Name and requirement of what applies under this Python and is of no extra, of the Requires-Dist of one package.
+
+    Read once: many nodes are judged after each other, and what their packages need is the same.
+    """
     described = {key: str(value) for key, value in default_environment().items()}
-    return {**described, "python_version": ".".join(full.split(".")[:2]), "python_full_version": full, "extra": ""}
-
-
-def _applies(need: str, environment: dict[str, str]) -> Requirement | None:
-    """The requirement when its marker holds in the target and it is of no extra; None otherwise or when unreadable."""
-    if "extra ==" in need or "extra==" in need:
-        return None
-    try:
-        requirement = Requirement(need)
-        return requirement if requirement.marker is None or requirement.marker.evaluate(environment) else None
-    except (InvalidRequirement, InvalidMarker, UndefinedEnvironmentName):
-        return None
+    described |= {"python_version": ".".join(python.split(".")[:2]), "python_full_version": python, "extra": ""}
+    found = []
+    for need in declared:
+        if "extra ==" in need or "extra==" in need:
+            continue
+        try:
+            requirement = Requirement(need)
+            if requirement.marker is None or requirement.marker.evaluate(described):
+                found.append((canonicalize_name(requirement.name), requirement))
+        except (InvalidRequirement, InvalidMarker, UndefinedEnvironmentName):
+            continue
+    return tuple(found)
 
 
 def _plain(requirement: Requirement) -> str:
