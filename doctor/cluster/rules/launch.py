@@ -13,6 +13,8 @@ RULE = "nodes.launch"
 
 # Variables that belong to one node or one process, and may differ.
 _OWN = ("SLURM_", "RANK", "LOCAL_RANK", "NODE_RANK", "CUDA_VISIBLE_DEVICES", "NCCL_TOPO_FILE")
+# Variables that name what a node has, which may be called otherwise on another: set on all, they may differ.
+_NAMES_OF_A_NODE = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA")
 
 
 def ranks(capture: Capture) -> Iterator[Across]:
@@ -67,6 +69,8 @@ def variables(capture: Capture) -> Iterator[Across]:
     for name in sorted(names):
         if name in ("NNODES", "MASTER_ADDR", "MASTER_PORT"):
             continue  # told by their own rules
+        if name in _NAMES_OF_A_NODE and all(name in group.value for group in sets):
+            continue
         groups = merged(Group(g.value.get(name, "not set"), g.nodes) for g in sets)
         if len(groups) > 1:
             evidence.append((sentence(groups, labelled(name), str), name))

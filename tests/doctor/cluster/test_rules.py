@@ -69,6 +69,14 @@ def test_another_python() -> None:
     assert patch.finding.severity is Severity.INFO
 
 
+def test_another_nccl_is_an_error_as_it_takes_part_in_every_step() -> None:
+    nccl = {n: packages(**{"nvidia-nccl-cu12": "2.26.2" if n == 1 else "2.21.5"}) for n in range(3)}
+    across = found(3, nccl)["cluster-packages-differ"]
+    assert across.nodes == ("node001",)
+    assert told(across) == "node001: nvidia-nccl-cu12 2.26.2, the others 2.21.5"
+    assert across.finding.severity is None  # the cause's own: error
+
+
 def test_drivers_and_kernels() -> None:
     across = found(4, {2: {"gpu.driver": "535.1"}, 3: {"node.kernel": "5.15"}})["cluster-driver-differs"]
     assert told(across) == "node002: GPU driver 535.1, the others 550.54 | node003: kernel 5.15, the others 6.1.0"
@@ -115,6 +123,13 @@ def test_a_transport_switched_off_on_one_node() -> None:
     environ = {"NNODES": "3", "NODE_RANK": "1", "NCCL_IB_DISABLE": "1"}
     across = found(3, {1: {"launch.environ": environ}})["cluster-environment-differs"]
     assert told(across) == "node001: NCCL_IB_DISABLE 1, the others not set"
+
+
+def test_interfaces_that_are_called_otherwise_on_another_node_are_no_difference() -> None:
+    named = {n: {"launch.environ": {"NCCL_SOCKET_IFNAME": name}} for n, name in enumerate(["ib0", "=ib0", "ib"])}
+    assert found(3, named) == {}
+    across = found(3, {**named, 2: {"launch.environ": {}}})["cluster-environment-differs"]
+    assert "node002: NCCL_SOCKET_IFNAME not set" in told(across)
 
 
 def master(name: str, *addresses: str, error: str | None = None) -> dict[str, Any]:
