@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -294,9 +295,13 @@ def machine() -> dict[str, Any]:
     memory = pynvml.nvmlDeviceGetMemoryInfo(card, version=pynvml.nvmlMemory_v2)
     names = ("torch", "transformers", "llamafactory", "deepspeed", "accelerate", "peft", "trl", "datasets",
              "bitsandbytes", "liger_kernel", "triton")  # fmt: skip
+    versions: dict[str, str] = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     found = {"card": pynvml.nvmlDeviceGetName(card), "driver": pynvml.nvmlSystemGetDriverVersion(),
              "total": memory.total, "reserved_by_driver": memory.reserved, "idle": memory.used,
-             "python": sys.version.split()[0], "versions": {name: metadata.version(name) for name in names}}  # fmt: skip
+             "python": sys.version.split()[0], "versions": versions}  # fmt: skip
     pynvml.nvmlShutdown()
     return found
 
