@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import zipfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -83,10 +82,6 @@ def versions(python: Path) -> dict[str, str]:
     return dict(json.loads(said))
 
 
-def has(wheels: Path, beginning: str) -> bool:
-    return any(zipfile.is_zipfile(path) for path in wheels.glob(f"{beginning}*.whl"))
-
-
 def environ_of(python: Path, ranks: int, cpu: bool, **more: str) -> dict[str, str]:
     """The variables of a shell in which that environment is active. NVLink multicast stays off."""
     hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES"}
@@ -104,10 +99,17 @@ def environ_of(python: Path, ranks: int, cpu: bool, **more: str) -> dict[str, st
     return made
 
 
+def doctors_own(root: Path, wheels: Path) -> Path:
+    """The python of the environment that runs the doctor, from this tree."""
+    python = environment(root, wheels)
+    site = next((root / "lib").glob("python*/site-packages"))
+    (site / "tree.pth").write_text(f"{TREE}\n")
+    return python
+
+
 def doctor(python: Path, *arguments: str) -> list[str]:
-    """The command line of the doctor from its own environment and this tree."""
-    return [str(python), "-c", "import sys; sys.path.insert(0, sys.argv.pop(1)); from doctor.cli import main; main()",
-            str(TREE), *arguments]  # fmt: skip
+    """The command line of the doctor."""
+    return [str(python), "-c", "from doctor.cli import main; main()", *arguments]
 
 
 def zero(stage: int, offload: str = "") -> dict[str, Any]:

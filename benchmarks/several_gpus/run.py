@@ -55,7 +55,7 @@ def main() -> None:
     trains = place.environment(
         root / ("old" if old else "new"), wheels / ("old" if old else "new"), "deepspeed-0.15" if old else ""
     )
-    doctor = place.environment(root / "doctor", wheels / "doctor") if asked.part != "memory" else trains
+    doctor = place.doctors_own(root / "doctor", wheels / "doctor") if asked.part != "memory" else trains
     print(f"environments stand after {time.monotonic() - begun:.1f} s", flush=True)
     work = root / f"work-{asked.part}-{int(time.time())}"
     work.mkdir(parents=True)
