@@ -84,7 +84,8 @@ def _rules(facts: Facts) -> dataset_rules.DatasetRules:
         return dataset_rules.FALLBACK
     package = Path(root)
     try:
-        sources = (package / "data" / "parser.py", package / "extras" / "constants.py")
+        own = ("data/parser.py", "data/formatter.py", "extras/constants.py")
+        sources = [path for name in own if (path := package / name).is_file()]
         return source_cache.cached(
             "dataset_rules", sources, lambda: dataset_rules.read(package), dataset_rules.DatasetRules
         )

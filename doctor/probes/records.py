@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -89,8 +90,8 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
                 details["encoding"] = encoding
             what = f"not UTF-8 but {'probably ' + encoding if encoding else 'an unknown encoding'}: {broken['text']}"
             yield _finding("data-encoding", [Evidence(what, where)], details)
-        elif broken["kind"] == data_scan.NOT_PARQUET:
-            what = f"its name says Parquet: {broken['text']}"
+        elif broken["kind"] == data_scan.NOT_AS_NAMED:
+            what = f"it is not what its name says: {broken['text']}"
             yield _finding(
                 "data-file-type", [Evidence(what, broken["file"])], details | {"stem": _stem(broken["file"])}
             )
@@ -156,9 +157,9 @@ def _missing_columns(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> dict[
     """Columns that the converter reads from every record and that no record has: key of `columns` -> column."""
     if not scan["columns"]:
         return {}
-    keys = list(conversion.read_columns(entry["formatting"], entry["ranking"]))
-    if entry["formatting"] != "alpaca" and _system_first(entry, scan):
-        keys.remove("system")
+    own_system = entry["formatting"] != "alpaca" and _system_first(entry, scan)
+    read = conversion.read_columns(entry["formatting"], entry["ranking"])
+    keys = [key for key in read if key != "system" or not own_system]
     present = scan["columns"]
     return {k: c for k in keys if (c := entry["columns"].get(k)) and c not in present}
 
@@ -271,7 +272,7 @@ def something_left(facts: Facts) -> Iterator[Finding]:
         fault = scan["faults"].get(conversion.NO_ANSWER)
         if not fault or _missing_columns(entry, scan) or scan["message_keys"]:
             continue  # without its column, or chats read as alpaca: what is declared is at fault
-        what = f'{fault["count"]} of {scan["read"]} records of "{name}" have no answer and are dropped'
+        what = f'{fault["count"]} of {scan["read"]} records of "{name}" have no answer (as text) and are dropped'
         evidence = [Evidence(what, fault["examples"][0]["file"]), *_examples(fault)[:3]]
         severity = None if scan["usable"] == 0 else Severity.WARNING
         details |= {"count": fault["count"], "usable": scan["usable"], "file": _first_file(fault)}
@@ -307,6 +308,9 @@ def types_uniform(facts: Facts) -> Iterator[Finding]:
             details |= {"columns": list(mixed)[:20]} | ({"column": top} if top else {})
             yield _finding("data-schema-mixed-types", evidence, details)
             continue
+        if evidence := _not_text_for_arrow(entry, scan):
+            yield _finding("data-schema-mixed-types", evidence, details)
+            continue
         fault = scan["faults"].get(conversion.NOT_TEXT)
         if fault and not _missing_columns(entry, scan) and not _tags_missing(entry, scan):
             what = f"{fault['count']} of {scan['read']} records have something other than text where text is read"
@@ -314,6 +318,23 @@ def types_uniform(facts: Facts) -> Iterator[Finding]:
             nulls = all(example["text"] == "null" for example in fault["examples"])
             cause = "data-null-content" if nulls else "data-schema-mixed-types"
             yield _finding(cause, evidence, details | {"count": fault["count"]})
+
+
+def _not_text_for_arrow(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> list[Evidence]:
+    """Columns that are of one type, but not of one that can be stored or read as text."""
+    file = entry["files"][0]["shown"]
+    texts = [c for key in ("prompt", "query", "response", "system") if (c := entry["columns"].get(key))]
+    found = [Evidence(f'"{c}" is read as text and holds numbers', file) for c in scan["numbers"] if c in texts]
+    found += [
+        Evidence(f'every text of "{c}" is a date, of which the loader of JSON lines makes a time', file)
+        for c in scan["dates"]
+        if c in texts and scan["complete"]
+    ]
+    huge = scan["huge"]
+    if huge["count"]:
+        found += [Evidence(f"{huge['count']} records hold whole numbers of more than 64 bits", _first_file(huge))]
+        found += _examples(huge)[:3]
+    return found
 
 
 def _tags_missing(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
@@ -328,7 +349,10 @@ def tools_are_json(facts: Facts) -> Iterator[Finding]:
     for _, _, scan, details in _scans(facts):
         fault = scan["faults"].get(conversion.TOOL_JSON)
         if fault:
-            what = f"{fault['count']} records have tools or function calls that are not JSON"
+            what = (
+                f"{fault['count']} records have tools that are not the text of a JSON list of objects, or calls that are"
+                " not JSON with a name and arguments"
+            )
             file = fault["examples"][0]["file"]
             evidence = [Evidence(what, file), *_examples(fault)[:3]]
             yield _finding("data-tools-invalid-json", evidence, details | {"file": file, "stem": _stem(file)})
@@ -405,12 +429,12 @@ def cutoff_plausible(facts: Facts) -> Iterator[Finding]:
 
 
 def validation_fits(facts: Facts) -> Iterator[Finding]:
-    """`val_size` above 1 is a number of records; it must leave some for training."""
+    """`val_size` is a share, or from 1 on a number of records; it must leave some for training."""
     size = facts["recipe.values"].get("val_size")
     if (
         not isinstance(size, (int, float))
         or isinstance(size, bool)
-        or size <= 1
+        or size <= 0
         or facts["recipe.values"].get("streaming")
     ):
         return
@@ -418,7 +442,8 @@ def validation_fits(facts: Facts) -> Iterator[Finding]:
     if len(used) < len(facts["dataset.requested"]["dataset"]) or not all(scan["complete"] for scan in used):
         return
     records = sum(scan["read"] for scan in used)
-    if 0 < records <= size:
+    taken = size if size > 1 or isinstance(size, int) else math.ceil(records * size)
+    if 0 < records <= taken:
         where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('val_size', 1)}"
         details = {"val_size": size, "records": records, "val_size_suggestion": 0.1}
         what = f"val_size: {size:g} is to be taken from {records} records"

@@ -64,7 +64,8 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
 
 
 # Counts of which none would be left, and what is usually meant; nothing on the way looks before it divides by them.
-_AT_LEAST_ONE = {"gradient_accumulation_steps": 1, "per_device_train_batch_size": 1, "lora_rank": 8, "cutoff_len": 2048}
+_AT_LEAST_ONE = {"gradient_accumulation_steps": 1, "per_device_train_batch_size": 1, "lora_rank": 8, "cutoff_len": 2048,
+                 "preprocessing_num_workers": 1}  # fmt: skip
 
 
 def counts_positive(facts: Facts) -> Iterator[Finding]:
@@ -202,6 +203,7 @@ _CAUSES = (
     (r"ZeRO-3|DeepSpeed", "ds-zero3-unsupported"),
     (r"Adapter is only valid", "peft-adapter-path-wrong"),
     (r"is not a valid \w+", "cfg-invalid-choice"),
+    (r"is not iterable", "cfg-bad-value-type"),
     (r"must be an integer|must be of type int|must lie in range|must be an integer or a float", "cfg-bad-value-type"),
 )
 

@@ -8,6 +8,7 @@ kind of fault and a short text that shows it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ NO_ANSWER = "no answer"
 NOT_TEXT = "text expected"
 NO_PAIR = "no chosen and rejected pair"
 NO_LABEL = "no true/false label"
-TOOL_JSON = "tools are not JSON"
+TOOL_JSON = "tools or calls out of form"
 PLACEHOLDERS = "placeholder count"
 
 Fault = tuple[str, str]
@@ -110,7 +111,7 @@ def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool)
         if not all(isinstance(answer, dict) and answer.get(role_tag) in good for answer in pair):
             return NO_PAIR, _short(pair)
     for role, content in zip(roles, contents, strict=True):
-        if role == tags["function_tag"] and role is not None and not _is_json(content):
+        if role == tags["function_tag"] and role is not None and not _are_calls(content, entry.calls_after_thought):
             return TOOL_JSON, _short(content)
     return _tools(record, entry) or _placeholders(record, entry, contents)
 
@@ -154,18 +155,37 @@ def _tool_calls_merged(
 
 
 def _tools(record: Mapping[str, Any], entry: Entry) -> Fault | None:
+    """Tools are the text of a JSON list of objects; converters of the form `openai` take the list itself, too."""
     tools = _column(record, entry, "tools")
-    if isinstance(tools, str) and tools and not _is_json(tools):
-        return TOOL_JSON, _short(tools)
-    return None
+    if not tools:
+        return None
+    listed = _json(tools) if isinstance(tools, str) else tools if entry.formatting == "openai" else None
+    good = isinstance(listed, list) and all(isinstance(tool, dict) for tool in listed)
+    return None if good or listed in ("", {}) else (TOOL_JSON, _short(tools))
 
 
-def _is_json(text: str) -> bool:
+def _are_calls(content: str, after_thought: bool) -> bool:
+    """Whether a function turn is one call or a list of them, each an object with a name and arguments."""
+    if after_thought:  # later releases take the call out of its tags, or what follows the thought
+        inside = _TOOL_CALL.search(content)
+        content = inside[1] if inside else _THOUGHT.sub("", content, count=1)
+    calls = _json(content)
+    return all(
+        isinstance(call, dict) and {"name", "arguments"} <= call.keys()
+        for call in (calls if isinstance(calls, list) else [calls])
+    )
+
+
+_TOOL_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.S)
+_THOUGHT = re.compile(r"<think>.*?</think>", re.S)
+
+
+def _json(text: str) -> Any:
+    """The value of a JSON text; None where it is none."""
     try:
-        json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return None
 
 
 def _placeholders(record: Mapping[str, Any], entry: Entry, texts: list[Any]) -> Fault | None:

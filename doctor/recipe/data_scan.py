@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,15 +12,18 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import conversion, json_records, parquet_footer
+from doctor.recipe import conversion, csv_records, json_records, parquet_footer
 from doctor.recipe.dataset_info import Entry
 
-NOT_PARQUET = "not Parquet"  # kind of a BrokenFile, beside json_records' kinds
+NOT_AS_NAMED = "not what its name says"  # kind of a BrokenFile, beside json_records' kinds
 EXAMPLES = 5  # records named per kind of fault
 MOST_COLUMNS = 200
 ENDS = 512  # characters at each end by which a long text is compared
 MOST_COMPARED = 500_000  # different records kept as hashes of 8 bytes, about 40 MB
 MOST_ROLES = 40
+LEAST, MOST = -(2**63), 2**64 - 1  # whole numbers that a column can hold
+# Text that Arrow's reader of JSON lines takes for a time.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d)?)?Z?)?")
 MEDIA_LOOKED_AT = 200  # files whose existence is asked for, per entry
 
 _TYPES = {str: "text", bool: "true/false", int: "number", float: "number", list: "list", dict: "object"}
@@ -81,6 +84,9 @@ class Scan(msgspec.Struct):
     file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has, of JSON only
     duplicates: int = 0  # records whose content was seen before, of the first MOST_COMPARED different ones
     first_duplicate: Example | None = None
+    numbers: list[str] = []  # columns of a Parquet file that hold numbers, or true and false
+    dates: list[str] = []  # columns of JSON lines in which every text is a date: Arrow makes times of them
+    huge: Fault = msgspec.field(default_factory=Fault)  # whole numbers that Arrow cannot hold, in a JSON list
     unread: str | None = None  # why the records of these files were not read
 
 
@@ -91,6 +97,7 @@ class _Rows(msgspec.Struct):
     first: int
     position: Any  # index within the batch -> line
     bytes_read: int
+    lines: bool | None = None  # of JSON: one record a line, which Arrow reads itself; else a list, which Python reads
 
 
 def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, media: Path, until: float) -> Scan:
@@ -103,6 +110,7 @@ def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, m
         try:
             for rows in _rows(path, loader, result):
                 number = rows.first
+                observer.lines = rows.lines
                 for index, record in enumerate(rows.records):
                     observer.look(record, rows, index, shown, judge)
                     number += 1
@@ -114,7 +122,7 @@ def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, m
             result.broken = BrokenFile(shown, bad.kind, bad.line, bad.column, bad.record, bad.text[:80], bad.encoding)
             return result
         except parquet_footer.NotParquet as why:
-            result.broken = BrokenFile(shown, NOT_PARQUET, 1, 1, 0, str(why))
+            result.broken = BrokenFile(shown, NOT_AS_NAMED, 1, 1, 0, str(why))
             return result
         except parquet_footer.Unreadable as why:
             result.unread = f"{shown}: {why}"
@@ -127,6 +135,7 @@ def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, m
             result.file_columns[shown] = sorted({name for shape in observer.key_shapes for name in shape})
             observer.key_shapes.clear()
     result.complete = result.unread is None
+    result.dates = sorted(observer.dates)
     return result
 
 
@@ -139,8 +148,9 @@ def _size(path: Path) -> int:
 
 def _rows(path: Path, loader: str, result: Scan) -> Iterator[_Rows]:
     if loader == "json":
+        lines = not _is_list(path)
         for batch in json_records.read(path):
-            yield _Rows(batch.records, batch.first, batch.line_of, batch.end)
+            yield _Rows(batch.records, batch.first, batch.line_of, batch.end, lines)
     elif loader == "csv":
         yield from _csv_rows(path)
     elif loader == "text":
@@ -149,35 +159,32 @@ def _rows(path: Path, loader: str, result: Scan) -> Iterator[_Rows]:
         footer = parquet_footer.read(path)
         result.rows = (result.rows or 0) + footer.rows
         result.columns |= {name: footer.rows for name in footer.columns}
+        result.numbers += [name for name in footer.numbers if name not in result.numbers]
         result.unread = "records of parquet files are not read, only their columns"
     else:
+        if loader == "arrow" and not _arrow_starts(path):
+            raise parquet_footer.NotParquet("it does not begin as an Arrow file")
         result.unread = f"{loader} files are not read without pyarrow"
 
 
+def _is_list(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
 def _csv_rows(path: Path) -> Iterator[_Rows]:
-    csv.field_size_limit(1 << 30)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, None)
-            if header is None:
-                raise json_records.BadData(json_records.EMPTY, 1, 1, 0, "")
-            number = 1
-            for row in reader:
-                line = reader.line_num
-                if not row:
-                    continue
-                if len(row) > len(header):
-                    text = f"{len(row)} fields where the header has {len(header)}"
-                    raise json_records.BadData(json_records.NOT_JSON, line, 1, number, text)
-                values: dict[str, Any] = dict.fromkeys(header)  # a short row lacks its last columns
-                values |= {name: cell or None for name, cell in zip(header, row, strict=False)}
-                yield _Rows([values], number, lambda index, line=line: line, 0)
-                number += 1
+        for values, number, line in csv_records.read(path):
+            yield _Rows([values], number, lambda index, line=line: line, 0)
     except UnicodeDecodeError:
         raise _encoding_fault(path) from None
-    except csv.Error as error:
-        raise json_records.BadData(json_records.NOT_JSON, 1, 1, 0, str(error)) from None
+
+
+def _arrow_starts(path: Path) -> bool:
+    """Whether a file begins as Arrow's do: the magic of the file format, or the first message of a stream."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head.startswith((b"ARROW1", b"\xff\xff\xff\xff"))
 
 
 def _text_rows(path: Path) -> Iterator[_Rows]:
@@ -220,6 +227,8 @@ class _Observer:
         self.media_asked = 0
         self.types_of: dict[str, str] = {}
         self.contents: set[int] = set()
+        self.lines: bool | None = None
+        self.dates: set[str] = set()  # columns in which every text so far is a date
         self.key_shapes: set[tuple[str, ...]] = set()  # keys of the records of one file, each order once
 
     def look(self, record: Any, rows: _Rows, index: int, shown: str, judge: conversion.Converter) -> None:
@@ -244,12 +253,18 @@ class _Observer:
             if value is None:
                 columns.setdefault(name, 0) if len(columns) < MOST_COLUMNS else None
                 continue
+            kind = type(value)
             if name in columns:
                 columns[name] += 1
+                if name in self.dates and not (kind is str and _DATE.fullmatch(value)):
+                    self.dates.discard(name)
             elif len(columns) < MOST_COLUMNS:
                 columns[name] = 1
-            kind = type(value)
-            if kind is list:
+                if self.lines and kind is str and _DATE.fullmatch(value):
+                    self.dates.add(name)
+            if kind is int and self.lines is False and not LEAST <= value <= MOST:
+                _add(self.scan.huge, Example(rows.first + index, shown, rows.position(index), f"{name}: {value}"[:60]))
+            elif kind is list:
                 self.look_into_list(name, value, rows, index, shown)
             elif kind is dict:
                 self.look_into_object(name, value, rows, index, shown)

@@ -38,6 +38,8 @@ class Entry(msgspec.Struct, frozen=True):
     split: str = "train"
     subset: str | None = None
     folder: str | None = None
+    calls_after_thought: bool = False  # see DatasetRules
+    misfits: dict[str, str] = {}  # key of the entry -> what of another type than the loader can use stands there
 
 
 def named(value: Any) -> list[str]:
@@ -56,26 +58,45 @@ def entry(name: str, document: Document, rules: DatasetRules, modelscope: bool =
         return None
     load_from, source = _origin(given, modelscope)
     columns, tags = given.get("columns"), given.get("tags")
+    formatting = str(given.get("formatting", "alpaca"))
+    if rules.tags_only_of_sharegpt and formatting != "sharegpt":
+        tags = None
     lines = {"": document.lines.get((name,), 1)}
     lines |= {".".join(path[1:]): line for path, line in document.lines.items() if path[0] == name and len(path) > 1}
     return Entry(
         name=name,
         load_from=load_from,
         source=source,
-        formatting=str(given.get("formatting", "alpaca")),
+        formatting=formatting,
         ranking=given.get("ranking", False) is True,
         columns=_resolved(columns, rules.columns, rules.defaults),
         tags=_resolved(tags, rules.tags, rules.defaults),
         unknown_keys=_unknown_keys(given, rules),
         declared_columns=list(columns) if isinstance(columns, dict) else [],
-        declared_tags=list(tags) if isinstance(tags, dict) else [],
+        declared_tags=list(given["tags"]) if isinstance(given.get("tags"), dict) else [],
         unread_values={k: v[:80] for k, v in given.items() if isinstance(v, str) and k not in rules.keys},
         lines=lines,
         num_samples=given.get("num_samples") if isinstance(given.get("num_samples"), int) else None,
         split=str(given.get("split", "train")),
         subset=given.get("subset") if isinstance(given.get("subset"), str) else None,
         folder=given.get("folder") if isinstance(given.get("folder"), str) else None,
+        calls_after_thought=rules.calls_after_thought,
+        misfits=_misfits(given),
     )
+
+
+_TYPES: dict[str, type] = {"columns": dict, "tags": dict, "num_samples": int}
+
+
+def _misfits(given: Mapping[str, Any]) -> dict[str, str]:
+    """Nothing checks the types of an entry's values before they are used."""
+    found = {}
+    for key, type_ in _TYPES.items():
+        value = given.get(key)
+        empty = value is None or (not value and key != "columns" and key != "tags")
+        if not empty and (not isinstance(value, type_) or isinstance(value, bool)):
+            found[key] = str(value)[:80]
+    return found
 
 
 def _origin(given: Mapping[str, Any], modelscope: bool) -> tuple[str, str]:

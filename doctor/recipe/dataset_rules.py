@@ -32,6 +32,8 @@ class DatasetRules(msgspec.Struct, frozen=True):
     unknown_role_fails: bool
     file_types: dict[str, str]
     media_folder: str = "media_dir"  # the recipe key that names the folder of images
+    tags_only_of_sharegpt: bool = False  # entries of another form, also an unknown one, keep the default tags
+    calls_after_thought: bool = False  # a function turn may hold a thought before its call, or tags around it
 
 
 # 0.9.1's, for a target in which no LLaMA-Factory is found: every later release knows these too.
@@ -78,6 +80,8 @@ def read(package: Path) -> DatasetRules:
         strict_format=strict,
         unknown_role_fails=not _stops_at_unknown_role(package),
         file_types=_file_types(package) or FALLBACK.file_types,
+        tags_only_of_sharegpt=_names(package / "data" / "parser.py", 'formatting == "sharegpt" and "tags" in'),
+        calls_after_thought=_names(package / "data" / "formatter.py", "tool_call_words"),
         media_folder="media_dir" if _names(package / "hparams" / "data_args.py", "media_dir") else "image_dir",
     )
 

@@ -209,6 +209,8 @@ class Expressions:
     def numbers(self, call: Node, scope: dict[str, Any]) -> Any:
         """`list(map(float, …))`."""
         items = self.evaluate(call["args"][1], scope) if len(call["args"]) == 2 else UNKNOWN
+        if isinstance(items, (bool, int, float)):
+            raise Fault(f"'{type(items).__name__}' object is not iterable")
         if not isinstance(items, list) or self.dotted(call["args"][0]) not in ("float", "int"):
             return UNKNOWN
         try:

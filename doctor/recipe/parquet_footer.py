@@ -22,10 +22,11 @@ class NotParquet(Unreadable):
 
 
 class Footer(msgspec.Struct, frozen=True):
-    """Top-level columns in order, and the number of rows."""
+    """Top-level columns in order, the number of rows, and the columns that hold numbers or true and false."""
 
     columns: tuple[str, ...]
     rows: int
+    numbers: tuple[str, ...] = ()
 
 
 def read(path: Path) -> Footer:
@@ -46,17 +47,22 @@ def read(path: Path) -> Footer:
     try:
         metadata = _Compact(raw).struct(0)
         elements = metadata[2]
-        return Footer(tuple(_top_level(elements)), int(metadata[3]))
+        top = _top_level(elements)
+        return Footer(tuple(top), int(metadata[3]), tuple(name for name, numeric in top.items() if numeric))
     except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
 
 
-def _top_level(elements: list[dict[int, Any]]) -> list[str]:
-    """Names of the children of the root: SchemaElement field 4 is the name, field 5 the number of children."""
-    names: list[str] = []
+_NUMBERS = range(6)  # physical types BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE
+
+
+def _top_level(elements: list[dict[int, Any]]) -> dict[str, bool]:
+    """Children of the root and whether they hold numbers. Fields of SchemaElement: 1 the physical type, 4 the name, 5 the
+    number of children."""
+    names: dict[str, bool] = {}
     at = 1
     for _ in range(elements[0].get(5, 0)):
-        names.append(elements[at][4].decode("utf-8"))
+        names[elements[at][4].decode("utf-8")] = not elements[at].get(5) and elements[at].get(1) in _NUMBERS
         pending = 1
         while pending:
             pending += elements[at].get(5, 0) - 1

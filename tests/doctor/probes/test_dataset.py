@@ -291,3 +291,51 @@ def test_tokenised_data_whose_writing_was_broken_off(tmp_path, files, fault):
     (found,) = examine(tmp_path, None, more="tokenized_path: tok\n")
     assert found.cause == "data-cache-corrupt"
     assert fault in found.evidence[0].what
+
+
+ALPACA = {"instruction": "q", "input": "", "output": "a"}
+
+
+def lines(*records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.mark.parametrize(
+    ("data", "file", "cause"),
+    [
+        ("instruction,input,output\nq,,1\nq,,2\n", "d.csv", "data-empty-after-filter"),
+        ("instruction,input,output\nq,,1\nq,,x\n", "d.csv", None),
+        ("instruction,input,output\n1,,x\n2,,y\n", "d.csv", "data-schema-mixed-types"),
+        (lines(*[{**ALPACA, "output": "2023-01-01"}] * 3), "d.jsonl", "data-schema-mixed-types"),
+        (lines({**ALPACA, "output": "2023-01-01"}, ALPACA), "d.jsonl", None),
+        (lines(*[{**ALPACA, "made": "2023-01-01T10:00:00"}] * 3), "d.jsonl", None),
+        ([{**ALPACA, "output": "2023-01-01"}] * 3, "d.json", None),  # a list is read by Python, not by Arrow
+        ([{**ALPACA, "id": 2**64}], "d.json", "data-schema-mixed-types"),
+        ([{**ALPACA, "id": 2**64 - 1}], "d.json", None),
+        (lines({**ALPACA, "id": 2**64}), "d.jsonl", None),
+        (b"\xff\xff\xff\xff\x80\0\0\0" + bytes(100), "d.arrow", None),
+        (b"no arrow", "d.arrow", "data-file-type"),
+    ],
+)
+def test_types_as_the_loader_of_the_file_makes_them(tmp_path, data, file, cause):
+    found = examine(tmp_path, {"sky": {"file_name": file}}, data, file=file)
+    assert causes(found) == ([cause] if cause else [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fits"),
+    [("columns", ["prompt"], False), ("tags", "from", False), ("num_samples", "5", False),
+     ("num_samples", 5, True), ("num_samples", None, True)],
+)  # fmt: skip
+def test_values_of_an_entry_have_the_type_that_is_used(tmp_path, key, value, fits):
+    found = examine(tmp_path, {"sky": {"file_name": "d.json", key: value}}, [ALPACA])
+    assert [(f.cause, f.details["key"]) for f in found] == ([] if fits else [("data-format-undeclared", key)])
+
+
+@pytest.mark.parametrize(
+    ("size", "records", "fits"),
+    [("0.1", 1, False), ("0.1", 2, True), ("0.6", 2, False), ("1", 2, True), ("1.0", 2, False)],
+)
+def test_a_share_for_validation_leaves_some_for_training(tmp_path, size, records, fits):
+    found = examine(tmp_path, {"sky": SKY}, GOOD[:records], more=f"val_size: {size}\n")
+    assert causes(found) == ([] if fits else ["data-val-split-too-large"])

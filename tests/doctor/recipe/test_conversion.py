@@ -1,3 +1,6 @@
+import json
+
+import msgspec
 import pytest
 
 from doctor.recipe import conversion, dataset_info, dataset_rules, json_text
@@ -5,11 +8,9 @@ from doctor.recipe import conversion, dataset_info, dataset_rules, json_text
 RULES = dataset_rules.FALLBACK
 
 
-def judge(given, record, stage="sft"):
-    import json
-
+def judge(given, record, stage="sft", rules=RULES):
     document = json_text.parse(json.dumps({"d": {"file_name": "x.json", **given}}))
-    entry = dataset_info.entry("d", document, RULES)
+    entry = dataset_info.entry("d", document, rules)
     fault = conversion.converter(entry, stage)(record)
     return fault and fault[0]
 
@@ -37,7 +38,7 @@ SHAREGPT = {"formatting": "sharegpt"}
         ({"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": None}]}, "text expected"),
         (
             {"conversations": [{"from": "human", "value": "x"}, {"from": "function_call", "value": "f("}]},
-            "tools are not JSON",
+            "tools or calls out of form",
         ),
     ],
 )
@@ -94,3 +95,51 @@ def test_placeholders_are_counted_against_the_media():
     record = {"instruction": "<image> what?", "output": "a cat", "images": ["a.png"]}
     assert judge(given, record) is None
     assert judge(given, record | {"images": []}) == "placeholder count"
+
+
+CALL = '{"name": "f", "arguments": {}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "after_thought", "fault"),
+    [
+        (CALL, False, None),
+        (f"[{CALL}, {CALL}]", False, None),
+        ("[]", False, None),
+        ('{"name": "f"}', False, "tools or calls out of form"),
+        ('"f"', False, "tools or calls out of form"),
+        (f"<think>hm</think>\n{CALL}", True, None),
+        (f"I call <tool_call>{CALL}</tool_call>", True, None),
+        (f"<think>hm</think>\n{CALL}", False, "tools or calls out of form"),
+        ("<tool_call>f()</tool_call>", True, "tools or calls out of form"),
+    ],
+)
+def test_a_function_turn_is_calls_with_a_name_and_arguments(content, after_thought, fault):
+    rules = msgspec.structs.replace(RULES, calls_after_thought=after_thought)
+    turns = [{"from": "human", "value": "q"}, {"from": "function_call", "value": content}]
+    assert judge(SHAREGPT, {"conversations": turns}, rules=rules) == fault
+
+
+@pytest.mark.parametrize(
+    ("form", "tools", "fault"),
+    [
+        ("sharegpt", '[{"name": "f"}]', None),
+        ("sharegpt", "", None),
+        ("sharegpt", None, None),
+        ("sharegpt", "[]", None),
+        ("sharegpt", '{"name": "f"}', "tools or calls out of form"),
+        ("sharegpt", '["f"]', "tools or calls out of form"),
+        ("sharegpt", [{"name": "f"}], "tools or calls out of form"),
+        ("openai", [{"name": "f"}], None),
+    ],
+)
+def test_tools_are_the_text_of_a_list_of_objects(form, tools, fault):
+    given = {"formatting": form, "columns": {"messages": "conversations", "tools": "tools"}}
+    assert judge(given, talk("human", "gpt") | {"tools": tools}) == fault
+
+
+def test_where_only_sharegpt_reads_tags_another_form_keeps_the_default_ones():
+    given = {"formatting": "openai", "tags": {"role_tag": "role", "content_tag": "content"}}
+    rules = msgspec.structs.replace(RULES, tags_only_of_sharegpt=True)
+    entry = dataset_info.entry("d", json_text.parse(json.dumps({"d": {"file_name": "x", **given}})), rules)
+    assert (entry.tags["role_tag"], entry.declared_tags) == ("from", ["role_tag", "content_tag"])
