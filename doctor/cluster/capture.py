@@ -22,7 +22,6 @@ from doctor.cluster import hostlist
 from doctor.facts import Facts, Unknown
 
 FORMAT = 1
-LARGEST_DOCUMENT = 64 << 10  # bytes, gzipped: what one node may send
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

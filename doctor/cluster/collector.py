@@ -26,6 +26,7 @@ from typing import Any
 
 from doctor.cluster import wire
 
+LARGEST_DOCUMENT = 64 << 10  # bytes, gzipped: what one node may send
 START_SHARE = 0.15  # of the budget, kept back for the start of interpreters and for the way of the answer
 
 
@@ -66,6 +67,23 @@ def facts(request: Mapping[str, Any]) -> dict[str, Any]:
     return redact.document(document)
 
 
+def packed(document: dict[str, Any]) -> bytes:
+    """The document as it travels. One that would be too large does without its largest facts, which are unknown then."""
+    data = _zipped(document)
+    if len(data) <= LARGEST_DOCUMENT:
+        return data
+    for size, name in sorted(((len(_zipped(value)), name) for name, value in document.items()), reverse=True):
+        if len(data) <= LARGEST_DOCUMENT:
+            break
+        document = {**document, name: {"unknown": f"too large to be sent ({size >> 10} KB)"}}
+        data = _zipped(document)
+    return data
+
+
+def _zipped(value: Any) -> bytes:
+    return gzip.compress(json.dumps(value, ensure_ascii=False, sort_keys=True).encode(), mtime=0)
+
+
 def _from_slurm(environ: Mapping[str, str]) -> dict[str, str]:
     """The launch variables that a job script would set, where the environment does not have them yet."""
     from doctor.cluster import hostlist
@@ -88,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
     request = json.loads(text)
     answer = facts(request)
     answer["node.clock"] = time.time()
-    data = gzip.compress(json.dumps(answer, ensure_ascii=False, sort_keys=True).encode(), mtime=0)
+    data = packed(answer)
     name = request.get("name") or os.environ.get("SLURMD_NODENAME") or answer.get("node.host") or os.uname().nodename
     sys.stdout.write("".join(wire.lines(str(name), data)))
     sys.stdout.flush()

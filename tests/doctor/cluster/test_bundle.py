@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -76,6 +77,15 @@ def test_it_says_what_the_installed_doctor_says(workspace: Path, monkeypatch: py
 def test_it_is_small_and_so_is_what_it_sends(workspace: Path) -> None:
     assert len(bundle.build()) < 1 << 20
     assert len(gzip.compress(json.dumps(collect(workspace, request(workspace))).encode())) < 64 << 10
+
+
+def test_a_document_that_would_be_too_large_does_without_its_largest_fact() -> None:
+    digests = {f"model-{n:05d}.safetensors": hashlib.sha256(bytes([n % 256, n >> 8])).hexdigest() for n in range(4000)}
+    data = collector.packed({"files.seen": digests, "node.host": "toy", "packages.versions": {"torch": "2.5.1"}})
+    assert len(data) <= collector.LARGEST_DOCUMENT
+    kept = json.loads(gzip.decompress(data))
+    assert kept["files.seen"]["unknown"].startswith("too large to be sent (")
+    assert (kept["node.host"], kept["packages.versions"]) == ("toy", {"torch": "2.5.1"})
 
 
 def test_a_node_without_the_working_directory_says_so(workspace: Path) -> None:
