@@ -329,5 +329,6 @@ class Fixing:
                 elif plan.steps:
                     out.print(say("only_by_hand", self.lang))
             else:
-                plan_text.outcomes(out, content, self.lang)
+                undo = next_command("fix", "--undo", journal or "last", again=("workdir",))
+                plan_text.outcomes(out, content, self.lang, undo)
         return ExitCode.OK if content["healthy"] else ExitCode.FINDINGS

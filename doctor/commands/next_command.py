@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 
 import click
 
@@ -13,15 +14,17 @@ SAID_AGAIN = {
 }
 
 
-def next_command(command: str, *flags: str) -> str:
-    """`skyt1-doctor COMMAND`, for the shell, with the arguments and options of the running command that matter to it."""
+def next_command(command: str, *flags: str, again: Collection[str] | None = None) -> str:
+    """`skyt1-doctor COMMAND FLAGS`, for the shell, with those arguments and options of the running command that matter to
+    it: `again`, or all of SAID_AGAIN."""
     context = click.get_current_context(silent=True)
     words = ["skyt1-doctor", command]
     if context is None:
         return shlex.join([*words, *flags])
+    kept = SAID_AGAIN.get(context.command.name or "", ()) if again is None else again
     for parameter in sorted(context.command.params, key=lambda p: not isinstance(p, click.Argument)):
         value = context.params.get(parameter.name or "")
-        if not value or parameter.name not in SAID_AGAIN.get(context.command.name or "", ()):
+        if not value or parameter.name not in kept:
             continue
         if isinstance(parameter, click.Option):
             words.append(parameter.opts[0])

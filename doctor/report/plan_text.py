@@ -39,8 +39,8 @@ def _diff(out: Console, diff: str) -> None:
         out.print(Text("    " + line, style=style), soft_wrap=True)
 
 
-def outcomes(out: Console, content: Mapping[str, Any], lang: str) -> None:
-    """What came of each fix, then what is left to do."""
+def outcomes(out: Console, content: Mapping[str, Any], lang: str, undo_command: str) -> None:
+    """What came of each fix, then what is left to do, and the command that takes it back."""
     for outcome in content["outcomes"]:
         said = outcome["outcome"]
         reason = f": {outcome['reason']}" if outcome["reason"] else ""
@@ -52,4 +52,4 @@ def outcomes(out: Console, content: Mapping[str, Any], lang: str) -> None:
     if content["journal"]:
         out.print(f"{say('journal', lang)}: {content['journal']}")
         if any(outcome["outcome"] in ("verified", "unverified") for outcome in content["outcomes"]):
-            out.print(say("undo_with", lang, command=f"skyt1-doctor fix --undo {content['journal']}"))
+            out.print(say("undo_with", lang, command=undo_command))

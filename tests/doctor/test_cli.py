@@ -152,6 +152,11 @@ def test_the_next_command_is_told_what_this_one_was(place):
     (place / "my model").mkdir()
     shown = doctor("fix", *given, cwd=place).stdout.splitlines()[-1]
     assert shown.endswith("--only tmpl-unknown,repair-json --model 'my model' --apply")
+    given = ("--offline", "--workdir", place.name, "--only", "repair-json", "--apply", "--yes")
+    shown = doctor("fix", *given, cwd=place.parent).stdout.splitlines()[-1]
+    assert f" --workdir {place.name} --undo " in shown
+    undo = shown.partition("skyt1-doctor ")[2].split()
+    assert doctor(*undo, cwd=place.parent).stdout.startswith("taken back: ")
 
 
 def test_spaces_and_chinese_characters_work(tmp_path):
