@@ -227,7 +227,7 @@ _TORCH_OPTIMIZERS = ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adama
 
 
 def optimizer_known(facts: Facts) -> Iterator[Finding]:
-    optimizer = facts["deepspeed.config"].get("optimizer")
+    optimizer = (facts["deepspeed.config"] or {}).get("optimizer")
     kind = optimizer.get("type") if isinstance(optimizer, dict) else None
     if not isinstance(kind, str) or kind.lower() in _OWN_OPTIMIZERS or kind in _TORCH_OPTIMIZERS:
         return

@@ -1,10 +1,11 @@
 """DeepSpeed's judgements, each beside the situation that looks alike and trains."""
 
+import contextlib
 import json
 
 import pytest
 
-from doctor.facts import Facts, Unknown
+from doctor.facts import Facts, Unknown, UnknownFact
 from doctor.probes import deepspeed
 from tests.support.targets import add_files, make_target
 
@@ -228,3 +229,10 @@ def test_only_adamw_is_offloaded(optim, forced, named):
     config |= {} if forced is None else {"zero_force_ds_cpu_optimizer": forced}
     facts = story(**{"deepspeed.config": config, "recipe.values": {"optim": optim}, "recipe.lines": {"optim": 3}})
     assert [f.cause for f in deepspeed.offloaded_optimizer(facts)] == ["ds-offload-client-optimizer"] * named
+
+
+def test_no_judgement_minds_a_recipe_without_deepspeed():
+    facts = story(**{"deepspeed.config": None, "deepspeed.config_path": None, "recipe.values": {}})
+    for judgement in deepspeed.JUDGEMENTS:
+        with contextlib.suppress(UnknownFact):
+            assert list(judgement(facts)) == []
