@@ -24,6 +24,7 @@ ID = "collective"
 AFTER: tuple[str, ...] = ("recipe", "launch", "gpu", "packages")
 DEEP = True
 
+# A process sees one part of a MIG card at most, and NCCL joins none: then one rank works alone.
 CPU_RANKS = 4  # at most; that they meet is shown by a few
 OF_OTHERS = 0.80  # of the median of the other GPUs of the same kind; below it a GPU is slow
 OF_CARD = {"matmul": 0.45, "memory": 0.60}  # of the maker's figure; healthy H100s reach 0.7 and 0.85
@@ -51,7 +52,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         return {f"{ID}.{name}": Unknown("torch is not installed in the target") for name in names}
     count = facts["gpu.count"]
     device = "cuda" if count else "cpu"
-    size = count or min(facts["launch.nproc"], CPU_RANKS, os.cpu_count() or 1)
+    parts = any(str(name).startswith("MIG-") for name in facts["gpu.visible"])
+    size = 1 if parts else count or min(facts["launch.nproc"], CPU_RANKS, os.cpu_count() or 1)
     import_seconds = min(ranks.IMPORT_SECONDS, target.budget * 0.5)
     work_seconds = min(ranks.WORK_SECONDS, target.budget * 0.4)
     told = ranks.run(target.python, target.workdir, target.environ, size, device, import_seconds, work_seconds)

@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 WORK_SECONDS = 0.5  # of each measurement
@@ -81,8 +82,9 @@ def on_cuda(torch: Any, rank: int) -> dict[str, float]:
     found["to_device"] = rate(lambda: part.copy_(host, non_blocking=True), host.numel(), settle, WORK_SECONDS / 2)
     found["to_host"] = rate(lambda: host.copy_(part, non_blocking=True), host.numel(), settle, WORK_SECONDS / 2)
     if peer != rank and torch.cuda.can_device_access_peer(rank, peer):
-        there = torch.empty(count // 4, dtype=torch.float32, device=f"cuda:{peer}")
-        found["to_peer"] = rate(lambda: there.copy_(source[: count // 4]), count, settle, WORK_SECONDS / 2)
+        with suppress(RuntimeError):  # in compute mode `exclusive process` the peer is its own rank's alone
+            there = torch.empty(count // 4, dtype=torch.float32, device=f"cuda:{peer}")
+            found["to_peer"] = rate(lambda: there.copy_(source[: count // 4]), count, settle, WORK_SECONDS / 2)
     return found
 
 

@@ -11,6 +11,7 @@ from doctor.examine import judge
 from doctor.facts import Facts, Unknown
 from doctor.gpu.deep import cards, ranks
 from doctor.probes import collective
+from tests.support.worlds import world
 
 H100 = "NVIDIA H100 80GB HBM3"
 GIB = 1 << 30
@@ -124,9 +125,35 @@ def test_cards(name, matmul):
     assert cards.known(f"{name} MIG 1g.10gb") is None
 
 
-@pytest.mark.parametrize("name", ["NVIDIA GH200 480GB", "Tesla T4", "NVIDIA A10", "NVIDIA GeForce RTX 4090 D", "cpu", ""])
+@pytest.mark.parametrize(
+    "name", ["NVIDIA GH200 480GB", "Tesla T4", "NVIDIA A10", "NVIDIA GeForce RTX 4090 D", "cpu", ""]
+)
 def test_cards_that_are_not_known_or_always_look_slow(name):
     assert cards.known(name) is None
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "size"),
+    [(["0", "1"], "cuda", 2), (["MIG-a", "MIG-b"], "cuda", 1), ([], "cpu", 2)],
+)
+def test_how_many_ranks_work(tmp_path, monkeypatch, visible, device, size):
+    """A process sees one part of a MIG card at most, so one rank works there."""
+    asked = []
+
+    def run(python, workdir, environ, count, kind, *_):
+        asked.append((kind, count))
+        return {"imported": {}, "ranks": [], "seconds": 1.0, "transports": []}
+
+    monkeypatch.setattr(ranks, "run", run)
+    monkeypatch.setattr(collective.os, "cpu_count", lambda: 8)
+    known = {
+        "packages.versions": {"torch": "2.11.0"},
+        "gpu.count": len(visible),
+        "gpu.visible": visible,
+        "launch.nproc": 2,
+    }
+    collective.collect(world(tmp_path), Facts(known))
+    assert asked == [(device, size)]
 
 
 def test_how_nccl_connects_is_read_from_its_log(tmp_path):
