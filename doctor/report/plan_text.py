@@ -29,7 +29,7 @@ def plan(out: Console, shown: Plan, lang: str) -> None:
             out.print(Text.assemble((outcome.cause, "bold"), f"  {say('not_planned', lang)}: {outcome.reason}"))
     for note in shown.notes:
         out.print(Text(note, style="dim"))
-    if not shown.steps:
+    if not shown.steps and not shown.refused:
         out.print(say("nothing_to_do", lang))
 
 
