@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from doctor.estimate import Estimate, from_facts, verdict
+from doctor.estimate import Estimate, World, from_facts, verdict
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, Severity
 from doctor.target import Target
@@ -28,6 +28,8 @@ def too_large(facts: Facts) -> Iterator[Finding]:
     if world.gpu_bytes is None:
         return
     found = from_facts.of(facts, world)
+    if found.reason.startswith("host memory"):
+        yield from _host_too_small(facts, found, world)
     if found.verdict == verdict.FITS or not found.reason.startswith("GPU"):
         return
     surely = found.verdict == verdict.NOT
@@ -42,6 +44,25 @@ def too_large(facts: Facts) -> Iterator[Finding]:
         confidence=0.9 if surely else 0.6,
         source=f"probe:{ID}",
         details=_details(facts, found),
+    )
+
+
+def _host_too_small(facts: Facts, found: Estimate, world: World) -> Iterator[Finding]:
+    """Where loading, not an offload, is what the host cannot hold; of an offload the probe `machine` speaks."""
+    if "loading" not in found.host_parts or not world.host_bytes:
+        return
+    surely = found.verdict == verdict.NOT
+    need = found.host_bytes_certain if surely else found.host_bytes_loading
+    what = (
+        f"loading the weights on {world.nproc} ranks takes {'at least' if surely else 'up to'} {need / _GIB:.1f} GiB of "
+        f"this node's {world.host_bytes / _GIB:.1f} GiB"
+    )
+    yield Finding(
+        "mem-host-oom",
+        (Evidence(what, str(facts["recipe.path"])),),
+        severity=Severity.ERROR if surely else Severity.WARNING,
+        confidence=0.9 if surely else 0.5,
+        source=f"probe:{ID}",
     )
 
 

@@ -162,3 +162,12 @@ def test_the_card_that_counts_is_the_smallest_that_the_launch_sees():
     parts = {"index": 0, "memory_total": 80 * GIB, "mig_devices": [{"uuid": "MIG-a", "memory_total": 10 * GIB}]}
     seen = facts.merged({"gpu.devices": [parts], "gpu.visible": ["MIG-a"]})
     assert from_facts.world(seen).gpu_bytes < 10 * GIB
+
+
+def test_the_probe_names_a_host_that_cannot_hold_what_ranks_load():
+    """Under ZeRO-2 each rank reads the whole model, widened; one copy is sure, eight at once are to be expected."""
+    zero2 = {"zero_optimization": {"stage": 2}}
+    facts = world_of_facts({"cutoff_len": 1024}, gpus=8, config=zero2, model="Qwen/Qwen2.5-7B")
+    for host, severity in ((30e9, Severity.ERROR), (200e9, Severity.WARNING), (400e9, None)):
+        found = list(too_large(facts.merged({"machine.memory_total": int(host)})))
+        assert [f.severity for f in found if f.cause == "mem-host-oom"] == ([severity] if severity else [])
