@@ -96,6 +96,33 @@ def test_nothing_safe_changes_what_is_learnt() -> None:
     assert wrong == []
 
 
+def test_nothing_safe_changes_how_many_ranks_there_are() -> None:
+    """The global batch is a multiple of them. Stale RANK and WORLD_SIZE of a shell are no choice of the user's."""
+    counts = {"CUDA_VISIBLE_DEVICES", "NPROC_PER_NODE", "NNODES"}
+    wrong = [
+        f"{name}: {sorted(found)}"
+        for name, fix, action in every_action()
+        if fix.class_ is FixClass.SAFE and action.kind in ("set-launch", "unset-launch")
+        if (found := counts & {*action.args.get("values", {}), *action.args.get("names", ())})
+    ]
+    assert wrong == []
+
+
+def test_nothing_safe_changes_the_optimizer_or_the_batch_of_deepspeed() -> None:
+    """The recipe decides them: a safe fix may leave them to it ("auto") and nothing else."""
+    decided = re.compile(
+        r"optimizer\b|scheduler\b|gradient_clipping|.*batch_size|gradient_accumulation_steps|fp16|bf16"
+    )
+    wrong = [
+        f"{name} sets {key}"
+        for name, fix, action in every_action()
+        if fix.class_ is FixClass.SAFE and action.kind == "set-json" and isinstance(action.args["values"], dict)
+        for key, value in action.args["values"].items()
+        if decided.match(key) and value != "auto"
+    ]
+    assert wrong == []
+
+
 def test_nothing_safe_names_torch() -> None:
     """The plan asks for consent for the whole family anyhow; the class should say so for torch itself."""
     wrong = [
