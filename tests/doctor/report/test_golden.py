@@ -156,4 +156,5 @@ def test_plan_and_outcomes(lang: str) -> None:
         "fix", FINDINGS[:1], lang, outcomes=[o.document() for o in outcomes], journal="20260101-120000"
     )
     same(f"fix.{lang}.json", as_json(content))
-    same(f"outcomes.{lang}.txt", rendered(lambda out: plan_text.outcomes(out, content, lang)))
+    undo = "skyt1-doctor fix --undo 20260101-120000"
+    same(f"outcomes.{lang}.txt", rendered(lambda out: plan_text.outcomes(out, content, lang, undo)))
