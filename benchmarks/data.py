@@ -1,6 +1,7 @@
 """Speed and memory of reading a sharegpt file, beside `datasets.load_dataset("json")` on the same file.
 
     python benchmarks/data.py [--gigabytes 1] [--form list|lines] [--record 18000] [--python PYTHON] [--folder DIR]
+                              [--json FILE]
 
 PYTHON is an interpreter that has `datasets` (a LLaMA-Factory environment); without it only our own figures are given.
 Each reader is a process of its own; its peak memory is the resident set that the kernel reports. Goals: 5 times faster than
@@ -11,11 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 OURS = """
 import json, resource, sys, time
@@ -90,6 +94,7 @@ def main() -> None:
     parser.add_argument("--form", choices=("list", "lines"), default="list")
     parser.add_argument("--record", type=int, default=18_000, help="bytes of an answer")
     parser.add_argument("--python", help="an interpreter that has datasets")
+    parser.add_argument("--json", type=Path, help="keep the figures here, beside those of other sizes and forms")
     parser.add_argument("--folder", help="where the file is written (default: a temporary folder)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
@@ -100,11 +105,22 @@ def main() -> None:
         ours = min((run(sys.executable, OURS, path) for _ in range(2)), key=lambda answer: answer["seconds"])
         rate = size / 1e6 / ours["seconds"]
         print(f"skyt1-doctor   {ours['seconds']:7.2f} s  {rate:6.0f} MB/s  peak {ours['peak'] / 1e6:.0f} MB")
+        row: dict[str, Any] = {"mb": round(size / 1e6), "records": count, "skyt1-doctor": _rounded(ours)}
         if given.python:
             theirs = run(given.python, THEIRS, path)
             rate = size / 1e6 / theirs["seconds"]
             print(f"load_dataset   {theirs['seconds']:7.2f} s  {rate:6.0f} MB/s  peak {theirs['peak'] / 1e6:.0f} MB")
             print(f"{theirs['seconds'] / ours['seconds']:.1f} times faster")
+            row |= {"load_dataset": _rounded(theirs), "times_faster": round(theirs["seconds"] / ours["seconds"], 1)}
+        if given.json:
+            kept = json.loads(given.json.read_text()) if given.json.exists() else {"rows": {}}
+            kept |= {"date": time.strftime("%Y-%m-%d"), "cores": len(os.sched_getaffinity(0))}
+            kept["rows"][f"{given.form}, {size / 1e9:.1f} GB, answers of {given.record} bytes"] = row
+            given.json.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def _rounded(answer: dict[str, float]) -> dict[str, float]:
+    return {"seconds": round(answer["seconds"], 2), "peak_mb": round(answer["peak"] / 1e6)}
 
 
 if __name__ == "__main__":

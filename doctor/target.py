@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -59,6 +59,7 @@ class Target(msgspec.Struct, frozen=True):
     overrides: dict[str, str] = {}  # KEY=VALUE of `train`, merged over the recipe's values
     launches: bool = False  # the recipe is about to be trained, not only looked at
     budget: float = 5.0  # seconds that the examination may take
+    tell: Callable[[str, int, int], None] | None = None  # is told how far a long reading is: what, bytes, of bytes
 
     @property
     def version(self) -> str:

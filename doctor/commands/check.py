@@ -8,10 +8,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import msgspec
+
 from doctor import examine, redact, target
 from doctor.commands import cluster, unfinished
 from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
+from doctor.commands.progress import Progress
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
@@ -127,7 +130,11 @@ def run(
         found = target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
         imports.join()
         cut_off = unfinished.tell(found, lang)
-        result = examine_target(found, seconds, only=only, skip=skip)
+        progress = Progress(lang)
+        try:
+            result = examine_target(msgspec.structs.replace(found, tell=progress.told), seconds, only=only, skip=skip)
+        finally:
+            progress.end()
         shown = {
             "target": f"{found.python} (Python {found.version}; {found.chosen_because})",
             "recipe": found.shown(found.recipe),

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -55,9 +55,16 @@ class _Worker:
             self.process = None
 
 
-def every(paths: Iterable[Path], until: float, workers: int) -> dict[Path, str | None]:
-    """The hash of each file; None where it could not be read to its end before the monotonic clock passes `until`."""
-    listed = sorted(paths, key=_size, reverse=True)  # the largest first, so that all cores end together
+def every(
+    paths: Iterable[Path], until: float, workers: int, tell: Callable[[int, int], None] | None = None
+) -> dict[Path, str | None]:
+    """The hash of each file; None where it could not be read to its end before the monotonic clock passes `until`.
+
+    `tell` hears the bytes of the files that are done and of all, file by file.
+    """
+    sizes = {path: _size(path) for path in paths}
+    done: list[int] = []
+    listed = sorted(sizes, key=sizes.__getitem__, reverse=True)  # the largest first, so that all cores end together
     own = threading.local()
     made: list[_Worker] = []
 
@@ -66,6 +73,9 @@ def every(paths: Iterable[Path], until: float, workers: int) -> dict[Path, str |
             own.worker = _Worker()
             made.append(own.worker)
         found: str | None = own.worker.hash(path, until)
+        done.append(sizes[path])
+        if tell:
+            tell(sum(done), sum(sizes.values()))
         return found
 
     try:

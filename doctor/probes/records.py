@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         if len(loaders) != 1 or None in loaders:
             continue  # nothing there, or nothing that is read: the dataset probe says so
         entry = msgspec.convert({k: v for k, v in given.items() if k in Entry.__struct_fields__}, Entry)
-        scan = data_scan.scan(entry, files, loaders.pop(), facts["dataset.stage"], target.workdir / str(media), until)
+        tell = partial(target.tell, "reading_data") if target.tell else None
+        scan = data_scan.scan(
+            entry, files, loaders.pop(), facts["dataset.stage"], target.workdir / str(media), until, tell
+        )
         scans[name] = msgspec.to_builtins(scan)
     return {"records.scans": scans}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     if not expected:
         return {f"weights.{name}": Unknown(why) for name in _FACTS}
     until = begun + target.budget * 0.9
-    hashes = hashing.every([place / name for name in expected], until, len(os.sched_getaffinity(0)))
+    tell = partial(target.tell, "reading_weights") if target.tell else None
+    hashes = hashing.every([place / name for name in expected], until, len(os.sched_getaffinity(0)), tell)
     return {
         "weights.folder": folder,
         "weights.repository": _repository(facts),

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,19 @@ class _Rows(msgspec.Struct):
     lines: bool | None = None  # of JSON: one record a line, which Arrow reads itself; else a list, which Python reads
 
 
-def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, media: Path, until: float) -> Scan:
-    """Read `files` (path and name to show) until the monotonic clock passes `until`. Never raises for what a file holds."""
+def scan(
+    entry: Entry,
+    files: list[tuple[Path, str]],
+    loader: str,
+    stage: str,
+    media: Path,
+    until: float,
+    tell: Callable[[int, int], None] | None = None,
+) -> Scan:
+    """Read `files` (path and name to show) until the monotonic clock passes `until`. Never raises for what a file holds.
+
+    `tell` hears the bytes read and the bytes of all files, batch by batch.
+    """
     result = Scan(bytes_total=sum(_size(path) for path, _ in files))
     judge = conversion.converter(entry, stage)
     observer = _Observer(result, entry, media)
@@ -116,6 +127,8 @@ def scan(entry: Entry, files: list[tuple[Path, str]], loader: str, stage: str, m
                     number += 1
                 result.read += len(rows.records)
                 result.bytes_read = before + rows.bytes_read
+                if tell:
+                    tell(result.bytes_read, result.bytes_total)
                 if time.monotonic() > until:
                     return result
         except json_records.BadData as bad:
