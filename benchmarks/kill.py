@@ -1,9 +1,10 @@
 """Kills a fix of files and packages, and its undo, and counts what the next command finds: before, or after.
 
-    python benchmarks/kill.py [--moments 300] [--json FILE]        about 8 minutes
+    python benchmarks/kill.py [--parts steps,undo_steps,moments] [--moments 300] [--json FILE]        about 8 minutes
 
-First at every step: once at each journal line, replaced file and rename of the fix, and of taking it back. Then at random
-moments. Prints one line per outcome; exits 1 if any kill left the target between the two.
+`steps`: once at each journal line, replaced file and rename of the fix; `undo_steps`: of taking it back; `moments`: at
+random ones. Prints one line per outcome; exits 1 if any kill left the target between the two. A part that FILE has already
+is replaced; random moments are added to those in it.
 """
 
 from __future__ import annotations
@@ -31,20 +32,29 @@ BETWEEN = "BETWEEN"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="steps,undo_steps,moments")
     parser.add_argument("--moments", type=int, default=300)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
     figures: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "what": WHAT}
+    parts = given.parts.split(",")
     with tempfile.TemporaryDirectory(prefix="skyt1-doctor-kill-") as scratch:
         world = _world(Path(scratch))
-        figures["steps"] = _at_every_step(world)
-        figures["undo_steps"] = _undo_at_every_step(world)
-        figures["moments"] = _at_random(world, given.moments)
+        if "steps" in parts:
+            figures["steps"] = _at_every_step(world)
+        if "undo_steps" in parts:
+            figures["undo_steps"] = _undo_at_every_step(world)
+        if "moments" in parts:
+            figures["moments"] = _at_random(world, given.moments)
     for name, found in figures.items():
         print(
             name, *([found] if isinstance(found, str) else [f"\n  {count:4d}  {what}" for what, count in found.items()])
         )
     if given.json:
+        earlier = json.loads(given.json.read_text()) if given.json.exists() else {}
+        if "moments" in figures:
+            figures["moments"] = dict(Counter(figures["moments"]) + Counter(earlier.get("moments", {})))
+        figures = {**earlier, **figures}
         given.json.write_text(json.dumps(figures, indent=1) + "\n")
     return int(any(BETWEEN in found for found in figures.values()))
 

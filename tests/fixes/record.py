@@ -20,8 +20,9 @@ from tests.fixes.every_fix import PAIRS
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "every_fix.json"
 
 
-def summary(report: Path) -> dict[str, Any]:
-    cases = [case for case in ET.parse(report).getroot().iter("testcase") if "[" in str(case.get("name"))]
+def summary(reports: list[Path]) -> dict[str, Any]:
+    read = [case for report in reports for case in ET.parse(report).getroot().iter("testcase")]
+    cases = [case for case in read if "[" in str(case.get("name"))]
     found = {re.sub(r".*\[(.*)\]$", r"\1", str(case.get("name"))): case for case in cases}
     failed = sorted(name for name, case in found.items() if len(case) and case[0].tag in ("failure", "error"))
     of_packages = {f"{c.id}/{f.id}" for c, f in PAIRS if any(a.kind in PACKAGE_KINDS for a in f.action_list())}
@@ -38,6 +39,6 @@ def summary(report: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    text = json.dumps(summary(Path(sys.argv[1])), indent=1)
+    text = json.dumps(summary([Path(name) for name in sys.argv[1:]]), indent=1)
     RESULTS.write_text(text + "\n", encoding="utf-8")
     print(text)
