@@ -1,4 +1,6 @@
-"""Joining and judging the facts of 10, 100 and 1,000 nodes: seconds, memory, and what one node sends.
+"""Joining and judging the facts of 10, 100 and 1,000 nodes: seconds, memory, and what one node sends. Once more for 1,000
+nodes of which no two have the same packages, so that nothing is judged once for many. `again`: the whole program on the
+saved facts, `check --from`.
 
     python benchmarks/cluster.py --env ENV --workspace DIR [--json FILE]
 
@@ -11,13 +13,17 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-SIZES = (10, 100, 1000)
+from doctor.cluster.capture import zipped
+
+SIZES = ((10, False), (100, False), (1000, False), (1000, True))  # nodes, and whether each has packages of its own
 _MEASURED = """
 import gzip, json, resource, sys, time
 from pathlib import Path
@@ -34,6 +40,7 @@ done = time.perf_counter()
 content = render.document("check", capture, judged, "en")
 lines = list(render.lines(content, "en"))
 import msgspec
+Path(sys.argv[2]).write_bytes(msgspec.json.encode({"cluster_facts": content["cluster_facts"]}))
 print(json.dumps({"nodes": len(capture.nodes), "join_seconds": round(joined - started, 3),
     "judge_seconds": round(done - joined, 3), "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     "start_mb": round(before / 1024), "findings": len(judged.findings), "text_lines": len(lines),
@@ -77,6 +84,26 @@ def node(base: dict[str, Any], number: int, count: int) -> dict[str, Any]:
     return facts
 
 
+def measured(base: dict[str, Any], count: int, own_packages: bool, folder: Path) -> dict[str, Any]:
+    """One row: the documents of `count` nodes joined and judged in a process of its own, then judged again from a file."""
+    documents, saved = folder / "documents", folder / "nodes.json"
+    documents.mkdir()
+    for number in range(count):
+        facts = node(base, number, count)
+        if own_packages:
+            facts["packages.versions"]["rich"] = f"13.0.{number}"
+        (documents / f"node{number:04d}.gz").write_bytes(zipped(facts))
+    argv = [sys.executable, "-c", _MEASURED, str(documents), str(saved)]
+    row = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True).stdout)
+    program = [str(Path(sys.executable).parent / "skyt1-doctor"), "check", "--from", str(saved)]
+    started = time.perf_counter()
+    child = subprocess.Popen(program, stdout=subprocess.DEVNULL)
+    _, _, usage = os.wait4(child.pid, 0)
+    child.returncode = 0
+    again = {"again_seconds": round(time.perf_counter() - started, 2), "again_mb": round(usage.ru_maxrss / 1024)}
+    return {**row, "own_packages": own_packages, **again}
+
+
 def collected(env: Path, workspace: Path) -> dict[str, Any]:
     """One real document, as a node would send it."""
     from doctor.cluster import collector
@@ -91,25 +118,26 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path(".demo/workspace"))
     parser.add_argument("--json", type=Path, help="Write the figures here too.")
     arguments = parser.parse_args()
-    from doctor.cluster.capture import zipped
-
     base = collected(arguments.env.absolute(), arguments.workspace.absolute())
     rows = []
     print(f"one document: {len(zipped(base)) / 1024:.1f} KB gzipped, {len(json.dumps(base)) / 1024:.0f} KB plain")
-    print(f"{'nodes':>6}{'join s':>9}{'judge s':>9}{'peak MB':>9}{'findings':>10}{'lines':>7}{'JSON MB':>9}")
-    for count in SIZES:
+    columns = (
+        "nodes",
+        "join_seconds",
+        "judge_seconds",
+        "peak_mb",
+        "findings",
+        "text_lines",
+        "json_mb",
+        "again_seconds",
+        "again_mb",
+    )
+    print("".join(f"{name:>15}" for name in columns))
+    for count, own_packages in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            for number in range(count):
-                (Path(folder) / f"node{number:04d}.gz").write_bytes(zipped(node(base, number, count)))
-            answer = subprocess.run(
-                [sys.executable, "-c", _MEASURED, folder], capture_output=True, check=True, text=True
-            )
-        row = json.loads(answer.stdout)
+            row = measured(base, count, own_packages, Path(folder))
         rows.append(row)
-        print(
-            f"{row['nodes']:6}{row['join_seconds']:9.3f}{row['judge_seconds']:9.3f}{row['peak_mb']:9}"
-            f"{row['findings']:10}{row['text_lines']:7}{row['json_mb']:9}"
-        )
+        print("".join(f"{row[name]:>15}" for name in columns))
     if arguments.json:
         arguments.json.write_text(json.dumps({"document_bytes": len(zipped(base)), "runs": rows}, indent=1) + "\n")
 

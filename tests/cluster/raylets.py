@@ -1,6 +1,6 @@
 """A Ray cluster of several raylets on this machine, by Ray's own cluster utility; one of them from another environment.
 
-SKYT1_RAY_ENV=/path/to/env          llamafactory 0.9.3, torch 2.5.1, ray[default,train]
+SKYT1_RAY_ENV=/path/to/env          llamafactory 0.9.5, torch 2.11.0, ray[default,train]
 SKYT1_RAY_OTHER_ENV=/path/to/env    the same Ray and Python, other packages
 """
 
@@ -12,10 +12,9 @@ import sys
 from pathlib import Path
 
 VARIABLE, OTHER = "SKYT1_RAY_ENV", "SKYT1_RAY_OTHER_ENV"
-PACKAGES = ("llamafactory==0.9.3", "torch==2.5.1", "torchvision==0.20.1", "torchaudio==2.5.1", "pyarrow<24",
-            "setuptools<81", "ray[default,train]")  # fmt: skip
 _CHILD = """
-import sys
+import sys, time
+import ray
 from ray.cluster_utils import Cluster
 def patient(make, attempts=6):  # Ray gives a raylet 30 s, which a busy machine does not keep
     for attempt in range(attempts):
@@ -32,6 +31,13 @@ for line in sys.stdin:
     if line.strip() == "kill":
         cluster.remove_node(nodes.pop(), allow_graceful=False)
         print("killed", flush=True)
+    if line.strip() == "enlarge":
+        ray.init(address=cluster.address, logging_level="ERROR")
+        while not any(group["state"] == "PENDING" for group in ray.util.placement_group_table().values()):
+            time.sleep(0.5)
+        for _ in range(2):
+            patient(lambda: cluster.add_node(num_cpus=10))
+        print("enlarged", flush=True)
 cluster.shutdown()
 """
 
@@ -88,6 +94,12 @@ class Raylets:
         """A raylet with all its workers, without a word."""
         assert self._child.stdin is not None
         self._child.stdin.write("kill\n")
+        self._child.stdin.flush()
+
+    def enlarge(self) -> None:
+        """Two raylets of 10 CPUs join as soon as somebody waits for a placement group."""
+        assert self._child.stdin is not None
+        self._child.stdin.write("enlarge\n")
         self._child.stdin.flush()
 
     def __exit__(self, *_: object) -> None:

@@ -39,11 +39,14 @@ def cluster(tmp_path: Path) -> Iterator[slurm.Cluster]:
 class Submitted:
     """A job of `train --slurm`, followed through scontrol."""
 
-    def __init__(self, cluster: slurm.Cluster, place: Any, environment: Any, options: str) -> None:
+    def __init__(
+        self, cluster: slurm.Cluster, place: Any, environment: Any, options: str,
+        words: tuple[str, ...] = ("--force", "--no-rehearse"), **environ: str,
+    ) -> None:  # fmt: skip
         self.cluster, self.place = cluster, place
         program = str(Path(sys.executable).parent / "skyt1-doctor")
-        argv = [program, "train", "--slurm", "--slurm-options", options, "--force", "--no-rehearse"]
-        given = {**cluster.environ, "NPROC_PER_NODE": "1", "LOCAL_SIZE": "1"}
+        argv = [program, "train", "--slurm", "--slurm-options", options, *words]
+        given = {**cluster.environ, "NPROC_PER_NODE": "1", "LOCAL_SIZE": "1", **environ}
         out = subprocess.run(
             [*argv, "--python", str(environment.python)], cwd=place.root, env=given, capture_output=True, text=True,
             check=True, timeout=120,
@@ -70,11 +73,36 @@ class Submitted:
 
 
 def test_two_processes_are_trained_to_the_end(cluster: slurm.Cluster, environment: Any, tmp_path: Path) -> None:
-    job = Submitted(cluster, toy.place(tmp_path, environment), environment, "-N 2 --time=10")
+    """In a folder whose name needs every kind of quoting, submitted from a shell with the recipe's usual MASTER_ADDR."""
+    root = tmp_path / "it's 数据 50%j"
+    root.mkdir()
+    job = Submitted(
+        cluster, toy.place(root, environment), environment, "-N 2 --time=10", MASTER_ADDR="127.0.0.1"
+    )  # fmt: skip
     assert job.wait() == "COMPLETED", job.log()
     assert job.place.trained()
     names = sorted(path.name for path in (job.folder / "ranks").iterdir())
     assert [name for name in names if name.endswith("err.log")] == ["rank0.node1.err.log", "rank1.node2.err.log"]
+
+
+def test_the_nodes_are_checked_and_the_recipe_rehearsed_before_the_first_start(
+    cluster: slurm.Cluster, environment: Any, tmp_path: Path
+) -> None:
+    job = Submitted(cluster, toy.place(tmp_path, environment), environment, "-N 2 --time=15", words=())
+    assert job.wait() == "COMPLETED", job.log()
+    assert "2 of 2 nodes answered" in job.log()
+    assert job.log().index("nodes answered") < job.log().index("rehears") < job.log().index("2 nodes (node[1-2])")
+    assert job.place.trained()
+
+
+def test_a_job_whose_nodes_do_not_pass_the_gate_is_not_launched(
+    cluster: slurm.Cluster, environment: Any, tmp_path: Path
+) -> None:
+    place = toy.place(tmp_path, environment)
+    job = Submitted(cluster, place, environment, "-N 2 --time=10", words=(), GLOO_SOCKET_IFNAME="eth77")
+    assert job.wait() == "FAILED"
+    assert "nccl-socket-ifname" in job.log()
+    assert not (job.folder / "train.log").exists()
 
 
 def test_a_job_that_fails_names_where_to_look(cluster: slurm.Cluster, environment: Any, tmp_path: Path) -> None:
@@ -83,6 +111,7 @@ def test_a_job_that_fails_names_where_to_look(cluster: slurm.Cluster, environmen
     job = Submitted(cluster, place, environment, "-N 2 --time=10")
     assert job.wait() == "FAILED"
     assert f"skyt1-doctor diagnose {job.folder}/ranks" in job.log()
+    assert "✗ data-invalid-json" in job.log()
     program = str(Path(sys.executable).parent / "skyt1-doctor")
     argv = [program, "diagnose", str(job.folder / "ranks"), "--format", "json"]
     content = json.loads(subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).stdout)

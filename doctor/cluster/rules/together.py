@@ -17,6 +17,7 @@ LEAST_LINKS = 3  # fewer have no middle to be compared with
 FEW_NODES = 4  # of so many one slow node has half of all links or more
 STUCK_SECONDS = 5.0  # a link that is measured for less may have been begun just before the end
 _BEFORE_JOIN = ("none", "imported")
+_ORDER = ("join", "reduce", "pairs")  # stages that are not the last, each behind the one before
 
 
 def missing(capture: Capture) -> Iterator[Across]:
@@ -33,11 +34,18 @@ def missing(capture: Capture) -> Iterator[Across]:
     evidence += [(f"{node}: {failed.get(node) or stages[node]}, before it joined", "all-reduce") for node in absent]
     nodes = silent + absent
     if not nodes:
-        unfinished = [node for node, stage in stages.items() if stage != "done"]
-        nodes = [node for node in unfinished if node not in late] or unfinished
+        nodes = _held_up(stages, late)
         words = dict.fromkeys(f"{failed.get(node)} (during {stages[node]})" for node in nodes)
         evidence = [(f"{hostlist.fold(nodes)}: {'; '.join(list(words)[:3])}", "all-reduce")]
     yield across(RULE, "cluster-all-reduce-failed", evidence, nodes)
+
+
+def _held_up(stages: dict[str, str], late: set[str]) -> list[str]:
+    """Of nodes that all came, those that got least far: the others waited for them. After the all-reduce it is those
+    that broke off, not those whose time was up."""
+    least = min((_ORDER.index(stage) for stage in stages.values() if stage in _ORDER), default=0)
+    nodes = [node for node, stage in stages.items() if stage == _ORDER[least]]
+    return [node for node in nodes if node not in late] or nodes if _ORDER[least] == "pairs" else nodes
 
 
 def slow_link(capture: Capture) -> Iterator[Across]:

@@ -255,6 +255,18 @@ def test_when_all_came_and_it_failed_all_are_named() -> None:
     assert across.nodes == ("node000", "node001")
 
 
+def test_of_nodes_that_all_came_those_that_got_least_far_are_named() -> None:
+    """As seen: a firewall on node 1 lets nobody in, node 2 cannot come to it, and node 0 only sees them go."""
+    late, gone = "no answer within 59 s", "RuntimeError: Connection closed by peer"
+    odd = {
+        n: {"together.stage": stage, "together.failed": words}
+        for n, (stage, words) in enumerate([("reduce", gone), ("join", late), ("join", late)])
+    }
+    across = found(3, odd)["cluster-all-reduce-failed"]
+    assert across.nodes == ("node001", "node002")
+    assert told(across) == "node[001-002]: no answer within 59 s (during join)"
+
+
 def test_the_slow_link_and_the_slow_node() -> None:
     rates = {n: {str(p): 10**9 for p in range(4) if p != n} for n in range(4)}
     rates[1]["3"] = rates[3]["1"] = 10**8
