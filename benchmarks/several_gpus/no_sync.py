@@ -27,10 +27,10 @@ def run(out: Out, doctor: Path, old: Path, wheels: Path, root: Path, ranks: int,
         before = _train(out, old, environ, work, f"{name} as it is")
         said = Done(place.doctor(doctor, "diagnose", before, "--format", "json"), work.root, environ, 60)
         out.row(f"{name} diagnose", code=said.code, seconds=said.seconds, findings=causes(said.document()))
-        arguments = [work.RECIPE, "--python", str(old), "--offline"]
+        arguments = [work.RECIPE, "--python", str(old)]  # not --offline, which installs nothing, from a folder neither
         seen = Done(place.doctor(doctor, "check", *arguments, "--format", "json"), work.root, environ, 60)
         out.row(f"{name} check", code=seen.code, seconds=seen.seconds, findings=causes(seen.document()))
-        only = ("--only", "ds-no-sync-zero")
+        only = ("--yes", "--only", "ds-no-sync-zero")
         done = Done(
             place.doctor(doctor, "fix", *arguments, "--apply", *only, "--format", "json"), work.root, environ, 180
         )

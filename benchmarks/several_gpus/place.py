@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -52,10 +53,16 @@ def environment(root: Path, wheels: Path, leave_out: str = "") -> Path:
     site = next((root / "lib").glob("python*/site-packages"))
     gone = _replaced(_brought(found)) | {"__pycache__"}
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if entry.name not in gone and not (site / entry.name).exists():
+        if entry.name in gone or (site / entry.name).exists():
+            continue
+        if entry.name.endswith(".dist-info"):  # uv sees no package behind a link
+            shutil.copytree(entry, site / entry.name)
+        else:
             os.symlink(entry, site / entry.name)
     argv = [str(python), "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-cache-dir", "--no-compile"]
-    subprocess.run([*argv, "--disable-pip-version-check", *map(str, found)], check=True)
+    # by name, not by path: a package from a path counts as somebody's own build, which no fix replaces
+    pins = ["==".join(wheel.name.split("-")[:2]) for wheel in found]
+    subprocess.run([*argv, "--disable-pip-version-check", "--find-links", str(wheels), *pins], check=True)
     _scripts(root, ("torch",))
     (root / "ready").touch()
     return python
@@ -142,7 +149,7 @@ class Workspace:
         self.root, self.model = root, model
         (root / "data").mkdir(parents=True, exist_ok=True)
         words = [f"w{number % 200}" for number in range(2000)]
-        rows = [{"instruction": " ".join(words[i : i + 60]), "output": " ".join(words[i + 60 : i + 300])}
+        rows = [{"instruction": " ".join(words[i : i + 60]), "input": "", "output": " ".join(words[i + 60 : i + 300])}
                 for i in range(512)]  # fmt: skip
         (root / "data" / "rows.json").write_text(json.dumps(rows))
         (root / "data" / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
@@ -151,7 +158,7 @@ class Workspace:
             "dataset": "rows", "template": "qwen", "cutoff_len": 512, "overwrite_cache": True,
             "preprocessing_num_workers": 1, "output_dir": "saves/run", "overwrite_output_dir": True, "logging_steps": 1,
             "save_strategy": "no", "report_to": "none", "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": 4, "learning_rate": 0.00001, "max_steps": 3, "ddp_timeout": 1800,
+            "gradient_accumulation_steps": 4, "learning_rate": 0.0001, "max_steps": 3, "ddp_timeout": 1800,
         }  # fmt: skip
         if config is not None:
             (root / "deepspeed.json").write_text(json.dumps(config, indent=1))
