@@ -17,9 +17,13 @@ from pathlib import Path
 import msgspec
 
 from doctor import launch_profile
+from doctor.deadline import within
 from doctor.errors import BadInput
 
 DEFAULT_RECIPE = Path("examples") / "train_full" / "qwen2_full_sft.yaml"
+# With vfork the whole process would stand still while a child starts: for ever, where its file lies on a dead mount.
+subprocess._USE_VFORK = False  # type: ignore[attr-defined]
+
 START_SECONDS = 10.0  # a cold interpreter on a network disk; a healthy one answers in 0.05
 
 _ASK = """
@@ -88,21 +92,24 @@ class Target(msgspec.Struct, frozen=True):
 def ask(python: Path, environ: Mapping[str, str], seconds: float = START_SECONDS) -> Interpreter:
     """Start `python` once. Raises BadInput when it does not exist, does not start or does not answer in time."""
     try:
-        answer = subprocess.run(
-            [str(python), "-c", _ASK],
-            capture_output=True,
-            timeout=seconds,
-            cwd="/",
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            check=True,
+        answer = within(
+            seconds + 0.5,  # for a child that does not even die
+            lambda: subprocess.run(
+                [str(python), "-c", _ASK],
+                capture_output=True,
+                timeout=seconds,
+                cwd="/",
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                check=True,
+            ),
         )
         return msgspec.convert(json.loads(answer.stdout.splitlines()[-1]), Interpreter, strict=False)
     except FileNotFoundError:
         raise BadInput(
             f"The target python {python} does not exist; give the interpreter that trains with --python."
         ) from None
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, TimeoutError):
         raise BadInput(
             f"The target python {python} did not start within {seconds:.0f} s; try another with --python."
         ) from None

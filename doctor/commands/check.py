@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection
 from pathlib import Path
 from threading import Thread
@@ -15,6 +16,7 @@ from doctor.commands import cluster, unfinished
 from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
 from doctor.commands.progress import Progress
+from doctor.deadline import within
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
@@ -127,12 +129,25 @@ def run(
         seconds = budget or (examine.DEEP_BUDGET if deep else examine.DEFAULT_BUDGET)
         imports = Thread(target=all_probes, name="imports", daemon=True)  # while the target's interpreter answers
         imports.start()
-        found = target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
+        begun = time.monotonic()
+        try:
+            found = within(
+                max(2.0, seconds), lambda: target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
+            )
+            within(seconds, lambda: yaml_recipe.read(found.recipe, found.shown(found.recipe)))
+        except TimeoutError:
+            raise BadInput(
+                f"The recipe, the working directory or the target's python did not answer within {seconds:g} s: a mount "
+                "may hang; --budget SECONDS waits longer."
+            ) from None
         imports.join()
+        left = round(
+            max(seconds / 2, seconds - (time.monotonic() - begun)), 1
+        )  # a slow start leaves the probes half of it
         cut_off = unfinished.tell(found, lang)
         progress = Progress(lang)
         try:
-            result = examine_target(msgspec.structs.replace(found, tell=progress.told), seconds, only=only, skip=skip)
+            result = examine_target(msgspec.structs.replace(found, tell=progress.told), left, only=only, skip=skip)
         finally:
             progress.end()
         shown = {

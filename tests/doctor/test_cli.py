@@ -214,6 +214,28 @@ def test_the_budget_holds_with_a_hanging_name_server(place):
     assert time.monotonic() - started < 6
 
 
+@pytest.mark.parametrize("what", ["recipe", "python", "data", "model"])
+def test_the_budget_holds_with_files_that_never_answer(tmp_path, what):
+    """A FIFO without a writer stands for a file on a dead mount: opening it never returns."""
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("model_name_or_path: m\nstage: sft\ndo_train: true\ndataset: d\ntemplate: qwen\noutput_dir: o\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "m").mkdir()
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(0o755)
+    hung = {"recipe": recipe, "data": tmp_path / "data/dataset_info.json", "model": tmp_path / "m/config.json"}
+    if what in hung:
+        hung[what].unlink(missing_ok=True)
+        os.mkfifo(hung[what])
+    python = ("--python", str(slow)) if what == "python" else ()
+    started = time.monotonic()
+    done = doctor("check", "r.yaml", "--offline", "--budget", "1", *python, cwd=tmp_path)
+    assert time.monotonic() - started < 6
+    assert (done.returncode == 2) == (what in ("recipe", "python"))
+    assert "did not answer within" in done.stdout + done.stderr
+
+
 def test_what_is_safe_needs_no_consent(place):
     info = place / "data" / "dataset_info.json"
     recipe = (place / "examples/train_full/qwen2_full_sft.yaml").read_bytes()
