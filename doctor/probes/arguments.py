@@ -16,6 +16,7 @@ from doctor.recipe import (
     expressions,
     key_history,
     new_launcher,
+    ranges_judged,
     recipe_kind,
     refusals,
     source_cache,
@@ -263,4 +264,4 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"arguments.output_dir": state}
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (new_launcher.launcher_fits, *_JUDGED)
+JUDGEMENTS: tuple[Judgement, ...] = (new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL)

@@ -37,7 +37,7 @@ class Campaign:
         self.trainer = Trainer()
 
     def run(self, step: str, fault: Fault) -> dict[str, Any]:
-        if step in ("train", "heal", "again"):
+        if step in ("train", "heal", "again") and BASES[fault.base].zero is not None:
             self.environments.compile_ops(BASES[fault.base].stack)
         if step == "again":
             place = pickle.loads(self._kept(fault).read_bytes())

@@ -229,3 +229,20 @@ def test_something_must_be_thawed(tmp_path, lines, causes):
 def test_schedulers_that_need_arguments(tmp_path, lines, causes):
     found = examine(tmp_path, GOOD + lines)[1]
     assert [f.cause for f in found if f.cause == "cfg-missing-argument"] == causes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("output_dir: out", 'output_dir: ""', "cfg-missing-argument"),
+        ("dataset: d", "dataset: []", "cfg-missing-argument"),
+        ("template: toy", 'template: ""', "tmpl-missing"),
+        ("output_dir: out", "output_dir: out\nlearning_rate: -0.1", "cfg-bad-value-type"),
+        ("output_dir: out", "output_dir: out\nlr_scheduler_kwargs: {min_lr: 1.0e-6}", "cfg-conflicting-args"),
+        ("output_dir: out", "output_dir: out\nlr_scheduler_type: cosine\nlr_scheduler_kwargs: {num_cycles: 1}", None),
+        ("output_dir: out", "output_dir: out\nlearning_rate: 0.1", None),
+    ],
+)
+def test_values_of_the_right_type_that_no_run_can_use(tmp_path, old, new, cause):
+    causes = [f.cause for f in examine(tmp_path, GOOD.replace(old, new))[1] if f.cause != "cfg-unknown-key"]
+    assert causes == ([cause] if cause else [])

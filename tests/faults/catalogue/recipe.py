@@ -151,7 +151,7 @@ TYPES = [
 ]
 MORE = [
     Fault("learning-rate-with-comma", "cfg-bad-value-type", "learning_rate: 0,001", line("learning_rate: 0,001")),
-    Fault("warmup-ratio-too-large", "cfg-bad-value-type", "warmup_ratio: 10", values(warmup_ratio=10), "current full"),
+    Fault("warmup-ratio-too-large", "cfg-bad-value-type", "warmup_ratio: 10", values(warmup_ratio=10)),
     Fault("max-samples-none", "cfg-bad-value-type", "max_samples: None", line("max_samples: None"), "current lora"),
     Fault("cutoff-zero", "cfg-bad-value-type", "cutoff_len: 0", values(cutoff_len=0)),
     Fault("dataset-trailing-comma", "data-entry-missing", "dataset: Sky-T1,", values(dataset="Sky-T1,"), "sky-t1 lora"),
@@ -163,6 +163,24 @@ MORE = [
           values(lr_scheduler_type="cosine_with_min_lr")),
     Fault("tokenized-path-broken", "data-cache-corrupt", "tokenized_path whose writing was broken off", broken_tokenized),
     Fault("key-indented", "cfg-yaml-syntax", "one key is indented", second_line("  warmup_ratio: 0.1"), healable=False),
+]  # fmt: skip
+BESIDE = [
+    Fault("model-empty", "cfg-missing-argument", 'model_name_or_path: ""', values(model_name_or_path=""), arguments=MODEL),
+    Fault("dataset-empty-list", "cfg-missing-argument", "dataset: []", values(dataset=[]), healable=False),
+    Fault("output-empty", "cfg-missing-argument", 'output_dir: ""', values(output_dir=""), "sky-t1 lora"),
+    Fault("template-empty", "tmpl-missing", 'template: ""', values(template="")),
+    Fault("lora-dropout-too-high", "cfg-bad-value-type", "lora_dropout: 1.5", values(lora_dropout=1.5), "current lora"),
+    Fault("loader-workers-negative", "cfg-bad-value-type", "dataloader_num_workers: -1", values(dataloader_num_workers=-1)),
+    Fault("tokeniser-workers-zero", "cfg-bad-value-type", "preprocessing_num_workers: 0",
+          values(preprocessing_num_workers=0)),
+    Fault("samples-zero", "cfg-bad-value-type", "max_samples: 0", values(max_samples=0), healable=False),
+    Fault("scheduler-foreign-arguments", "cfg-conflicting-args", "min_lr for the scheduler cosine",
+          values(lr_scheduler_type="cosine", lr_scheduler_kwargs={"min_lr": 1e-06})),
+    Fault("val-size-one", "data-val-split-too-large", "val_size: 1.0",
+          values(**VALIDATED | {"val_size": 1.0}), "current full"),
+    Fault("metric-unmeasured", "cfg-best-model-strategy", "metric_for_best_model: accuracy, which is not measured",
+          values(**VALIDATED, load_best_model_at_end=True, save_strategy="steps", save_steps=1,
+                 metric_for_best_model="accuracy")),
 ]  # fmt: skip
 CHOICES = [
     Fault("scheduler-unknown", "cfg-invalid-choice", "lr_scheduler_type: cosin", values(lr_scheduler_type="cosin")),
@@ -433,4 +451,4 @@ FILE = [
     Fault("recipe-called-txt", "cfg-file-suffix", "the recipe is called .txt", renamed_file(".txt")),
     Fault("recipe-in-gbk", "data-encoding", "a Chinese comment in GBK", in_gbk, "current full", healable=False),
 ]
-FAULTS = [*KEYS, *TYPES, *MORE, *CHOICES, *MISSING, *CONFLICTS, *NEEDS, *FILE]
+FAULTS = [*KEYS, *TYPES, *MORE, *BESIDE, *CHOICES, *MISSING, *CONFLICTS, *NEEDS, *FILE]

@@ -1,0 +1,112 @@
+"""Judgements of values that have the right type and that no run can use: empty, out of range, unknown to the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from doctor.facts import Facts
+from doctor.findings import Finding, found, in_recipe
+
+_finding = partial(found, "arguments")
+
+# Lowest and highest value, whether the highest itself is too high, and a usual one. torch refuses what lies outside.
+_RANGES: dict[str, tuple[float, float, bool, Any]] = {
+    "lora_dropout": (0, 1, False, 0.0),
+    "adam_beta1": (0, 1, True, 0.9),
+    "adam_beta2": (0, 1, True, 0.999),
+    "adam_epsilon": (0, float("inf"), False, 1e-8),
+    "learning_rate": (0, float("inf"), False, None),
+    "weight_decay": (0, float("inf"), False, 0.0),
+    "dataloader_num_workers": (0, float("inf"), False, 0),
+    "preprocessing_num_workers": (1, float("inf"), False, 1),
+    "max_samples": (1, float("inf"), False, None),
+}
+# lr_scheduler_type -> what lr_scheduler_kwargs may hold (the functions of transformers/optimization.py).
+_SCHEDULER_KEYS = {
+    "linear": (),
+    "constant": (),
+    "constant_with_warmup": (),
+    "cosine": ("num_cycles",),
+    "cosine_with_restarts": ("num_cycles",),
+    "polynomial": ("lr_end", "power"),
+    "inverse_sqrt": ("timescale",),
+    "cosine_with_min_lr": ("num_cycles", "min_lr", "min_lr_rate"),
+}
+_NEEDED = ("model_name_or_path", "dataset", "output_dir")
+
+
+def in_range(facts: Facts) -> Iterator[Finding]:
+    values = facts["recipe.values"]
+    for key, (low, high, excluded, usual) in _RANGES.items():
+        given = values.get(key)
+        if key not in facts["arguments.fields"] or not isinstance(given, (int, float)) or isinstance(given, bool):
+            continue
+        if low <= given < high or (given == high and not excluded):
+            continue
+        limit = (
+            f"at least {low:g}" if high == float("inf") else f"from {low:g} to {'below ' if excluded else ''}{high:g}"
+        )
+        details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
+        details |= {"recipe": facts["recipe.path"]} | ({} if usual is None else {"probable_value": usual})
+        yield _finding("cfg-bad-value-type", f"{key}: {given}; it must be {limit}", in_recipe(facts, key), **details)
+
+
+def not_empty(facts: Facts) -> Iterator[Finding]:
+    """An empty text or list passes the checks for what is not given at all."""
+    values = facts["recipe.values"]
+    for key in _NEEDED:
+        if key not in values or key not in facts["arguments.fields"] or values[key] not in ("", []):
+            continue
+        short = {
+            "model_name_or_path": "model_missing",
+            "dataset": "dataset_missing",
+            "output_dir": "output_dir_missing",
+        }
+        details: dict[str, Any] = {"key": key, short[key]: True}
+        if key == "output_dir":
+            details["output_dir_suggestion"] = f"saves/{values.get('finetuning_type', 'lora')}"
+        yield _finding("cfg-missing-argument", f'"{key}" is empty', in_recipe(facts, key), **details)
+
+
+def template_named(facts: Facts) -> Iterator[Finding]:
+    if facts["recipe.values"].get("template") == "" and "template" in facts["arguments.fields"]:
+        fitting = facts.get("template.expected") or facts.get("template.of_type")
+        details: dict[str, Any] = {"fitting_template": fitting} if fitting else {}
+        yield _finding("tmpl-missing", '"template" is empty', in_recipe(facts, "template"), **details)
+
+
+def scheduler_keys(facts: Facts) -> Iterator[Finding]:
+    """What the function of the scheduler does not take ends the run when the scheduler is made."""
+    values = facts["recipe.values"]
+    kind, given = str(values.get("lr_scheduler_type", "linear")), values.get("lr_scheduler_kwargs")
+    known = _SCHEDULER_KEYS.get(kind)
+    if known is None or not isinstance(given, Mapping):
+        return
+    foreign = [key for key in given if key not in known]
+    if foreign:
+        takes = ", ".join(known) or "none"
+        what = f"lr_scheduler_kwargs: {', '.join(foreign)} is not taken by the scheduler {kind}, which takes {takes}"
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
+
+
+def metric_measured(facts: Facts) -> Iterator[Finding]:
+    """Without compute_accuracy or predict_with_generate the evaluation measures the loss alone."""
+    values = facts["recipe.values"]
+    metric = values.get("metric_for_best_model")
+    if not values.get("load_best_model_at_end") or not isinstance(metric, str):
+        return
+    measures = any(values.get(key) for key in ("compute_accuracy", "predict_with_generate"))
+    plain = metric.removeprefix("eval_").removeprefix(f"{values.get('eval_dataset')}_")
+    if (
+        values.get("stage", "sft") == "sft"
+        and not measures
+        and plain in ("accuracy", "rouge-1", "rouge-2", "rouge-l", "bleu-4")
+    ):
+        what = f"metric_for_best_model: {metric}, and the evaluation measures nothing but the loss"
+        details: dict[str, Any] = {"metric_unmeasured": True, "key": "metric_for_best_model"}
+        yield _finding("cfg-best-model-strategy", what, in_recipe(facts, "metric_for_best_model"), **details)
+
+
+ALL = (in_range, not_empty, template_named, scheduler_keys, metric_measured)
