@@ -198,7 +198,11 @@ again=$?
 
 if [ -e "$SKYT1_DOCTOR_STOP_FILE.saved" ]; then
   echo "$(date "+%F %T") checkpoint-$(cat "$SKYT1_DOCTOR_STOP_FILE.saved") is saved; the job goes on after a requeue"
-  scontrol requeue "$SLURM_JOB_ID" && sleep 300 # Slurm ends this script meanwhile
+  trap "exit 0" TERM # Slurm ends this script when it takes the job back into its queue
+  if scontrol requeue "$SLURM_JOB_ID"; then
+    sleep 300 &
+    wait $!
+  fi
   echo "Slurm did not requeue it; to go on: sbatch $(printf %q "$RUN/job.sh")"
   exit 3
 fi
