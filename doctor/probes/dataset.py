@@ -245,6 +245,8 @@ def info_found(facts: Facts) -> Iterator[Finding]:
     more = f"; {elsewhere[0]}/data holds one" if elsewhere else ""
     details = {"dataset_dir": f"{elsewhere[0]}/data", "workdir": elsewhere[0]} if elsewhere else {}
     path = facts["dataset.info_path"]
+    if path.endswith(f"{dataset_info.FILE_NAME}/{dataset_info.FILE_NAME}"):  # the file was given for the folder
+        details = {"dataset_dir": str(Path(path).parent.parent)}
     yield _finding("cli-wrong-workdir", f"{path} does not exist{more}", path, **details)
 
 
@@ -289,6 +291,8 @@ def entries_defined(facts: Facts) -> Iterator[Finding]:
             what = f'{key} names "{name}", which {facts["dataset.info_path"]} does not define{hint}'
             details = {"entry": name, "info_file": facts["dataset.info_path"], "key": key}
             stem = Path(name).stem
+            if key == "dataset" and not name and any(wanted):
+                details["named_entries"] = ",".join(filter(None, wanted))
             if key == "dataset" and stem != name and stem in names:
                 details["key_without_suffix"] = ",".join(stem if other == name else other for other in wanted)
             elif key == "dataset" and near:  # the fix writes the whole value of `dataset`

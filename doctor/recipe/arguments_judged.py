@@ -241,6 +241,11 @@ def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[st
         details["quantiser_missing"] = bool(quantiser) and _lacks(facts, quantiser)
     elif cause == "peft-adapter-path-wrong":
         details = {"adapter_path": given.get("adapter_name_or_path"), "not_lora": True}
+    elif cause == "cfg-bad-value-type" and "warmup_ratio" in keys:
+        share = given.get("warmup_ratio")
+        details = {"key": "warmup_ratio", "recipe": facts["recipe.path"]}
+        details["line"] = facts.get("recipe.lines", {}).get("warmup_ratio", 1)
+        details |= {"probable_value": share / 100} if isinstance(share, (int, float)) and 1 < share <= 100 else {}
     elif cause == "ds-zero3-unsupported":
         switches = [key for key in ("use_galore", "use_apollo", "use_badam") if given.get(key)]
         details = {"optimizer_switch": switches[0]} if switches else {}

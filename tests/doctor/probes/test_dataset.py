@@ -107,6 +107,16 @@ def test_format_instead_of_formatting(tmp_path):
     assert found[1].details["tags"]["user_tag"] == "human"
 
 
+def test_a_comma_after_which_no_name_follows(tmp_path):
+    (found,) = examine(tmp_path, {"sky": SKY}, GOOD, names="'sky,'")
+    assert (found.cause, found.details["named_entries"]) == ("data-entry-missing", "sky")
+
+
+def test_the_file_given_for_its_folder(tmp_path):
+    (found,) = examine(tmp_path, {"sky": SKY}, GOOD, more="dataset_dir: data/dataset_info.json\n")
+    assert (found.cause, found.details["dataset_dir"]) == ("cli-wrong-workdir", "data")
+
+
 def test_an_unread_key_that_says_what_another_says_is_harmless(tmp_path):
     assert examine(tmp_path, {"sky": {**SKY, "format": "sharegpt"}}, GOOD) == []
 
