@@ -55,7 +55,8 @@ SAMPLES: dict[str, Any] = {
     "transformers_for_model": "4.51.3", "transformers_requirement": "transformers>=4.45,<=4.52.4",
     "transformers_target": "transformers==4.52.4", "tree_requirement": "llamafactory==0.9.1", "val_rows": 100,
     "val_size_suggestion": 0.1,
-    "near_ds_config": "other/ds_z2.json", "optimizer_switch": "use_galore", "probable_value": 16384, "named_entries": "sky", "whole_columns":
+    "near_ds_config": "other/ds_z2.json", "optimizer_switch": "use_galore", "probable_value": 16384,
+    "named_entries": "sky", "whole_columns":
     {"prompt": "instruction", "response": "answer"}, "stem": "recipe2",
     "variable": "NCCL_DEBUG", "default": "WARN", "value_as_type": 1e-5, "version": "1.26.4", "weights_rank": 8, "workers": 4,
     "workers_suggestion": 2, "download_dir": "models/toy", "model_dir": "models/toy", "c_compiler": "/usr/bin/gcc-11",
