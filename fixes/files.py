@@ -46,18 +46,23 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_directories(paths: set[Path]) -> None:
-    """`sync_directory` for many: above a handful one call brings their whole file systems to disk, where there is one."""
-    there = [path for path in paths if path.is_dir()]
-    if not sync_file_systems(set(there), len(there)):
-        for path in there:
-            sync_directory(path)
+def sync_moved(directories: set[Path], came: list[Path]) -> None:
+    """Bring directories and the content of files that came into them to disk: one by one, or, above a handful, by one
+    call for their whole file systems where there is such a call."""
+    there = [path for path in directories if path.is_dir()]
+    if len(there) + len(came) > A_HANDFUL and _sync_file_systems(there):
+        return
+    for path in came:
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    for path in there:
+        sync_directory(path)
 
 
-def sync_file_systems(directories: set[Path], count: int) -> bool:
-    """Sync the whole file systems of these directories when `count` is above a handful; False when that was not done."""
+def _sync_file_systems(directories: list[Path]) -> bool:
     syncfs = getattr(ctypes.CDLL(None), "syncfs", None) if sys.platform == "linux" else None
-    if syncfs is None or count <= A_HANDFUL:
+    if syncfs is None:
         return False
     for path in {path.stat().st_dev: path for path in directories}.values():
         descriptor = os.open(path, os.O_RDONLY)
@@ -67,16 +72,6 @@ def sync_file_systems(directories: set[Path], count: int) -> bool:
         finally:
             os.close(descriptor)
     return True
-
-
-def sync_files(paths: list[Path]) -> None:
-    """Bring the content of files to disk before they are renamed into place; links need nothing."""
-    regular = [path for path in paths if path.is_file() and not path.is_symlink()]
-    if sync_file_systems({path.parent for path in regular}, len(regular)):
-        return
-    for path in regular:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
 
 
 def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -87,12 +87,12 @@ def _cut(workdir: Path, prefix: Path | None) -> list[Journal]:
 
 
 def _at_work(log: Journal) -> bool:
-    held = log.directory.parent.parent / "lock"
+    state = log.directory.parent.parent
     try:
-        with FileLock(held).acquire(timeout=0):
+        with FileLock(state / "lock").acquire(timeout=0):
             return False
     except Timeout:
-        return True
+        return lock.holder_lives(state)
     except OSError:  # no permission to lock there: then it cannot be taken back from here either, but it can be told
         return False
 

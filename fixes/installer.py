@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -144,7 +146,7 @@ def _run(
             errors="replace",
             env=environment,
             cwd=target.workdir,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
         )
     except OSError as error:
         raise Failed(f"{Path(command[0]).name} does not start ({error.strerror}); nothing was changed.") from error
@@ -163,9 +165,11 @@ def _run(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def _die_with_parent() -> None:
-    """PR_SET_PDEATHSIG: an installer must not outlive a doctor that was killed."""
+def _die_with(parent: int) -> None:
+    """PR_SET_PDEATHSIG: an installer must not outlive a doctor that was killed, not even while it is being started."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before it could be asked for
+        os._exit(1)
 
 
 def _raise_for(done: subprocess.CompletedProcess[str], what: str) -> None:

@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from fixes import files
 from fixes.errors import LockHeld
 
+DYING = 10.0  # seconds; how long what a killed holder was just starting may take to die with it
+
 
 @contextlib.contextmanager
 def hold(directories: list[Path], command: str) -> Iterator[None]:
@@ -30,7 +32,12 @@ def _hold_one(directory: Path, command: str) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / "lock")
-        lock.acquire(timeout=0)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if holder_lives(directory):
+                raise
+            lock.acquire(timeout=DYING)
     except Timeout:
         raise _held(directory) from None
     except OSError as error:
@@ -56,6 +63,21 @@ def _hold_one(directory: Path, command: str) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def holder_lives(directory: Path) -> bool:
+    """False only when the lock's holder was a process of this machine that is no more: what holds the lock then is a
+    child that it was just starting, which dies with it."""
+    try:
+        who = json.loads((directory / "lock.holder").read_text())
+        if who["host"] != socket.gethostname():
+            return True
+        os.kill(int(who["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return True
 
 
 def _held(directory: Path) -> LockHeld:

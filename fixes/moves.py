@@ -94,7 +94,6 @@ def forward(moves: list[Move], tidy_under: Path | None = None, staged: Path | No
             continue
         if exists(move.target) and move.target not in out and not _inside(move.target, out):
             raise Refused(f"{move.target} is in the way and belongs to nothing that this fix replaces.")
-    files.sync_files([m.place for m in moves if m.way == "in"])
     for way in ("out", "in"):
         whole = _rename_whole(missing, staged, tidy_under) if way == "in" and staged and tidy_under else set()
         pairs = [
@@ -228,5 +227,7 @@ def remove_empty(directories: set[Path], under: Path) -> None:
 
 
 def _sync(moves: list[Move]) -> None:
+    """Bring the renames to disk, and the content of what came in: only after that may the journal say done. Before it
+    a power cut is taken back, for which nothing but what was there before is needed."""
     names = {os.path.dirname(p) for m in moves if m.way != "made" for p in (m.target, m.place)}
-    files.sync_directories({Path(name) for name in names})
+    files.sync_moved({Path(name) for name in names}, [m.target for m in moves if m.way == "in"])

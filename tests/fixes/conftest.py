@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from knowledge_base import load
 from tests.fixes.hub_server import server
 from tests.fixes.worlds import INFO, PACKAGES, RECIPE, World, make_environment
 
 __all__ = ["server"]
+settings.register_profile("any machine", deadline=None)  # how long one example takes says nothing of the editors
+settings.load_profile("any machine")
 
 
 @pytest.fixture
