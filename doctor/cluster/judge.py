@@ -119,10 +119,14 @@ def judge(capture: Capture, probes: Sequence[Probe] | None = None) -> Judged:
                     if finding.cause not in _ACROSS:
                         key = (finding.cause, severity_of(finding).value)
                         grouped.setdefault(key, {}).setdefault(node, []).append(finding)
+    for reasons in not_judged.values():  # several judgements of a probe may lack the same
+        reasons.update({reason: list(dict.fromkeys(nodes)) for reason, nodes in reasons.items()})
     findings = [_joined(by_node) for by_node in grouped.values()]
     for rule in all_rules():
         try:
             findings += list(rule(capture))
+        except UnknownFact as unknown:
+            not_judged.setdefault(unknown.name, {})[unknown.reason] = capture.answered
         except Exception as error:  # noqa: BLE001 - a fault of ours in one rule must not hide the others
             name = f"nodes.{rule.__module__.rpartition('.')[2]}"  # type: ignore[attr-defined]
             not_judged.setdefault(name, {})[f"{type(error).__name__}: {error}"[:300]] = capture.answered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from doctor import redact
@@ -12,6 +12,7 @@ from doctor.cluster.judge import Judged
 from doctor.report import document as documents
 from doctor.report.words import LANGUAGES, say, summary
 
+MOST_UNKNOWN = 8  # lines about what could not be judged
 MOST_EVIDENCE = 5  # lines of evidence under a finding; the document has them all
 WIDEST = 300  # characters of a line; a host list of a thousand scattered nodes is longer
 _MARK = {"error": "✗", "warning": "!", "info": "·"}
@@ -41,7 +42,14 @@ def document(command: str, capture: Capture, judged: Judged, lang: str, with_fac
     whole = capture.to_json()
     content["nodes"] = redact.document(whole["nodes"])
     content["probes"] = [
-        {"id": probe, "status": "unknown", "reason": redact.text(reason), "nodes": hostlist.fold(nodes), "seconds": 0.0}
+        {
+            "id": probe,
+            "status": "unknown",
+            "reason": redact.text(reason),
+            "nodes": hostlist.fold(nodes),
+            "node_count": len(nodes),
+            "seconds": 0.0,
+        }
         for probe, reasons in sorted(judged.not_judged.items())
         for reason, nodes in reasons.items()
     ]
@@ -73,6 +81,7 @@ def lines(content: Mapping[str, Any], lang: str, why: bool = False) -> Iterator[
             yield f"    {say('why', lang)}: {finding['why']}"
         for fix in finding["fixes"]:
             yield _cut(f"    {say('fix', lang)} ({say(fix['class'], lang)}): {fix['title']}  {fix['id']}")
+    yield from _not_judged(content["probes"], count, lang)
     severities = [finding["severity"] for finding in content["findings"]]
     if severities:
         yield ""
@@ -80,6 +89,18 @@ def lines(content: Mapping[str, Any], lang: str, why: bool = False) -> Iterator[
         yield summary(lang, errors, warnings, notes)
     if content["healthy"] and "warning" not in severities and not silent:
         yield words("healthy", lang)
+
+
+def _not_judged(probes: Sequence[Mapping[str, Any]], count: int, lang: str) -> Iterator[str]:
+    """What could not be judged, on which nodes and why: a line for each probe and the nodes that it could not judge."""
+    by_nodes: dict[tuple[str, str], list[str]] = {}
+    for probe in probes:
+        on = words("all", lang) if probe["node_count"] == count else probe["nodes"]
+        by_nodes.setdefault((probe["id"], on), []).append(probe["reason"])
+    for (name, on), reasons in list(by_nodes.items())[:MOST_UNKNOWN]:
+        yield _cut(f"? {name}: {words('not_judged', lang, nodes=on, reason='; '.join(reasons))}")
+    if len(by_nodes) > MOST_UNKNOWN:
+        yield f"? {words('more', lang, count=len(by_nodes) - MOST_UNKNOWN)}"
 
 
 def _cut(line: str) -> str:

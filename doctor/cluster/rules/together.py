@@ -9,6 +9,7 @@ from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture
 from doctor.cluster.facts.together import NO_TIME
 from doctor.cluster.rules.contrast import Across, across
+from doctor.facts import UnknownFact
 
 RULE = "nodes.together"
 
@@ -87,6 +88,17 @@ def stuck_link(capture: Capture) -> Iterator[Across]:
     yield across(RULE, "cluster-slow-link", evidence, [node for pair in stuck for node in pair])
 
 
+def unmeasured(capture: Capture) -> Iterator[Across]:
+    """Finds nothing. Raises UnknownFact where the time was up before all links were measured, so that silence about
+    them is not taken for well."""
+    stages, failed = capture.of("together.stage"), capture.of("together.failed")
+    late = [node for node, stage in stages.items() if stage == "pairs" and str(failed.get(node)).startswith(NO_TIME)]
+    if late and not list(stuck_link(capture)):
+        measured = f"{len(_rates(capture))} of {len(stages) * (len(stages) - 1) // 2} links were measured"
+        raise UnknownFact(RULE, f"{measured} when the time was up; give it more with --budget")
+    yield from ()
+
+
 def _rates(capture: Capture) -> dict[tuple[str, str], int]:
     """The two ends of a link -> bytes per second, the slower of what they measured."""
     ranks = {rank: node for node, rank in capture.of("launch.node_rank").items()}
@@ -112,4 +124,4 @@ def _shown(rate: float) -> str:
     return f"{rate / 1e9:.2f} GB/s" if rate >= 1e8 else f"{rate / 1e6:.1f} MB/s"
 
 
-RULES = (missing, slow_link, stuck_link)
+RULES = (missing, slow_link, stuck_link, unmeasured)

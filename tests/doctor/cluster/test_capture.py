@@ -67,6 +67,8 @@ def test_a_judgement_that_cannot_judge_says_so_with_its_nodes() -> None:
 
     judged = judge.judge(capture(3, {1: {"gpu.count": {"unknown": "late"}}}), probes=[Probe])  # type: ignore[list-item]
     assert judged.not_judged == {"p": {"gpu.count: late": ["node001"]}}
+    text = list(render.lines(render.document("check", capture(3), judged, "en"), "en"))
+    assert "? p: not judged on node001: gpu.count: late" in text
 
 
 def test_a_thousand_nodes_stay_readable_and_the_document_has_all() -> None:

@@ -307,6 +307,9 @@ def test_a_link_that_is_never_there_and_back_is_named_and_the_all_reduce_is_not_
 def test_when_the_time_was_too_short_for_all_no_link_is_blamed() -> None:
     assert stuck(4, {0: (1, 30.0), 1: (0, 30.0), 2: (3, 30.0), 3: (2, 30.0)}) == {}
     assert stuck(3, {0: (1, 0.4), 1: (0, 0.4)}) == {}
+    late = {"together.stage": "pairs", "together.failed": "no answer within 70 s", "together.pairs": {}}
+    told = judge(capture(3, {n: late for n in range(3)}), probes=()).not_judged["nodes.together"]
+    assert list(told) == ["0 of 3 links were measured when the time was up; give it more with --budget"]
 
 
 def test_a_rank_that_breaks_off_while_links_are_measured_is_named_not_those_that_waited() -> None:
