@@ -180,6 +180,21 @@ def test_a_saved_plan_is_applied_later_and_refused_when_the_world_changed(place,
     json.loads(info.read_text())
 
 
+def test_yes_with_a_saved_plan_agrees_to_all_of_it(place, tmp_path_factory):
+    """A plan that was saved without --yes holds steps that wait for consent, as one of class review does."""
+    plan = tmp_path_factory.mktemp("plan") / "plan.json"
+    doctor("fix", "--offline", "--only", "data-info-invalid-json", "--save-plan", str(plan), cwd=place)
+    document = json.loads(plan.read_text())
+    document["steps"][0] |= {"class_": "review", "agreed": False, "consent": "it waits"}
+    plan.write_text(json.dumps(document))
+    before = tree(place)
+    refused = doctor("fix", "--offline", "--plan", str(plan), cwd=place)
+    assert refused.returncode == 4
+    assert tree(place) == before
+    done = doctor("fix", "--offline", "--plan", str(plan), "--yes", "--format", "json", cwd=place)
+    assert [o["outcome"] for o in json.loads(done.stdout)["outcomes"]] == ["verified"]
+
+
 def test_an_unknown_stack_and_a_place_without_one(place):
     done = doctor("fix", "--stack", "sky-t2", cwd=place)
     assert done.returncode == 2
