@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from doctor import examine, target
+from doctor.commands import unfinished
 from doctor.commands.check import read_facts
 from doctor.commands.output import print_json
 from doctor.errors import BadInput
@@ -75,6 +76,7 @@ def run(
         facts = read_facts(captured)
     else:
         found = target.find(recipe, workdir, python, env, offline)
+        unfinished.tell(found, lang)
         yaml_recipe.read(found.recipe, found.shown(found.recipe))
         # Another machine's GPUs: the driver here, which takes a second when it is cold, need not be asked.
         facts = _collected(found, tuple(name for name in PROBES if not (cards and name == "gpu")), Facts())

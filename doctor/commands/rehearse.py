@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from doctor import examine, redact, target
+from doctor.commands import unfinished
 from doctor.commands.output import print_json
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
@@ -34,6 +35,8 @@ def run(
 ) -> int:
     lang = language(lang)
     found = target.find(recipe, workdir, python, env, offline)
+    if unfinished.take_back(found, lang):
+        found = target.find(recipe, workdir, python, env, offline)
     yaml_recipe.read(found.recipe, found.shown(found.recipe))
     facts, _ = examine.collect(found, all_probes(), examine.DEFAULT_BUDGET)
     kept = None if again else cached(found, facts)
