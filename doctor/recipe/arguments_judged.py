@@ -221,7 +221,7 @@ def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[st
         }
     elif cause == "cfg-streaming-args":
         details = {"max_steps_missing": "max_steps" in message, "val_size_fraction": "val size" in message}
-        details |= {"val_rows": 1000} if details["val_size_fraction"] else {}
+        details |= {"val_rows": _validation_rows(facts)} if details["val_size_fraction"] else {}
         details |= {"max_steps_suggestion": 1000} if details["max_steps_missing"] else {}
     elif cause == "cfg-best-model-strategy":
         details = _best_model(message, given)
@@ -250,6 +250,13 @@ def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[st
         switches = [key for key in ("use_galore", "use_apollo", "use_badam") if given.get(key)]
         details = {"optimizer_switch": switches[0]} if switches else {}
     return cause, details
+
+
+def _validation_rows(facts: Facts) -> int:
+    """A tenth of the records where they are counted, a thousand at most."""
+    scans = facts.get("records.scans", {}).values()
+    known = sum(scan["read"] for scan in scans) if all(scan["complete"] for scan in scans) else 0
+    return min(1000, max(1, known // 10)) if known else 1000
 
 
 def _lacks(facts: Facts, package: str) -> bool:
