@@ -200,7 +200,13 @@ def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
     if facts.get("model.path") is None or values.get("finetuning_type", "lora") != "lora":
         return
     given = values.get("lora_target", "all")
-    targets = [t.strip() for t in given.split(",")] if isinstance(given, str) else [str(t) for t in given or ()]
+    targets = (
+        [t.strip() for t in given.split(",")]
+        if isinstance(given, str)
+        else list(map(str, given))
+        if isinstance(given, list)
+        else []
+    )
     modules = facts["model.weights"]["modules"]
     plain = [t for t in targets if "." not in t]  # a dotted path is left to PEFT; in a list it reads no patterns
     if not modules or not plain or plain != targets or "all" in targets or set(targets) & set(modules):

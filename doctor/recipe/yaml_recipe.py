@@ -88,7 +88,20 @@ def parse(text: str, shown: str) -> Recipe:
         raise BadInput(
             f"{shown} holds aliases that unfold to more than a recipe can be; write the values out."
         ) from None
+    for key, value in plain.items():
+        if _holds_nul(key) or _holds_nul(value):
+            where = f"{shown}:{lines.get(key, 1)}"
+            what = f"{where} holds a NUL character, which no name, path or number has; write the value without it."
+            raise UnreadableRecipe(what, "cfg-yaml-syntax", where)
     return Recipe(plain, lines, repeated)
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _plain(value: Any, made: Iterator[int]) -> Any:

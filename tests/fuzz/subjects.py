@@ -75,6 +75,25 @@ save_steps: 500
 val_size: 0.1
 bf16: true
 """
+# The same in JSON, which is YAML too, with what else probes read of a recipe: its values are mutated one by one.
+_SETTINGS = {
+    "model_name_or_path": "m", "stage": "sft", "do_train": True, "finetuning_type": "lora", "deepspeed": "ds.json",
+    "dataset": "sky,lines", "eval_dataset": "pairs", "dataset_dir": "data", "media_dir": "data", "template": "toy",
+    "output_dir": "out", "tokenized_path": "tok", "resume_from_checkpoint": "out", "adapter_name_or_path": "a",
+    "quantization_bit": 4, "quantization_method": "bnb", "packing": True, "streaming": False, "val_size": 0.1,
+    "cutoff_len": 64, "max_samples": 10, "mix_strategy": "concat", "interleave_probs": "0.5,0.5", "flash_attn": "fa2",
+    "lora_target": "all", "freeze_trainable_layers": 2, "freeze_trainable_modules": "all", "learning_rate": 1e-5,
+    "lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"min_lr": 0.1}, "report_to": ["none"], "optim": "adamw_torch",
+    "num_train_epochs": 3, "max_steps": 5, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2,
+    "preprocessing_num_workers": 2, "save_steps": 5, "eval_steps": 5, "eval_strategy": "steps", "save_strategy": "steps",
+    "load_best_model_at_end": True, "ddp_timeout": 1, "use_unsloth": True, "enable_liger_kernel": True, "bf16": True,
+    "image_max_pixels": 1, "cache_dir": "cache", "model_revision": "main", "resize_vocab": True, "reward_model": "m",
+}  # fmt: skip
+# And one of LLaMA-Factory's new launcher.
+_NEW_SETTINGS = {
+    "model": "m", "model_class": "llm", "template": "toy", "train_dataset": "d.yaml", "micro_batch_size": 1,
+    "dist_config": {"name": "fsdp2"}, "peft_config": {"name": "lora", "export_dir": "x"}, "learning_rate": 1e-5,
+}  # fmt: skip
 _INFO = {
     "sky": {
         "file_name": "d.json", "formatting": "sharegpt", "columns": {"messages": "conversations", "system": "system"},
@@ -155,6 +174,9 @@ def subjects(folder: Path) -> list[Subject]:
     talk, lines = json.dumps(_TALK, indent=1).encode(), b"\n".join(json.dumps(r).encode() for r in _LINES)
     made = [
         Subject("recipe", "recipe.yaml", 8, [_RECIPE.encode(), _laughs(), *yaml_tags], (
+            recipe, llamafactory, launch, deepspeed, *of_model, *of_data, arguments)),
+        Subject("recipe_values", "recipe.yaml", 6, [json.dumps(_SETTINGS, indent=1).encode()] * 3
+                + [json.dumps(_NEW_SETTINGS).encode()], (
             recipe, llamafactory, launch, deepspeed, *of_model, *of_data, arguments)),
         Subject("dataset_info", "data/dataset_info.json", 12, [json.dumps(_INFO, indent=2).encode()], of_data),
         Subject("json", "data/d.json", 14, [talk, json.dumps(_LINES).encode()], (records,)),

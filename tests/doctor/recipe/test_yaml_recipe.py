@@ -32,6 +32,7 @@ def test_a_repeated_key_is_kept_with_its_second_line():
         ("a: 1\nb:\t2\n\tc: 3\n", r"r.yaml:3 is not valid YAML .*a tab stands there"),
         ("a: 'open\n", r"r.yaml:\d is not valid YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "r.yaml:1 is not valid YAML"),
+        ('a: 1\nb: {c: ["x\\0"]}\n', "r.yaml:2 holds a NUL character"),
     ],
 )
 def test_text_that_is_no_recipe(text, sentence):
