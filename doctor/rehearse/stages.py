@@ -13,7 +13,6 @@ import yaml
 
 from doctor import redact
 from doctor.errors import BadInput
-from doctor.examine import likely_root_first
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, Severity
 from doctor.recipe import yaml_recipe
@@ -55,7 +54,7 @@ def run(target: Target, facts: Facts, progress: Callable[[Text], None], seconds:
     finally:
         stages.clean_up()
     result.seconds = round(time.monotonic() - started, 1)
-    result.findings = likely_root_first(_once(result.findings))
+    result.findings = _once(result.findings)  # in the order of the stages, each as its diagnosis ranked them
     record.write(result, directory)
     record.prune(target.workdir, name)
     return result
