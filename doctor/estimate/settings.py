@@ -62,6 +62,9 @@ _NOT_MODELLED = (
 )  # fmt: skip
 
 
+_LARGEST = 1e15  # of any number that is read; false for nan, too
+
+
 def not_modelled(values: Mapping[str, Any], model: Any) -> str | None:
     """What of a recipe the planner does not know, by its key; None when it knows everything that matters."""
     for key in _NOT_MODELLED:
@@ -78,8 +81,10 @@ def not_modelled(values: Mapping[str, Any], model: Any) -> str | None:
 
 
 def _number(config: Mapping[str, Any], key: str, default: float) -> float:
+    """A number of the recipe or the JSON; the default for what is none, and for one that no run could have."""
     value = config.get(key, default)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
+    return float(value) if usable else default
 
 
 def _whole(values: Mapping[str, Any], key: str, default: int) -> int:

@@ -146,3 +146,14 @@ def test_a_vision_tower_is_held_and_not_trained():
 def test_a_size_alone_makes_a_shape_of_that_size(size):
     shape = from_parameters(size)
     assert shape.layers * shape.layer + shape.embedding * (1 if shape.tied else 2) == pytest.approx(size, rel=0.12)
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan"), -4, 10**400, "many", None, True, [1], {"a": 1}])
+@pytest.mark.parametrize(
+    "key",
+    ["cutoff_len", "sequence_parallel_size", "freeze_trainable_layers", "per_device_train_batch_size", "fsdp",
+     "gradient_accumulation_steps", "lora_rank", "quantization_bit"],
+)  # fmt: skip
+def test_odd_values_are_no_crash(key, odd):
+    found = estimate({"bf16": True, "finetuning_type": "freeze", key: odd}, 1e9, None, World(2, 1, H100, int(1e11)))
+    assert found.verdict in ("fits", "cannot tell")
