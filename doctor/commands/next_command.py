@@ -10,6 +10,7 @@ import click
 # What is examined, and what a fix is to use. How a result was shown need not be said again.
 SAID_AGAIN = {
     "check": {"recipe", "workdir", "python", "env", "offline"},
+    "train": {"workdir", "python", "env", "offline"},
     "fix": {"recipe", "workdir", "python", "env", "offline", "only", "model", "dataset", "from_log", "stack"},
 }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from rich.console import Console
 from doctor import target
 from doctor.commands import unfinished
 from doctor.commands.check import examine_target
+from doctor.commands.next_command import next_command
 from doctor.diagnose import Diagnosis
 from doctor.errors import BadInput
 from doctor.examine import Examination
@@ -107,8 +108,8 @@ def _passes(result: Examination, recipe: str | None, force: bool, notes: Console
     text.findings(notes, blocking, lang)
     notes.print(say("forced" if force else "gate", lang, count=len(blocking)), style="bold red")
     if not force:
-        words = ["skyt1-doctor", "fix", *([recipe] if recipe else [])]
-        notes.print(say("next_fix", lang, command=shlex.join(words)))
+        command = next_command("fix", *([recipe] if recipe else []))
+        notes.print(say("next_fix", lang, command=command), soft_wrap=True)
     return force
 
 
@@ -176,6 +177,6 @@ def _tell_diagnosis(
     content = document.envelope("diagnose", found.findings, lang, unrecognised=unrecognised, notes=list(found.notes))
     text.diagnosis(notes, content, lang)
     if found.findings:
-        log = str(directory.relative / "train.log")
-        words = ["skyt1-doctor", "fix", *([recipe] if recipe else []), "--from-log", log]
-        notes.print(say("mend_with", lang, command=shlex.join(words)), soft_wrap=True)
+        log = (directory.relative if directory.workdir == Path.cwd() else directory.path) / "train.log"
+        command = next_command("fix", *([recipe] if recipe else []), "--from-log", str(log))
+        notes.print(say("mend_with", lang, command=command), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,12 +53,18 @@ def test_a_run_under_force(train, tmp_path, capfd):
     assert command["command"][1:] == ["train", f".skyt1-doctor/runs/{record(tmp_path).name}/recipe.yaml"]
 
 
-def test_the_trainer_s_own_code_and_the_command_that_mends(train, capfd):
+def test_the_trainer_s_own_code_and_the_command_that_mends(train, tmp_path, capfd):
     recipe = {"exit_code": 3, "message": "ValueError: Template no_such does not exist."}
     assert train(recipe, "--force", "--no-rehearse") == 3
     told = capfd.readouterr().err
     assert "Training failed with exit code 3." in told
-    assert "skyt1-doctor fix recipe.yaml --from-log .skyt1-doctor/runs/" in told
+    (line,) = (line for line in told.splitlines() if line.startswith("Mend it with: skyt1-doctor fix "))
+    words = line.split()
+    assert "recipe.yaml" in words
+    assert words[words.index("--workdir") + 1] == str(tmp_path / "work")
+    log = Path(words[words.index("--from-log") + 1])  # this command stands elsewhere
+    assert log == record(tmp_path) / "train.log"
+    assert log.is_file()
 
 
 def test_heal_from_the_command_line(train, tmp_path, capfd):
