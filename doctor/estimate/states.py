@@ -155,11 +155,11 @@ def _saves(values: Mapping[str, Any], steps: int | None) -> int | None:
         return 0
     if strategy == "epoch":
         epochs = values.get("num_train_epochs", 3.0)
-        return max(1, int(epochs)) if isinstance(epochs, (int, float)) else None
+        return max(1, int(epochs)) if _usable(epochs) else None
     if steps is None:
         return None
     every = values.get("save_steps", 500)
-    if not isinstance(every, (int, float)) or every <= 0:
+    if not _usable(every) or every <= 0:
         return None
     # below 1 it is a share of all steps; a run also saves after its last step (since transformers 4.43)
     return max(1, int(-(-1 // every))) if every < 1 else max(1, -(-steps // int(every)))
@@ -172,13 +172,18 @@ def steps_of(values: Mapping[str, Any], records: int | None, world_size: int) ->
         return most
     numbers = [values.get("per_device_train_batch_size", 8), values.get("gradient_accumulation_steps", 1),
                values.get("num_train_epochs", 3.0)]  # fmt: skip
-    if records is None or not all(isinstance(n, (int, float)) and n > 0 for n in numbers):
+    if records is None or not all(_usable(n) and n > 0 for n in numbers):
         return None
     batch, accumulation, epochs = numbers
     limit = values.get("max_samples")
     used = min(records, limit) if isinstance(limit, int) and limit > 0 else records
     per_epoch = max(1, used // max(1, int(batch * accumulation * max(1, world_size))))
     return max(1, int(per_epoch * epochs))
+
+
+def _usable(value: Any) -> bool:
+    """A number that a run could have; neither nan nor infinite."""
+    return isinstance(value, (int, float)) and abs(value) < 1e15
 
 
 def _count(parameters: float) -> str:

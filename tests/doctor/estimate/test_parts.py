@@ -152,8 +152,11 @@ def test_a_size_alone_makes_a_shape_of_that_size(size):
 @pytest.mark.parametrize(
     "key",
     ["cutoff_len", "sequence_parallel_size", "freeze_trainable_layers", "per_device_train_batch_size", "fsdp",
-     "gradient_accumulation_steps", "lora_rank", "quantization_bit"],
+     "gradient_accumulation_steps", "lora_rank", "quantization_bit", "save_steps", "save_total_limit",
+     "num_train_epochs", "max_samples", "max_steps"],
 )  # fmt: skip
 def test_odd_values_are_no_crash(key, odd):
-    found = estimate({"bf16": True, "finetuning_type": "freeze", key: odd}, 1e9, None, World(2, 1, H100, int(1e11)))
+    found = estimate(
+        {"bf16": True, "finetuning_type": "freeze", key: odd}, 1e9, None, World(2, 1, H100, int(1e11)), 100
+    )
     assert found.verdict in ("fits", "cannot tell")
