@@ -14,6 +14,7 @@ TRAIN, EVALUATE, SAVE = "train", "evaluate", "save"
 
 # Lines of the Trainer (transformers/trainer.py) and of LLaMA-Factory, all releases from 4.41 on.
 _STEP = re.compile(r"\{'loss': '?(?P<loss>[^,'}\s]+)")
+_NORM = re.compile(r"'grad_norm': '?(?P<norm>[^,'}\s]+)")
 _EVALUATED = re.compile(r"'(?:eval|predict)_(?:loss|runtime|bleu-4|rouge-1)': '?(?P<loss>[^,'}\s]+)")
 _EVALUATING = re.compile(r"\*{5} Running (?:Evaluation|Prediction) \*{5}")
 _SAVING = re.compile(r"Saving model checkpoint to|Configuration saved in|'train_runtime'")
@@ -40,6 +41,7 @@ class Watch:
         self.since = clock()
         self.seconds = dict.fromkeys((TRAIN, EVALUATE, SAVE), 0.0)
         self.losses: list[float] = []
+        self.norms: list[float] = []
         self.evaluated = False
         self.frames: list[str] = []
         self.told_building = False
@@ -53,9 +55,17 @@ class Watch:
         """Whether the loss rose to several times that of a random model, which only an absurd step can do."""
         return any(loss > EXPLODED * self.losses[0] > 0 for loss in self.losses)
 
+    @property
+    def dead(self) -> bool:
+        """Whether a step left a model without any gradient: its weights are beyond what its activations let through."""
+        alive = next((n for n, norm in enumerate(self.norms) if norm > 0), len(self.norms))
+        return 0.0 in self.norms[alive:]
+
     def line(self, text: str) -> None:
         if found := _STEP.search(text):
             self.losses.append(_number(found["loss"]))
+            if norm := _NORM.search(text):
+                self.norms.append(_number(norm["norm"]))
             self.enter(TRAIN)
             self.progress(note("step", step=self.steps, total=self.total, loss=_short(found["loss"])))
         elif found := _EVALUATED.search(text):

@@ -120,7 +120,7 @@ class _Stages(Context):
         if outcome.how == LATE:
             self.out_of_time(TRAIN, outcome)
         findings, unrecognised = self.diagnosed(outcome)
-        if outcome.passed and watch.exploded:
+        if outcome.passed and (watch.exploded or watch.dead):
             findings.append(self.exploded(watch, outcome))
         broken = watch.failed_in() if not outcome.passed else TRAIN if findings else None
         if broken is None and not self.weights(self.output):
@@ -138,6 +138,8 @@ class _Stages(Context):
 
     def exploded(self, watch: Watch, outcome: Outcome) -> Finding:
         told = " → ".join(f"{loss:.4g}" for loss in watch.losses)
+        if watch.dead:
+            told += ", grad_norm " + " → ".join(f"{norm:.4g}" for norm in watch.norms)
         what = f"loss {told} at learning_rate {self.values.get('learning_rate')}"
         details = {"finetuning_full": self.values.get("finetuning_type") == "full"}
         where = self.target.shown(outcome.log)

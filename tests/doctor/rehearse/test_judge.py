@@ -37,6 +37,23 @@ def test_a_loss_that_explodes_is_seen(losses, exploded):
     assert watch.exploded is exploded
 
 
+@pytest.mark.parametrize(
+    ("norms", "dead"),
+    [
+        (("2.5", "0.0"), True),
+        (("2.5", "2.4"), False),
+        (("0.0", "0.0"), False),
+        (("0.0", "1.5"), False),
+        (("nan", "0.0"), False),
+    ],
+)
+def test_a_step_that_leaves_no_gradient_is_seen(norms, dead):
+    """A learning rate of 1e5 on a real toy: loss 6.2251 → 6.2383, grad_norm 2.54 → 0. All zero: a release that logs none."""
+    watch, _ = watched(*(f"{{'loss': 6.2, 'grad_norm': {norm}, 'learning_rate': 1.0}}" for norm in norms))
+    assert watch.dead is dead
+    assert not watched("{'loss': 6.2}", "{'loss': 6.1}")[0].dead
+
+
 def test_an_evaluation_is_seen_to_begin_and_to_end():
     watch, heard = watched(STEP_446, EVALUATING)
     assert (watch.phase, watch.evaluated) == ("evaluate", False)
