@@ -1,6 +1,7 @@
 """Joining and judging the facts of 10, 100 and 1,000 nodes: seconds, memory, and what one node sends. Once more for 1,000
 nodes of which no two have the same packages, so that nothing is judged once for many. `again`: the whole program on the
-saved facts, `check --from`.
+saved facts, `check --from`. Seconds are those of one core (nothing here waits or runs in parallel), so that a busy machine
+measures the same as an idle one.
 
     python benchmarks/cluster.py --env ENV --workspace DIR [--json FILE]
 
@@ -17,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,13 @@ from pathlib import Path
 from doctor.cluster import judge, render
 from doctor.cluster.capture import Capture
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-started = time.perf_counter()
+started = time.process_time()
 capture = Capture()
 for path in sorted(Path(sys.argv[1]).iterdir()):
     capture.add(path.name.removesuffix(".gz"), gzip.decompress(path.read_bytes()))
-joined = time.perf_counter()
+joined = time.process_time()
 judged = judge.judge(capture)
-done = time.perf_counter()
+done = time.process_time()
 content = render.document("check", capture, judged, "en")
 lines = list(render.lines(content, "en"))
 import msgspec
@@ -96,11 +96,10 @@ def measured(base: dict[str, Any], count: int, own_packages: bool, folder: Path)
     argv = [sys.executable, "-c", _MEASURED, str(documents), str(saved)]
     row = json.loads(subprocess.run(argv, capture_output=True, check=True, text=True).stdout)
     program = [str(Path(sys.executable).parent / "skyt1-doctor"), "check", "--from", str(saved)]
-    started = time.perf_counter()
     child = subprocess.Popen(program, stdout=subprocess.DEVNULL)
     _, _, usage = os.wait4(child.pid, 0)
     child.returncode = 0
-    again = {"again_seconds": round(time.perf_counter() - started, 2), "again_mb": round(usage.ru_maxrss / 1024)}
+    again = {"again_seconds": round(usage.ru_utime + usage.ru_stime, 2), "again_mb": round(usage.ru_maxrss / 1024)}
     return {**row, "own_packages": own_packages, **again}
 
 

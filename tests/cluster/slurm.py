@@ -126,8 +126,10 @@ class Cluster:
         process.wait()
 
     def freeze_node(self, name: str, frozen: bool = True) -> None:
-        """A node that hangs: its daemon accepts connections and never answers."""
+        """A node that hangs: its daemon accepts connections and never answers. Thawed, Slurm takes it back after a while."""
         self._processes[name].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        if not frozen:
+            self._until(lambda: self.states().count("idle") == len(self.names), f"{name} did not come back")
 
     def _run(self, name: str, argv: list[str]) -> None:
         with (self.root / f"{name}.out").open("ab") as out:
