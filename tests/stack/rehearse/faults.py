@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -61,7 +62,7 @@ def crashing_tokenizer(place: Place) -> None:
     auto = {"AutoTokenizer": [None, "tokenization_odd.OddTokenizer"]}
     model_json("tokenizer_config.json", tokenizer_class="OddTokenizer", auto_map=auto)(place)
     row(7, said("what a crash"))(place)
-    place.set_recipe(trust_remote_code=True, preprocessing_num_workers=2)
+    place.set_recipe(preprocessing_num_workers=2)
 
 
 @contextmanager
@@ -98,6 +99,16 @@ def shadow(place: Place) -> None:
     place.environ |= {"PYTHONPATH": str(place.root / "mine")}
 
 
+def full_vocabulary(place: Place) -> None:
+    """As many tokens as the embedding has rows: one more token is beyond it."""
+    tokenizer = json.loads((place.model / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    rows = json.loads((place.model / "config.json").read_text())["vocab_size"]
+    vocabulary |= {f"<unused{number}>": number for number in range(len(vocabulary), rows)}
+    (place.model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    place.set_recipe(template="llama3")
+
+
 def few_records(place: Place) -> None:
     place.write_rows(place.rows()[:2])
     place.set_recipe(stage="pt", packing=True, cutoff_len=1024)
@@ -132,7 +143,8 @@ FAULTS = (
           ("eval-generate-zero3", "pkg-missing"), environ=DS),
     # saving, resuming, evaluating
     Fault("save-shared-tensors", "two names for one tensor, which the model's code does not declare",
-          custom_code(INIT + "        self.shadow = self.lm_head\n"), ("ckpt-save-shared-tensors",)),
+          custom_code(INIT + "        self.shadow = self.lm_head\n"),
+          ("ckpt-save-shared-tensors", "model-tied-embeddings-save")),
     Fault("save-disk-full", "the disk of the output directory is full at the first checkpoint", lambda place: None,
           ("disk-full",), around=lambda place: small_disk(place, "size=200k")),
     Fault("save-read-only", "the output directory is on a read-only file system", lambda place: None,
@@ -141,7 +153,8 @@ FAULTS = (
     Fault("resume-torch-2.6", "torch 2.6 refuses the random state that transformers 4.46 saved", lambda place: None,
           ("ckpt-torch-load-weights-only", "ckpt-rng-pickle"), stack="torch-2.6", fresh=True),
     Fault("best-metric-missing", "metric_for_best_model is none of the evaluation's metrics",
-          recipe(**EVALUATED, load_best_model_at_end=True, metric_for_best_model="eval_accuracy", save_steps=100)),
+          recipe(**EVALUATED, load_best_model_at_end=True, metric_for_best_model="eval_accuracy", save_steps=100),
+          ("cfg-best-model-strategy",)),
     Fault("eval-forward", "the model's code fails outside of training",
           together(custom_code(FORWARD + "        if not self.training:\n            raise KeyError('cache')\n" + GOES_ON),
                    recipe(**EVALUATED))),
@@ -166,7 +179,7 @@ FAULTS = (
                       "            time.sleep(100000)\n" + GOES_ON), ("train-hang",), processes=2, fresh=True),
     # tokenizer and template
     Fault("template-new-tokens", "the template's end token is new to the tokenizer, its id beyond the embedding",
-          recipe(template="llama3"), ("tok-ids-out-of-range", "tok-vocab-mismatch", "tmpl-wrong-for-model")),
+          full_vocabulary, ("tok-ids-out-of-range", "tok-vocab-mismatch", "tmpl-wrong-for-model")),
     Fault("tokenizer-newer", "tokenizer.json was written by a newer release",
           model_json("tokenizer.json", model={"type": "BPE3", "vocab": {}, "merges": []}),
           ("tok-tokenizers-too-old", "tok-load-failed", "tok-saved-by-newer-transformers")),
@@ -194,7 +207,8 @@ FAULTS = (
     Fault("lora-target", "LoRA on modules that this model does not have", recipe(**LORA, lora_target="query_key_value"),
           ("peft-target-modules-missing",)),
     Fault("freeze-module", "freeze-tuning of a module that this model does not have",
-          recipe(finetuning_type="freeze", freeze_trainable_modules="attention")),
+          recipe(finetuning_type="freeze", freeze_trainable_modules="attention"),
+          ("peft-target-modules-missing",)),
     Fault("optimizer-package", "an optimizer whose package is not installed", recipe(use_badam=True), ("pkg-missing",)),
     # the machine
     Fault("shadowed-package", "PYTHONPATH has a datasets.py", shadow,

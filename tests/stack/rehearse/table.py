@@ -53,6 +53,40 @@ def page(results: dict[str, Any]) -> str:
     for name, one in healthy.items():
         stages = ", ".join(f"{stage} {taken:.0f}" for stage, taken in one["stages"].items())
         lines.append(f"| {name}: {one['what']} | {one['stack']} | {one['verdict']} | {_seconds(one)} | {stages} |\n")
+    if published := results.get("published"):
+        lines.append(_published(published))
+    if planted := results.get("planted"):
+        lines.append(_planted(planted))
+    return "".join(lines)
+
+
+def _published(one: dict[str, Any]) -> str:
+    """How long the published recipe takes as a user starts it."""
+    stages = ", ".join(f"{stage} {taken:.0f} s" for stage, taken in one["stages"].items())
+    changed = ", ".join(f"{key} {values['recipe']} → {values['rehearsed']}" for key, values in one["changed"].items())
+    return (
+        "\n## The published recipe\n\nMade by `python -m tests.stack.rehearse.published`: the configuration of a 32B model "
+        "with as many tokens as it has, ZeRO-3 with offload, two processes, every start of Python its own, DeepSpeed's "
+        f"operators built before.\n\n**{one['verdict']} in {one['seconds']:.0f} s** ({stages}); made smaller: "
+        f"{changed or 'nothing'}.\n"
+    )
+
+
+def _planted(rows: dict[str, Any]) -> str:
+    """The faults of the fault campaign."""
+    caught = [one for one in rows.values() if one["caught"]]
+    named = [one for one in caught if one["right"]]
+    lines = [
+        "\n## Faults of the fault campaign\n\nThose of [faults.md](faults.md) whose real run failed, rehearsed although "
+        "`check` had spoken: `python -m tests.stack.rehearse --planted`.\n\n"
+        f"**{len(caught)} of {len(rows)} were caught** ({len(caught) / len(rows):.0%}), {len(named)} by the cause that they "
+        "were planted as.\n\n| fault | stack | caught | named | seconds |\n| --- | --- | --- | --- | --- |\n"
+    ]
+    for name, one in rows.items():
+        told = f"`{one['causes'][0]}`" if one["causes"] else "refused" if one["verdict"] == "refused" else ""
+        found = "yes" if one["caught"] else f"**no**, {one['verdict']}"
+        seconds = _seconds(one) if "seconds" in one else ""
+        lines.append(f"| {name}: {one['what']} | {one['stack']} | {found} | {told or 'unknown cause'} | {seconds} |\n")
     return "".join(lines)
 
 
