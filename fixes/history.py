@@ -166,7 +166,8 @@ def drop_staging(log: Journal) -> None:
 def undo(workdir: Path, which: str = "last", dry_run: bool = False, force: bool = False) -> Undone:
     """Take one run back exactly. Raises Unknown for an unknown id, EditedSince when it would overwrite a later edit
     (nothing is changed then), LockHeld. With `force` later edits go to the quarantine instead."""
-    known = [log for log in journal.all_of(workdir) if log.actions()]
+    # A run that was cut off before its first change has left an installer's staging at least.
+    known = [log for log in journal.all_of(workdir) if log.actions() or log.interrupted]
     if which == "last":
         log = next((log for log in reversed(known) if not log.undone), None)
         if log is None:

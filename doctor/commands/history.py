@@ -55,6 +55,8 @@ def undo(workdir: Path, which: str, dry_run: bool, force: bool, form: str, lang:
         word = "would_undo" if undone.status == "planned" else "undone"
         for change in changes:
             print(f"{say(word, lang)}: {change['kind']} {change['target']}")
+        if not changes:  # a run that was cut off before it had changed anything
+            print(f"{say(word, lang)}: {undone.id}")
     return ExitCode.OK
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fixes import history
 from fixes.errors import EditedSince, Unknown
+from fixes.journal import Journal
 from tests.fixes.worlds import World, fix, set_recipe
 
 JSON = {"kind": "set-json", "file": "ds.json", "values": {"zero_optimization.stage": 2}}
@@ -90,6 +91,23 @@ def test_the_shell_script_leaves_a_user_edit_alone(world: World) -> None:
     assert "changed since, left alone" in done.stderr
     assert world.snapshot() == edited
     assert history.history(world.workdir)[0].status == "applied"
+
+
+def test_the_last_run_is_the_one_that_was_cut_off_even_before_its_first_change(world: World) -> None:
+    """Not the one before it; and what an installer had staged goes."""
+    world.cause("c", fix("recipe", set_recipe(a=1)))
+    world.apply()
+    staged = world.prefix / ".skyt1-doctor" / "x" / "00" / "staged"
+    staged.mkdir(parents=True)
+    cut = Journal.create(world.workdir / ".skyt1-doctor", {})
+    cut.append("staging", directory=str(staged.parent))
+    fixed = world.snapshot()
+    assert [entry.id for entry in history.pending(world.workdir)] == [cut.id]
+    undone = history.undo(world.workdir)
+    assert (undone.id, undone.status, undone.changes) == (cut.id, "undone", ())
+    assert not staged.exists()
+    assert world.snapshot() == fixed
+    assert history.pending(world.workdir) == []
 
 
 def test_unknown_journal(world: World) -> None:
