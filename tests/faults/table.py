@@ -66,7 +66,8 @@ def healed(fault: Fault, shown: Shown) -> bool | None:
 def count(answers: list[bool | None]) -> str:
     known = [answer for answer in answers if answer is not None]
     share = f", {100 * sum(known) / len(known):.1f} %" if known else ""
-    return f"{sum(known)} of {len(known)}{share}"
+    missing = len(answers) - len(known)
+    return f"{sum(known)} of {len(known)}{share}" + (f" ({missing} not run yet)" if missing else "")
 
 
 def summary(results: dict[str, Shown]) -> list[str]:
@@ -83,7 +84,7 @@ def summary(results: dict[str, Shown]) -> list[str]:
         f"- really run: {count([failed(f, s) for f, s in serious])} failed or trained wrongly as declared; "
         f"{sum(f.warns for f in FAULTS)} more are survived and are warnings",
         f"- healed and trained, of those that software can heal and that were run: "
-        f"{count([healed(f, s) for f, s in faults])}",
+        f"{count([healed(f, s) for f, s in faults if f.healable])}",
     ]
     if asked:
         worst = max(asked)
