@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(os.geteuid() != 0 or bool(two_hosts.missing()), reason="needs root, iproute2 and iptables"),
 ]
-BUDGET = 100.0  # seconds; three imports of torch at once on a busy machine
+BUDGET = 180.0  # seconds; three imports of torch at once on a busy machine
 
 
 @pytest.fixture(scope="module")
