@@ -149,7 +149,7 @@ def _misfits(
 def _missing(values: Mapping[str, Any], source: argument_source.Source, group: str) -> list[str]:
     """Arguments without a default that the recipe does not give."""
     classes = [source.classes[name] for name in source.groups[group]]
-    return [f.name for cls in classes for f in cls.fields.values() if f.required and f.name not in values]
+    return [f.name for cls in classes for f in cls.fields.values() if f.required and values.get(f.name) is None]
 
 
 def _followed(
@@ -174,7 +174,8 @@ def _followed(
     verdicts = {}
     for name, mode in (("distributed", "distributed"), ("single", "not_parallel")):
         environment = {"parallel_mode": mode, "ParallelMode.DISTRIBUTED": "distributed",
-                       "ParallelMode.NOT_DISTRIBUTED": "not_distributed"}  # fmt: skip
+                       "ParallelMode.NOT_DISTRIBUTED": "not_distributed",
+                       "is_torch_greater_or_equal_than_2_0": True}  # fmt: skip
         verdicts[name] = refusals.follow(source, values, group, environment, functions)
     shorten = {str(Path(f)): _shown(f) for f in source.files}
     return {

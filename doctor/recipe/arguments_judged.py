@@ -60,7 +60,10 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             continue
         details |= {"value_as_type" if misfit["sure"] else "probable_value": meant} if meant is not None else {}
         learning_rate = kind == "exponent" and key == "learning_rate"
-        yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, **details)
+        # Text counts as true wherever it is only asked whether: wrong where false is meant, and luck elsewhere.
+        luck = "bool" in misfit["annotation"] and meant is not False and isinstance(facts["recipe.values"][key], str)
+        severity = Severity.WARNING if luck and "int" not in misfit["annotation"] else None
+        yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, severity, **details)
 
 
 # Counts of which none would be left, and what is usually meant; nothing on the way looks before it divides by them.

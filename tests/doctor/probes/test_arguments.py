@@ -246,3 +246,14 @@ def test_schedulers_that_need_arguments(tmp_path, lines, causes):
 def test_values_of_the_right_type_that_no_run_can_use(tmp_path, old, new, cause):
     causes = [f.cause for f in examine(tmp_path, GOOD.replace(old, new))[1] if f.cause != "cfg-unknown-key"]
     assert causes == ([cause] if cause else [])
+
+
+@pytest.mark.parametrize(("value", "severity"), [("'true'", "warning"), ("ture", "warning"), ("'false'", None)])
+def test_text_where_true_or_false_is_needed_counts_as_true(tmp_path, value, severity):
+    _, (found,) = examine(tmp_path, GOOD.replace("do_train: true", f"do_train: {value}"))
+    assert (found.cause, found.severity and found.severity.value) == ("cfg-bad-value-type", severity)
+
+
+def test_a_needed_argument_without_a_value_is_missing(tmp_path):
+    _, found = examine(tmp_path, GOOD.replace("output_dir: out", "output_dir:"))
+    assert [f.cause for f in found] == ["cfg-missing-argument"]
