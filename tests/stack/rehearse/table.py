@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.stack.rehearse.faults import STACKS
+from tests.stack.rehearse.faults import FAULTS, HEALTHY, STACKS
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[3] / "docs" / "rehearsal.md"
@@ -22,7 +22,8 @@ fault each, and of healthy ones: real packages, two CPU cores, no GPU. Made by `
 
 Stacks: {stacks}.
 
-Seconds are of the whole rehearsal. Where they are in parentheses, starts of Python were forks of a process that had
+Seconds are of the whole rehearsal, on a machine that did other work meanwhile. Where they are in
+parentheses, starts of Python were forks of a process that had
 imported LLaMA-Factory (`tests/stack/rehearse/serve.py`); on a user's machine each launch adds the imports, about 20 to
 40 s on two cores.
 
@@ -43,6 +44,9 @@ def page(results: dict[str, Any]) -> str:
         f"**{len(passed)} of {len(healthy)} healthy recipes passed.** `check` alone names "
         f"{sum(bool(one['check']) for one in faults.values())} of the faults.\n\n"
     )
+    unrun = [one.id for one in FAULTS if one.id not in faults] + [one.id for one in HEALTHY if one.id not in healthy]
+    if unrun:
+        lines.append(f"Declared, and without a result yet: {', '.join(unrun)}.\n\n")
     lines.append(
         "| fault | stack | caught | in stage | named | check | seconds |\n| --- | --- | --- | --- | --- | --- | --- |\n"
     )
