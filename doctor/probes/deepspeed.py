@@ -232,7 +232,8 @@ def optimizer_known(facts: Facts) -> Iterator[Finding]:
     if not isinstance(kind, str) or kind.lower() in _OWN_OPTIMIZERS or kind in _TORCH_OPTIMIZERS:
         return
     path = facts["deepspeed.config_path"]
-    near = difflib.get_close_matches(kind, (*_TORCH_OPTIMIZERS, "Lamb", "OneBitAdam", "Lion"), n=1)
+    lowered = {name.lower(): name for name in (*_TORCH_OPTIMIZERS, "Lamb", "OneBitAdam", "Lion")}
+    near = [lowered[name] for name in difflib.get_close_matches(kind.lower(), lowered, n=1)]
     details: dict[str, Any] = {"file": path, "ds_config": path}
     if near:
         details |= {"corrected_values": {"optimizer.type": near[0]}, "corrected": f"optimizer.type = {near[0]}"}

@@ -236,3 +236,28 @@ def test_no_judgement_minds_a_recipe_without_deepspeed():
     for judgement in deepspeed.JUDGEMENTS:
         with contextlib.suppress(UnknownFact):
             assert list(judgement(facts)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "near"),
+    [("Adamm", "Adam"), ("adamw", None), ("OneBitAdam", None), ("SGD", None), ("sgd", "SGD")],
+)
+def test_optimizers_that_neither_deepspeed_nor_torch_has(kind, near):
+    found = list(deepspeed.optimizer_known(story(**{"deepspeed.config": {"optimizer": {"type": kind}}})))
+    assert [f.details["corrected_values"]["optimizer.type"] for f in found] == ([near] if near else [])
+
+
+def test_a_byte_order_mark_is_an_error_of_syntax(tmp_path):
+    facts = facts_of(tmp_path, "\ufeff{}")
+    assert facts["deepspeed.config_error"]["kind"] == "syntax"
+
+
+def test_the_nearest_name_of_another_kind_is_only_proposed(tmp_path):
+    target = make_target(tmp_path, recipe="deepspeed: ds_z3_ofload_config.json\n")
+    (target.workdir / "ds_z3_offload_config.json").write_text("{}")
+    facts = Facts(
+        {"recipe.path": "r.yaml", "recipe.values": {"deepspeed": "ds_z3_ofload_config.json"}, "recipe.lines": {}}
+    )
+    (found,) = deepspeed.config_unusable(facts.merged(deepspeed.collect(target, facts)))
+    assert found.details.get("existing_ds_config") is None
+    assert found.details["near_ds_config"].endswith("ds_z3_offload_config.json")
