@@ -11,16 +11,21 @@ from doctor.diagnose import Diagnosis, diagnose
 
 BEGIN = "[INFO|trainer.py:2313] 2026-11-26 10:00:00,000 >> ***** Running training *****\n"
 STEPS = "".join(f"{{'loss': {2 - step / 10:.4f}, 'grad_norm': 1.0, 'learning_rate': 1e-05}}\n" for step in range(8))
-LEFT = """Traceback (most recent call last):
-  File "/env/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py", line 2501, in all_reduce
-    work.wait()
-torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:1970, remote process exited or there was a network error
-"""
-FULL = """Traceback (most recent call last):
-  File "/work/LLaMA-Factory/src/train.py", line 3, in <module>
-    loss.backward()
-torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.90 GiB. GPU 3 has a total capacity of 79.10 GiB of which 1.20 GiB is free. Of the allocated memory 70.00 GiB is allocated by PyTorch, and 3.00 GiB is reserved by PyTorch but unallocated.
-"""
+LEFT = (
+    "Traceback (most recent call last):\n"
+    '  File "/env/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py", line 2501, in all_reduce\n'
+    "    work.wait()\n"
+    "torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:1970, remote process exited or there was "
+    "a network error\n"
+)
+FULL = (
+    "Traceback (most recent call last):\n"
+    '  File "/work/LLaMA-Factory/src/train.py", line 3, in <module>\n'
+    "    loss.backward()\n"
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.90 GiB. GPU 3 has a total capacity of 79.10 GiB of "
+    "which 1.20 GiB is free. Of the allocated memory 70.00 GiB is allocated by PyTorch, and 3.00 GiB is reserved by "
+    "PyTorch but unallocated.\n"
+)
 
 
 def run(folder: Path, ranks: int, failing: int | None, end: str = FULL) -> Diagnosis:
