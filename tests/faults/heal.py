@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from doctor.cli import run
-from tests.faults import look
+from tests.faults import look, record
 from tests.faults.fault import Fault
 from tests.faults.look import BUDGET
 from tests.faults.workspace import Workspace
@@ -26,14 +26,19 @@ def heal(fault: Fault, place: Workspace) -> dict[str, Any]:
         argv = ["fix", str(place.recipe.relative_to(place.root)), "--apply", "--yes", "--format", "json", *given]
         code, said = forked([*argv, "--budget", str(BUDGET)], place)
         document = json.loads(said) if said.strip() else {}
-        new = [[o["cause"], o["fix"], o["outcome"], o["reason"]] for o in document.get("outcomes", [])]
-        outcomes, refused = outcomes + new, document.get("error")
+        said_of = document.get("outcomes", [])
+        new = [[o["cause"], o["fix"], o["outcome"], _neutral(place, o["reason"])] for o in said_of]
+        outcomes, refused = outcomes + new, _neutral(place, document.get("error"))
         follow_recipe(place)
         left = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
         if not left or not any(outcome in ("verified", "unverified") for _, _, outcome, _ in new):
             break
     seconds = round(time.monotonic() - begun, 1)
     return {"exit": code, "outcomes": outcomes, "refused": refused, "left": left, "seconds": seconds}
+
+
+def _neutral(place: Workspace, text: str | None) -> str | None:
+    return record.neutral(place, text) if text else text
 
 
 def forked(argv: list[str], place: Workspace) -> tuple[int, str]:

@@ -32,7 +32,7 @@ def ask(place: Workspace) -> dict[str, Any]:
         except FileNotFoundError:
             answers[tool] = {"exit": None, "seconds": 0.0, "said": ["it is not installed"]}
             continue
-        lines = (done.stdout + done.stderr).splitlines()
+        lines = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr).splitlines()
         said = [line.strip()[:200] for line in lines if re.search(r"Error\b|requires|incompatib|has requirement", line)]
         seconds = round(time.monotonic() - begun, 1)
         answers[tool] = {"exit": done.returncode, "seconds": seconds, "said": [place.neutral(s) for s in said][-8:]}
