@@ -167,7 +167,7 @@ def written_folders(facts: Facts) -> Iterator[Finding]:
             details |= {"cache_disk_full": name.endswith("cache"), "tmp_disk_full": name == "tmp"}
             yield _found("disk-full", what, disk["at"], None if surely else Severity.WARNING, **details)
         elif problem:
-            if name == "output_dir" and (place := _writable(facts)):
+            if name == "output_dir" and (place := _writable(facts)) is not None:
                 details["output_dir"] = f"{place}outputs/{os.path.basename(disk['path'])}"
             yield _unwritable(name, disk, problem, details)
 
