@@ -59,6 +59,10 @@ class Workspace(Place):
                 self.set_recipe(bf16=None)
                 self.edit_deepspeed(bf16={"enabled": False})
 
+    def trained(self) -> bool:
+        """Also where a fix has put output_dir."""
+        return super().trained() or any((self.root / "outputs").rglob("train_results.json"))
+
     def shell(self) -> dict[str, str]:
         """The whole environment of the user's shell, a launch profile of the doctor's merged over it."""
         path = f"{self.environment.root / 'bin'}{os.pathsep}{os.environ['PATH']}"
