@@ -25,6 +25,10 @@ from doctor.recipe import yaml_recipe
 from doctor.report import document
 from doctor.report.words import language, say
 
+# Finding the target starts its interpreter and reads the recipe: its share of the budget, and the seconds that an
+# interpreter may take however small the budget is.
+_START_SHARE, _START_AT_LEAST = 0.8, 2.0
+
 
 def known_ids(ids: Collection[str]) -> None:
     """Raises BadInput for an id that is neither a cause nor a probe."""
@@ -130,20 +134,18 @@ def run(
         imports = Thread(target=all_probes, name="imports", daemon=True)  # while the target's interpreter answers
         imports.start()
         begun = time.monotonic()
+        start = max(_START_AT_LEAST, seconds * _START_SHARE)  # what is left belongs to the probes
         try:
-            found = within(
-                max(2.0, seconds), lambda: target.find(recipe, workdir, python, env, offline, deep, budget=seconds)
-            )
-            within(seconds, lambda: yaml_recipe.read(found.recipe, found.shown(found.recipe)))
+            found = within(start, lambda: target.find(recipe, workdir, python, env, offline, deep, budget=seconds))
+            left = start - (time.monotonic() - begun)
+            within(left, lambda: yaml_recipe.read(found.recipe, found.shown(found.recipe)))
         except TimeoutError:
             raise BadInput(
-                f"The recipe, the working directory or the target's python did not answer within {seconds:g} s: a mount "
+                f"The recipe, the working directory or the target's python did not answer within {start:g} s: a mount "
                 "may hang; --budget SECONDS waits longer."
             ) from None
         imports.join()
-        left = round(
-            max(seconds / 2, seconds - (time.monotonic() - begun)), 1
-        )  # a slow start leaves the probes half of it
+        left = round(max(seconds * (1 - _START_SHARE), seconds - (time.monotonic() - begun)), 1)
         cut_off = unfinished.tell(found, lang)
         progress = Progress(lang)
         try:
