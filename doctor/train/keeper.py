@@ -240,6 +240,10 @@ def main() -> int:
         if not piece:
             return CANNOT_START
         line += piece
+    # Ignored signals would pass to the ranks (nohup, a shell's background job): then they could not be ended gently.
+    for number in LETTERS.values():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     keeper = Keeper(json.loads(line))
     # Slurm and a shutdown signal every process of a job, this one too: that means the same as a word of the doctor.
     for number in LETTERS.values():

@@ -126,7 +126,8 @@ class Running:
 def signals_passed_on(running: Callable[[], Running | None], told: Callable[[int], None]) -> Iterator[list[int]]:
     """SIGINT, SIGTERM and SIGHUP end the run gently the first time and at once the second; `told` hears each.
 
-    Yields the list of signals that came, which grows. In a thread other than the main one nothing is caught.
+    A signal that is ignored already stays so: under nohup a run outlives its terminal. Yields the list of signals that
+    came, which grows. In a thread other than the main one nothing is caught.
     """
     received: list[int] = []
 
@@ -143,7 +144,8 @@ def signals_passed_on(running: Callable[[], Running | None], told: Callable[[int
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield received
     finally:

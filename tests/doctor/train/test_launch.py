@@ -84,6 +84,17 @@ def test_one_signal_ends_all_ranks_cleanly(tmp_path, number):
     assert not any(alive(int(pid)) for pid in pids)
 
 
+def test_under_nohup_a_run_outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start_doctor(tmp_path, f"trap 'exit 9' HUP; echo $$ > {tmp_path}/pids; sleep 1; exit 0")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for(tmp_path / "pids")
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(40) == 0
+
+
 def test_a_second_signal_kills_a_trainer_that_does_not_listen(tmp_path):
     process = start_doctor(
         tmp_path, f"trap '' INT TERM; sleep 60 & echo $$ $! > {tmp_path}/pids; while :; do sleep 1; done"
