@@ -99,7 +99,7 @@ class Place:
         """A log as it may be kept: paths of a user, no machine's name, no dumps of configurations."""
         log = log.replace(str(self.environment.root), "/home/user/miniconda3/envs/llamafactory")
         log = log.replace(str(self.root.parent), "/home/user")
-        log = re.sub(r"/[^\s\"':]*(?=/lib/python3\.\d+/(?!site-packages))", self._standard_library, log)
+        log = re.sub(r"/[^\s\"':]*(?=/(?:lib|include)/python3\.\d+\b(?!/site-packages))", self._standard_library, log)
         log = re.sub(
             r"^(\[INFO\|configuration_utils.py.*?(?:Config|config) \{)\n.*?^\}$", r"\1 … }", log, flags=re.M | re.S
         )
