@@ -61,7 +61,7 @@ unit-doctor: $(STAMP)
 	$(BIN)/python -m pytest -q tests/doctor tests/knowledge_base
 
 unit-fixes: $(STAMP)
-	$(BIN)/python -m pytest -q tests/fixes tests/fuzz
+	$(BIN)/python -m pytest -q tests/fixes tests/fuzz tests/faults
 
 test: unit
 	$(BIN)/python -m pytest -q -m "not stack or story" tests/stack
