@@ -41,7 +41,6 @@ def report_to(board: str) -> Inject:
 
 CASES = [
     Reproduction("pkg-numpy-abi", install("pyarrow==26.0.1"), packages=("pyarrow", "numpy")),
-    Reproduction("pkg-numpy-abi", install("numpy==2.2.6"), name="pkg-numpy-abi-numpy-2", packages=("numpy",)),
     Reproduction("pkg-version-out-of-range", install("transformers==4.48.3"), packages=("transformers",)),
     Reproduction("pkg-missing", uninstall("peft"), packages=("peft",)),
     Reproduction("pkg-missing", without_setuptools, name="pkg-missing-setuptools", torchrun=True,
