@@ -285,7 +285,7 @@ class Door:
             return None
         old = path.read_bytes()
         if files.sha256(old) != before:
-            raise WorldChanged(f"{path} was changed since the plan was made; run fix again to plan anew.")
+            raise _changed(path)
         if redact.text(text := old.decode("utf-8", errors="replace")) == text:
             files.write_synced(kept, old, 0o600)
             _keep_times(path, kept)
@@ -317,7 +317,11 @@ def _keep_times(source: Path, kept: Path) -> None:
 
 def _still(path: Path, real: Path, before: str | None) -> None:
     if files.sha256_file(real) != before:
-        raise WorldChanged(f"{path} was changed since the plan was made; run fix again to plan anew.")
+        raise _changed(path)
+
+
+def _changed(path: Path) -> WorldChanged:
+    return WorldChanged(f"{path} was changed since the plan was made; run fix again to plan anew.")
 
 
 def _pieces(before: bytes, after: bytes) -> tuple[list[list[Any]], bytes]:

@@ -136,11 +136,7 @@ def fetch(listing: Listing, names: list[RemoteFile], into: Path, environ: Mappin
     fetched = _retrying(_fetch_modelscope if listing.modelscope else _fetch_hugging_face)
     try:
         fetched(listing, names, into, environ)
-    except httpx.HTTPError as error:
-        raise Failed(
-            f"The download of {listing.repo} broke off ({redact.text(str(error))}); run fix again to go on."
-        ) from None
-    except OSError as error:
+    except (httpx.HTTPError, OSError) as error:
         raise Failed(
             f"The download of {listing.repo} broke off ({redact.text(str(error))}); run fix again to go on."
         ) from None

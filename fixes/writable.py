@@ -6,19 +6,8 @@ import os
 from pathlib import Path
 
 from doctor.target import Target
+from fixes.actions import EDIT_KINDS
 from fixes.steps import Plan
-
-# Kinds that put a new text in the place of a file; what they write to is their target.
-EDITS = {
-    "set-recipe",
-    "unset-recipe",
-    "rename-recipe-key",
-    "rename-recipe",
-    "set-json",
-    "repair-json",
-    "set-dataset",
-    "convert-encoding",
-}
 
 
 def not_writable(plan: Plan, target: Target) -> list[Path]:
@@ -28,7 +17,7 @@ def not_writable(plan: Plan, target: Target) -> list[Path]:
         for step in plan.steps
         if step.agreed
         for action in step.actions
-        if action.kind in EDITS
+        if action.kind in EDIT_KINDS
     }
     return sorted(path for path in paths if not _may_be_replaced(path.resolve()))
 

@@ -32,6 +32,19 @@ KINDS = (
     "instruct",
 )
 PACKAGE_KINDS = frozenset({"install", "uninstall"})
+# Kinds that put a new text in the place of a file; what they write to is their target.
+EDIT_KINDS = frozenset(
+    {
+        "set-recipe",
+        "unset-recipe",
+        "rename-recipe-key",
+        "rename-recipe",
+        "set-json",
+        "repair-json",
+        "set-dataset",
+        "convert-encoding",
+    }
+)
 
 
 def load(kind: str) -> ModuleType:
