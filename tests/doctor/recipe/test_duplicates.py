@@ -7,7 +7,7 @@ import pytest
 
 from doctor.facts import Facts
 from doctor.probes import records
-from doctor.recipe import data_scan, dataset_info, dataset_rules, json_text
+from doctor.recipe import data_scan, dataset_info, dataset_rules, json_text, record_observer
 
 
 def scan(tmp_path, rows):
@@ -33,7 +33,7 @@ def test_what_differs_in_type_alone_is_no_copy(tmp_path):
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_scan, "MOST_COMPARED", 2)
+    monkeypatch.setattr(record_observer, "MOST_COMPARED", 2)
     assert scan(tmp_path, [row(1), row(2), row(5), row(5), row(1)]).duplicates == 1
 
 
