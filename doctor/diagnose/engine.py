@@ -14,6 +14,7 @@ import msgspec
 from doctor import details, redact
 from doctor.diagnose import events, read
 from doctor.diagnose.corpus import Corpus
+from doctor.diagnose.ends import Ends
 from doctor.diagnose.failures import Failure, failures
 from doctor.diagnose.lines import Level, Line, lines
 from doctor.diagnose.match import matches
@@ -121,13 +122,11 @@ class _Run:
         self.steps_of: dict[int, list[int]] = defaultdict(list)  # log -> its steps
         for position in self.steps:
             self.steps_of[self.lines[position].log].append(position)
-        self.good_end = max(corpus.lines_matching(events.ENDS_WELL), default=-1)
         self.info = [position for position, line in enumerate(self.lines) if line.level is Level.INFO]
         self.samples = samples(self.lines)
         self.failures = self._alive([f for f in failures(self.lines) if f.at not in self.samples])
-        self.ended_well = self.good_end >= 0 and not any(
-            f.at > self.good_end and (f.hard or f.code) for f in self.failures
-        )
+        self.ends = Ends(self.lines, corpus.lines_matching(events.ENDS_WELL), self.failures)
+        self.ended_well = self.ends.well(self.failures)
 
     def _last_run(self, every: list[Line]) -> list[Line]:
         """Of several launches in one log the last one counts; a launch begins anew only after the one before ended."""
@@ -168,7 +167,7 @@ class _Run:
 
     def _may_tell(self, position: int) -> bool:
         """Whether what stands there can be why the run failed: it did fail, and not before it ended well."""
-        if self.ended_well or position < self.good_end:
+        if self.ended_well or self.ends.over(position):
             return False
         if any(failure.hard or failure.code or failure.ended_its_process for failure in self.failures):
             return True
@@ -204,8 +203,8 @@ class _Run:
         """The first failure that nothing explains; where only exit codes are left, the first of those."""
         if self.ended_well:
             return None
-        left = [failure for failure in judge.unknown([]) if failure.at > self.good_end]
-        left = left or [failure for failure in self.failures if failure.code and failure.at > self.good_end]
+        left = [failure for failure in judge.unknown([]) if not self.ends.over(failure.at)]
+        left = left or [failure for failure in self.failures if failure.code and not self.ends.over(failure.at)]
         if not left:
             return None
         failure = left[0]
