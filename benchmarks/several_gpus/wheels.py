@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Without them no resolver can exchange DeepSpeed, and the fix would be another one.
+DEEPSPEED_NEEDS = ("einops", "msgpack", "ninja", "nvidia-ml-py", "psutil", "py-cpuinfo")
 # What each environment holds beside torch. `old`: the published recipe's stack, in which ranks assert under ZeRO-2 and 3.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "doctor": (
@@ -23,13 +25,13 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "llamafactory==0.9.5", "transformers==5.6.0", "tokenizers==0.22.2", "datasets==4.0.0", "accelerate==1.11.0",
         "peft==0.18.1", "trl==0.24.0", "dill==0.3.8", "multiprocess==0.70.16", "omegaconf==2.3.0",
         "pydantic==2.12.5", "pydantic-core==2.41.5", "typing-inspection", "annotated-types", "hjson", "fire", "termcolor",
-        "tyro==0.8.14", "shtab", "docstring-parser",
+        "tyro==0.8.14", "shtab", "docstring-parser", *DEEPSPEED_NEEDS,
     ),
     "old": (
         "llamafactory==0.9.1", "transformers==4.46.1", "tokenizers==0.20.3", "huggingface_hub==0.36.0", "datasets==3.1.0",
         "fsspec==2024.9.0", "accelerate==1.0.1", "peft==0.12.0", "trl==0.9.6", "dill==0.3.8", "multiprocess==0.70.16",
         "pydantic==2.10.6", "pydantic-core==2.27.2", "annotated-types", "hjson", "fire", "termcolor", "tyro==0.8.14",
-        "shtab", "docstring-parser", "einops", "sentencepiece", "tiktoken",
+        "shtab", "docstring-parser", "sentencepiece", "tiktoken", *DEEPSPEED_NEEDS,
     ),
 }  # fmt: skip
 BUILT = {
