@@ -95,3 +95,41 @@ def test_of_two_nodes_the_one_that_failed_counts(tmp_path: Path) -> None:
     good = write(tmp_path / "node0.log", BEGIN + FIGURES)
     bad = write(tmp_path / "node1.log", BEGIN + FULL_DISK.format(p=""))
     assert told(good, bad).findings[0].cause == told(bad, good).findings[0].cause == "disk-quota"
+
+
+def wandb_run(root: Path, output: str) -> Path:
+    """What wandb keeps of a run: the console without colours in files/output.log, its own two logs beside it."""
+    run = root / "wandb" / "run-20261126_100000-k3v9x2ab"
+    write(run / "files" / "output.log", output)
+    write(run / "files" / "requirements.txt", "torch==2.5.1\ntransformers==4.46.1\n")
+    write(run / "files" / "config.yaml", "learning_rate:\n  value: 1e-05\n")
+    write(
+        run / "logs" / "debug.log",
+        "2026-11-26 10:00:00,000 INFO    MainThread:77 [wandb_setup.py:_flush():67] Starting\n",
+    )
+    write(
+        run / "logs" / "debug-internal.log",
+        '{"time":"2026-11-26T10:00:00Z","level":"INFO","msg":"stream: starting","core version":"0.18.7"}\n'
+        '{"time":"2026-11-26T10:00:09Z","level":"ERROR","msg":"monitor: neuron: failed to start: not found"}\n',
+    )
+    return run
+
+
+STEPS = "".join(
+    f"{{'loss': {2 - step / 10:.4f}, 'grad_norm': 1.0, 'learning_rate': 1e-05, 'epoch': 0.{step}}}\n"
+    f" {step}%|{'█' * step}{' ' * (10 - step)}| {step}/40 [00:0{step}<01:00,  1.50s/it]\n"
+    for step in range(1, 6)
+)
+
+
+@pytest.mark.parametrize("whole_run", [True, False], ids=["the folder of the run", "output.log"])
+def test_what_wandb_kept_of_the_console_is_read_like_the_console(tmp_path: Path, whole_run: bool) -> None:
+    run = wandb_run(tmp_path, BEGIN + STEPS + FULL_DISK.format(p=""))
+    result = told(run if whole_run else run / "files" / "output.log")
+    assert [finding.cause for finding in result.findings] == ["disk-quota"]
+    assert "output.log" in result.findings[0].evidence[0].where or not whole_run
+
+
+def test_a_run_that_wandb_saw_end_well_gives_nothing_though_its_own_log_complains(tmp_path: Path) -> None:
+    result = told(wandb_run(tmp_path, BEGIN + STEPS + FIGURES))
+    assert (result.findings, result.unrecognised, result.ended_well) == ((), None, True)
