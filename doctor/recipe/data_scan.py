@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from doctor.recipe import conversion, csv_records, json_records, parquet_footer
+from doctor.recipe import conversion, csv_records, data_workers, json_records, parquet_footer
 from doctor.recipe.dataset_info import Entry
 from doctor.recipe.record_observer import Observer
 from doctor.recipe.scan_result import BrokenFile, Rows, Scan
@@ -27,7 +27,12 @@ def scan(
 
     `tell` hears the bytes read and the bytes of all files, batch by batch.
     """
-    result = Scan(bytes_total=sum(_size(path) for path, _ in files))
+    size = sum(_size(path) for path, _ in files)
+    if loader == "json" and size >= data_workers.LEAST:
+        result = Scan(bytes_total=size)
+        if data_workers.read(entry, files, stage, media, until, result, tell):
+            return result
+    result = Scan(bytes_total=size)
     observer = Observer(result, entry, media, conversion.converter(entry, stage))
     _read(files, loader, until, observer, tell)
     observer.settle()
@@ -68,7 +73,7 @@ def _read(
         if loader == "json" and len(files) > 1:
             result.file_columns[shown] = observer.columns_of_file()
     result.complete = result.unread is None
-    result.dates = sorted(observer.dates)
+    result.dates = observer.dates
 
 
 def _size(path: Path) -> int:

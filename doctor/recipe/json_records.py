@@ -54,14 +54,15 @@ class BadData(Exception):
 class Lines:
     """Line numbers of byte offsets of a file, counted only when they are asked for: most records are never shown."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.offset, self.line = 0, 1
+    def __init__(self, path: Path, base: int = 0) -> None:
+        """The line at `base` is the first."""
+        self.path, self.base = path, base
+        self.offset, self.line = base, 1
 
     def at(self, offset: int) -> int:
         """The 1-based line on which the byte at `offset` stands."""
         if offset < self.offset:
-            self.offset, self.line = 0, 1
+            self.offset, self.line = self.base, 1
         with self.path.open("rb") as file:
             file.seek(self.offset)
             while self.offset < offset:
@@ -74,17 +75,18 @@ class Lines:
 
 
 class Batch:
-    """Consecutive records, decoded. `first`: number of the first one (1-based); `start`, `end`: where `raw` stands."""
+    """Consecutive records, decoded. `first`: number of the first one (1-based); `start`, `end`: where they stand."""
 
-    def __init__(self, records: list[Any], raw: bytes, first: int, start: int, lines: Lines) -> None:
-        self.records, self.raw, self.first, self.start, self.lines = records, raw, first, start, lines
-        self.end = start + len(raw)
+    def __init__(self, records: list[Any], buffer: bytes, size: int, first: int, start: int, lines: Lines) -> None:
+        """They are the first `size` bytes of `buffer`, which are not cut out of it unless they are asked for."""
+        self.records, self.buffer, self.first, self.start, self.lines = records, buffer, first, start, lines
+        self.end = start + size
         self._starts: list[int] | None = None
 
     def line_of(self, index: int) -> int:
         """The 1-based line on which `records[index]` begins."""
         if self._starts is None:
-            self._starts = [start for start, _ in values(self.raw)]
+            self._starts = [start for start, _ in values(self.buffer[: self.end - self.start])]
         return self.lines.at(self.start + (self._starts[index] if index < len(self._starts) else 0))
 
 
@@ -140,10 +142,12 @@ def read(path: Path) -> Iterator[Batch]:
     """The records of a file in batches. Raises BadData where the file ends being JSON, OSError when it cannot be read."""
     with path.open("rb") as file:
         head = file.read(CHUNK)
-        yield from _Reader(file, head, Lines(path)).batches()
+        yield from Reader(file, head, Lines(path)).batches()
 
 
-class _Reader:
+class Reader:
+    """Takes the records from a file, of which `head` is read already."""
+
     def __init__(self, file: BinaryIO, head: bytes, lines: Lines) -> None:
         self.file = file
         self.buffer = head
@@ -151,6 +155,7 @@ class _Reader:
         self.line_numbers = lines
         self.number = 1  # of the next record
         self.consumed = 0
+        self.closes = True  # whether a list must end with what is read
         self.separator: bytes | None = None
 
     def batches(self) -> Iterator[Batch]:
@@ -199,9 +204,9 @@ class _Reader:
             if self.buffer or not self.more():
                 return
 
-    def batch(self, records: list[Any], end: int, raw: bytes | None = None) -> Batch:
-        """Take `end` bytes from the buffer as these records; `raw` are those bytes where they are cut out already."""
-        made = Batch(records, self.buffer[:end] if raw is None else raw, self.number, self.consumed, self.line_numbers)
+    def batch(self, records: list[Any], end: int) -> Batch:
+        """Take `end` bytes from the buffer as these records."""
+        made = Batch(records, self.buffer, end, self.number, self.consumed, self.line_numbers)
         self.number += len(records)
         self.drop(end)
         return made
@@ -217,6 +222,8 @@ class _Reader:
             yield self.guessed() or self.delimited()
             self.skip_blank()
             if not self.buffer:
+                if not self.closes:
+                    return
                 raise BadData(TRUNCATED, self.line, 1, self.number, "the list is never closed")
             mark = self.buffer[:1]
             if mark == b"]":
@@ -240,9 +247,8 @@ class _Reader:
         at = self.buffer.rfind(self.separator)
         if at < 0:
             return None
-        raw = self.buffer[: at + 1]
         try:
-            return self.batch(_DECODER.decode(b"".join((b"[", raw, b"]"))), at + 1, raw)
+            return self.batch(_DECODER.decode(b"".join((b"[", memoryview(self.buffer)[: at + 1], b"]"))), at + 1)
         except UNDECODABLE:
             return None
 
@@ -263,8 +269,8 @@ class _Reader:
                     if records:
                         break
                     raise self.bad_record(self.buffer[start:stop], start, error) from None
-                if self.separator is None and (first_key := _first_key(self.buffer, stop)):
-                    self.separator = first_key
+                if self.separator is None and (found := first_key(self.buffer, stop)):
+                    self.separator = found
                 end = stop
                 if self.buffer[stop : stop + 64].lstrip(_BLANK)[:1] == b"]":
                     break
@@ -300,9 +306,8 @@ class _Reader:
         end = len(self.buffer) if self.done else self.buffer.rfind(b"\n") + 1
         if not end:
             return None
-        raw = self.buffer[:end]
         try:
-            return self.batch(_DECODER.decode_lines(raw), end, raw)
+            return self.batch(_DECODER.decode_lines(memoryview(self.buffer)[:end]), end)
         except UNDECODABLE:
             return None
 
@@ -371,7 +376,7 @@ class _Reader:
         return BadData(NOT_JSON, line, 1, self.number, _excerpt(raw))
 
 
-def _first_key(buffer: bytes, stop: int) -> bytes | None:
+def first_key(buffer: bytes, stop: int) -> bytes | None:
     """`}`, the separator and the first key of the next record: the bytes by which later records are found."""
     found = re.compile(rb'\s*,\s*\{\s*"[^"\\]{0,200}"').match(buffer, stop)
     return buffer[stop - 1 : found.end()] if found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ ENDS = 512  # characters at each end by which a long text is compared
 MOST_COMPARED = 500_000  # different records kept as hashes of 8 bytes, about 40 MB
 MOST_ROLES = 40
 MOST_OUTLINES = 10_000
+MOST_SHAPES = 10_000  # different keys of records, and of messages
 # Text that Arrow's reader of JSON lines takes for a time.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d)?)?Z?)?")
 MEDIA_LOOKED_AT = 200  # files whose existence is asked for, per entry
@@ -53,7 +55,10 @@ class Observer:
         self.media_asked = 0
         self.contents: set[int] = set()
         self.lines: bool | None = None
-        self.dates: set[str] = set()  # columns in which every text so far is a date
+        self.dated: set[str] = set()  # columns of JSON lines in which every value so far is a date
+        self.null_first: set[str] = set()  # columns whose first value is null, of which Arrow makes no times
+        self.first_of: dict[str, dict[str, int]] = {}  # path -> type -> record that has it first
+        self.hashes: array[int] | None = None  # of all records, where others will compare them
         self.key_shapes: set[tuple[str, ...]] = set()  # keys of the records of one file, each order once
         self.outlines = Outlines(entry)
         self.alike: dict[tuple[Any, ...], _Alike] = {}  # outlines of records that nothing is wrong with
@@ -68,14 +73,16 @@ class Observer:
             try:
                 compared = hash(content(record))
             except RecursionError:  # nested too deep to be compared
-                compared = hash((shown, rows.first + index))
+                compared = hash((shown, rows.bytes_read, index))
+            if self.hashes is not None:
+                self.hashes.append(compared)
             if compared in self.contents:
                 self.scan.duplicates += 1
                 if self.scan.first_duplicate is None:
                     self.scan.first_duplicate = Example(rows.first + index, shown, rows.position(index), "seen before")
             elif len(self.contents) < MOST_COMPARED:
                 self.contents.add(compared)
-            outline = None if self.dates else self.outlines.of(record)
+            outline = None if self.dated else self.outlines.of(record)
             if outline is None:
                 self.look(record, rows, index, shown)
             elif (alike := self.alike.get(outline)) is not None:
@@ -88,11 +95,11 @@ class Observer:
 
     def look_first(self, outline: tuple[Any, ...], record: Any, rows: Rows, index: int, shown: str) -> None:
         """Look at a record and keep what it added, for those of the same outline; not where anything is at fault."""
-        scan, messages = self.scan, self._messages()
+        scan, messages = self.scan, self.messages()
         before = _Alike(dict(scan.columns), dict(scan.message_keys), dict(scan.roles), scan.empty_answers)
         usable = scan.usable
         self.look(record, rows, index, shown)
-        if self._messages() != messages:  # where the messages stand is known better now: what counts is another
+        if self.messages() != messages:  # where the messages stand is known better now: what counts is another
             self.settle()
         elif scan.usable > usable:
             self.alike[outline] = _Alike(
@@ -102,8 +109,12 @@ class Observer:
                 scan.empty_answers - before.empty_answers,
             )
 
-    def _messages(self) -> tuple[bool, str | None]:
+    def messages(self) -> tuple[bool, str | None]:
         return self.declared_messages in self.scan.columns, self.scan.messages_column
+
+    @property
+    def dates(self) -> list[str]:
+        return sorted(self.dated - self.null_first)
 
     def columns_of_file(self) -> list[str]:
         """The columns of the records since this was last asked."""
@@ -126,23 +137,22 @@ class Observer:
         self.alike.clear()
 
     def look(self, record: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
-        columns = self.scan.columns
+        columns, dated = self.scan.columns, self.dated
         shape = tuple(record)
-        if shape not in self.key_shapes and len(self.key_shapes) < 10_000:
+        if shape not in self.key_shapes and len(self.key_shapes) < MOST_SHAPES:
             self.key_shapes.add(shape)
         for name, value in record.items():
             if value is None:
-                columns.setdefault(name, 0) if len(columns) < MOST_COLUMNS else None
+                if name not in columns and len(columns) < MOST_COLUMNS:
+                    columns[name] = 0
+                    self.null_first.add(name)
                 continue
             kind = type(value)
-            if name in columns:
-                columns[name] += 1
-                if name in self.dates and not (kind is str and _DATE.fullmatch(value)):
-                    self.dates.discard(name)
-            elif len(columns) < MOST_COLUMNS:
-                columns[name] = 1
-                if self.lines and kind is str and _DATE.fullmatch(value):
-                    self.dates.add(name)
+            if name in columns or len(columns) < MOST_COLUMNS:
+                before = columns.get(name, 0)
+                columns[name] = before + 1
+                if (not before and self.lines) or name in dated:
+                    dated.add(name) if kind is str and _DATE.fullmatch(value) else dated.discard(name)
             if kind is int and self.lines is False and not LEAST <= value <= MOST:
                 add(self.scan.huge, Example(rows.first + index, shown, rows.position(index), f"{name}: {value}"[:60]))
             elif kind is list:
@@ -173,6 +183,7 @@ class Observer:
         named = self.scan.types.setdefault(path, [])
         if name not in named:
             named.append(name)
+            self.first_of.setdefault(path, {})[name] = rows.first + index
             if len(named) == 2:
                 place = rows.position(index)
                 self.scan.mixed[path] = Example(rows.first + index, shown, place, f"{name} after {named[0]}")
@@ -184,7 +195,7 @@ class Observer:
             if kind is dict:
                 messages = True
                 shape = (name, *item, *map(type, item.values()))
-                if shape not in self.shapes and len(self.shapes) < 10_000:
+                if shape not in self.shapes and len(self.shapes) < MOST_SHAPES:
                     self.shapes.add(shape)
                     self.look_into_object(f"{name}[]", item, rows, index, shown)
             if item is not None:
@@ -257,5 +268,6 @@ def content(value: Any) -> Any:
     if kind is dict:
         return frozenset(zip(value, map(content, value.values())))  # noqa: B905 as long as each other
     if kind is list:
-        return (list, *map(content, value))
-    return kind, value
+        return ("list", *map(content, value))
+    # By name, and nothing for null: where types and None lie in memory differs from process to process.
+    return kind.__name__, 0 if value is None else value
