@@ -90,7 +90,7 @@ NOISE_HEADER = re.compile(
 )
 # The next four are searched in whole texts, by RE2; ^ and $ are the ends of a line.
 TRIGGERS = (  # what a line must hold to be the beginning or the statement of a failure
-    r"Traceback \(|File \"|Error|Exception|rror: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
+    r"Traceback \(|File \"|Error|Exception|rror: |ERROR: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
     r"|NotFound|Failed|OutOfResources|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode"
     r"|return code|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
     r"|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
