@@ -3,11 +3,11 @@
 import pytest
 
 from doctor.facts import Facts
-from doctor.probes import records
+from doctor.recipe import data_use_judged
 
 
 def judged(read=100, size=1_000_000, stage="sft", file="d.json", **values):
-    return list(records.cutoff_plausible(Facts({
+    return list(data_use_judged.cutoff_plausible(Facts({
         "recipe.values": values, "recipe.lines": {"cutoff_len": 7}, "recipe.path": "r.yaml", "dataset.stage": stage,
         "dataset.info_path": "i.json", "dataset.entries": {"sky": {"files": [{"shown": file}]}},
         "records.scans": {"sky": {"read": read, "bytes_read": size}},

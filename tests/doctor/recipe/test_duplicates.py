@@ -6,8 +6,7 @@ import time
 import pytest
 
 from doctor.facts import Facts
-from doctor.probes import records
-from doctor.recipe import data_scan, dataset_info, dataset_rules, json_text, record_observer
+from doctor.recipe import data_scan, data_use_judged, dataset_info, dataset_rules, json_text, record_observer
 
 
 def scan(tmp_path, rows):
@@ -43,7 +42,7 @@ def test_only_many_copies_are_told(tmp_path, copies, told):
 
     found = msgspec.to_builtins(scan(tmp_path, [row(n) for n in range(1000)] + [row(n) for n in range(copies)]))
     facts = Facts({"records.scans": {"sky": found}, "dataset.info_path": "i.json", "dataset.entries": {"sky": {}}})
-    assert [f.cause for f in records.repeated(facts)] == ["data-duplicates"] * told
+    assert [f.cause for f in data_use_judged.repeated(facts)] == ["data-duplicates"] * told
 
 
 def test_what_is_nested_too_deep_is_not_compared(tmp_path):
