@@ -200,11 +200,13 @@ class _Run:
         )
 
     def _unrecognised(self, judge: Judge) -> Unrecognised | None:
-        """The first failure that nothing explains; where only exit codes are left, the first of those."""
+        """The first failure that nothing explains; else the first exit code, or traceback that only passes a failure on."""
         if self.ended_well:
             return None
         left = [failure for failure in judge.unknown([]) if not self.ends.over(failure.at)]
-        left = left or [failure for failure in self.failures if failure.code and not self.ends.over(failure.at)]
+        over = self.ends.over
+        left = left or [failure for failure in self.failures if failure.code and not over(failure.at)]
+        left = left or [failure for failure in self.failures if failure.ended_its_process and not over(failure.at)]
         if not left:
             return None
         failure = left[0]

@@ -181,6 +181,18 @@ def test_an_exit_code_alone_is_unrecognised_when_no_cause_knows_it(ask: Any) -> 
     assert result.unrecognised.exception == "exit code -9"
 
 
+def test_a_traceback_that_only_passes_a_failure_on_is_still_a_failure(ask: Any) -> None:
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/home/user/project/train.py", line 346, in <module>\n'
+        '    data = load_dataset("json", data_files=path)\n'
+        "datasets.exceptions.DatasetGenerationError: An error occurred while generating the dataset\n"
+    )
+    unrecognised = ask(text, known(ROOT)).unrecognised
+    assert unrecognised is not None
+    assert unrecognised.exception == "datasets.exceptions.DatasetGenerationError"
+
+
 def test_nothing_seen_is_nothing_said(ask: Any) -> None:
     result = ask("all is well\n", known(ROOT))
     assert (result.findings, result.unrecognised) == ((), None)
