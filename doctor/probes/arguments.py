@@ -13,6 +13,7 @@ from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
 from doctor.recipe import (
     argument_source,
+    config_files,
     expressions,
     key_history,
     new_launcher,
@@ -81,6 +82,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.misfits": _misfits(values, fields, source.converts_floats),
         "arguments.missing": _missing(values, source, group),
         **_followed(target, facts, source, values, group),
+        **config_files.read(target, values, transformers),
         **_folders(target, values),
     }
 
@@ -265,4 +267,6 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"arguments.output_dir": state}
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL)
+JUDGEMENTS: tuple[Judgement, ...] = (
+    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, config_files.configs_fit,
+)  # fmt: skip

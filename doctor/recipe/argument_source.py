@@ -174,8 +174,7 @@ class Reader:
                     fields[statement.target.id] = made
                 else:
                     fields.pop(statement.target.id, None)
-        wanted = ("__post_init__", "_validate_args")
-        methods = {n.name: pack(n) for n in node.body if isinstance(n, ast.FunctionDef) and n.name in wanted}
+        methods = {n.name: pack(n) for n in node.body if isinstance(n, ast.FunctionDef) and on_construction(n.name)}
         if key in self.classes:  # another class of the same name: transformers' and LLaMA-Factory's TrainingArguments
             key = f"{file.stem}.{key}"
         made_class = Class(key, str(file), fields, methods, [base.name for base in bases])
@@ -224,6 +223,11 @@ class Reader:
         if "str" in types and enum and any(t != "None" and t != "str" for t in types):
             choices, enum = [], None
         return list(dict.fromkeys(types)), choices, enum
+
+
+def on_construction(name: str) -> bool:
+    """Whether a method is part of construction: transformers 5 checks fsdp in `_process_fsdp_args`."""
+    return name in ("__post_init__", "_validate_args") or name.startswith("_process_")
 
 
 _TYPES = {"bool": "bool", "int": "int", "float": "float", "str": "str", "None": "None", "list": "list", "List": "list",

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from doctor.recipe.argument_source import Node, Source
+from doctor.recipe.argument_source import Node, Source, on_construction
 
 DEEPEST = 60  # nested calls and expressions
 
@@ -54,7 +54,7 @@ class Expressions:
         raise NotImplementedError
 
     def call_method(self, node: Node, name: str, scope: dict[str, Any]) -> Any:
-        """A call of a `__post_init__` or `self._validate_args`."""
+        """A call of a method that is part of construction."""
         raise NotImplementedError
 
     def call_body(self, function: Node, scope: dict[str, Any]) -> Any:
@@ -170,7 +170,7 @@ class Expressions:
             return UNKNOWN
         if name.startswith("_parse_") and self.instances:
             return self.instances
-        if name.endswith("__post_init__") or name == "self._validate_args":
+        if name.endswith("__post_init__") or (name.startswith("self.") and on_construction(name[5:])):
             return self.call_method(node, name, scope)
         if name == "isinstance" and len(node["args"]) == 2:
             return self.is_instance(self.evaluate(node["args"][0], scope), node["args"][1])

@@ -226,8 +226,8 @@ class _Run(Expressions):
     def call_method(self, node: Node, name: str, scope: dict[str, Any]) -> Any:
         made, owner = scope.get("self"), scope.get("__class__")
         if isinstance(made, Arguments) and isinstance(owner, Class):
-            if name == "self._validate_args":
-                self.post_init(owner, made, "_validate_args")
+            if name.startswith("self."):
+                self.post_init(owner, made, name.removeprefix("self."))
             elif name.startswith("super") and owner.bases:
                 self.post_init(self.source.classes[owner.bases[0]], made)
             else:  # Base.__post_init__(self); a name that is no class here is an alias, used for the last base

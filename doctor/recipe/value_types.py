@@ -15,6 +15,8 @@ _NUMBER = re.compile(r"[-+]?(\d[\d,_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*[%％]")
 _WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM])")
 _TOKENS = ("cutoff_len", "max_new_tokens", "max_length", "block_size")  # counted in powers of two, so that 16k is 16384
+# Whole numbers by their annotation, whose users take any: peft divides lora_alpha by the rank, ddp_timeout is a timedelta.
+_USED_AS_NUMBERS = ("lora_alpha", "ddp_timeout")
 _NUMBER_WORDS = {
     word: number
     for number, words in enumerate(
@@ -70,7 +72,7 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
     if isinstance(value, int):
         return None if {"int", "float", "bool", "str"} & set(types) else _misfit(value, types)
     if isinstance(value, float):
-        if "float" in types or "str" in types:
+        if "float" in types or "str" in types or field.name in _USED_AS_NUMBERS:
             return None
         whole = int(value) if value.is_integer() else None
         return _misfit(value, types, whole)

@@ -122,6 +122,7 @@ class ModelArguments(BaseArguments):
     quantization_bit: Optional[int] = field(default=None)
     quantization_method: Quant = field(default=Quant.BNB)
     lora_rank: int = field(default=8)
+    lora_alpha: Optional[int] = field(default=None)
     use_unsloth: bool = field(default=False)
     def __post_init__(self):
         BaseArguments.__post_init__(self)
@@ -153,6 +154,15 @@ class IntervalStrategy(ExplicitEnum):
     NO = "no"
     STEPS = "steps"
     EPOCH = "epoch"
+class FSDPOption(ExplicitEnum):
+    FULL_SHARD = "full_shard"
+    OFFLOAD = "offload"
+''',
+    "transformers/trainer_pt_utils.py": '''
+@dataclass
+class AcceleratorConfig:
+    split_batches: bool = field(default=False)
+    even_batches: bool = field(default=True)
 ''',
     "transformers/training_args.py": '''
 class OptimizerNames(ExplicitEnum):
@@ -174,6 +184,10 @@ class TrainingArguments:
     deepspeed: Optional[Union[dict, str]] = field(default=None)
     report_to: Union[None, str, List[str]] = field(default=None)
     label_names: Optional[List[str]] = field(default=None)
+    ddp_timeout: int = field(default=1800)
+    fsdp: Optional[Union[List[FSDPOption], str]] = field(default=None)
+    fsdp_config: Optional[Union[dict, str]] = field(default=None)
+    accelerator_config: Optional[Union[dict, str]] = field(default=None)
     def __post_init__(self):
         if isinstance(self.eval_strategy, EvaluationStrategy):
             self.eval_strategy = self.eval_strategy.value
@@ -187,6 +201,12 @@ class TrainingArguments:
             raise ValueError(f"--load_best_model_at_end requires the save and eval strategy to match: {self.eval_strategy}")
         if self.fp16 and self.bf16:
             raise ValueError("At most one of fp16 and bf16 can be True, but not both")
+        self.fsdp_plugin_args = self._process_fsdp_args()
+    def _process_fsdp_args(self):
+        if isinstance(self.fsdp, str):
+            self.fsdp = [FSDPOption(s) for s in self.fsdp.split()]
+        if self.fsdp == [FSDPOption.OFFLOAD]:
+            raise ValueError("`--fsdp offload` can't work on its own.")
 ''',
     "transformers/training_args_seq2seq.py": '''
 from .training_args import TrainingArguments

@@ -109,8 +109,10 @@ def main() -> int:
             done = subprocess.run(
                 [str(python), str(CHILD)], input=lines, stdout=subprocess.PIPE, stderr=log, text=True, env=around
             )
-        for line in done.stdout.splitlines():
-            told = json.loads(line)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        if len(answers) < len(asked):  # an environment that cannot import takes everything, as it seems
+            raise SystemExit(f"{release}: the parser answered {len(answers)} of {len(asked)} questions, see {log.name}")
+        for told in answers:
             rows[told["name"]]["parser"] = told["refusal"]
         for row in rows.values():
             row["agree"] = bool(row["check"]) == bool(row.get("parser"))

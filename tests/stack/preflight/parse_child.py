@@ -32,6 +32,9 @@ def main() -> None:
     for module in (transformers.training_args, parser):
         module.is_torch_bf16_gpu_available = lambda: True
     from llamafactory.data.template import TEMPLATES
+    from llamafactory.model.model_utils.quantization import QuantizationMethod
+
+    methods = [method.value for method in QuantizationMethod]
 
     parsers = {"train": tuner.get_train_args, "eval": getattr(parser, "get_eval_args", None)}
 
@@ -42,9 +45,14 @@ def main() -> None:
             get_args()
             return
         parse = parsers.get(subcommand, parser.get_infer_args)
-        data = next(part for part in parse(None) if hasattr(part, "template"))
+        parts = parse(None)
+        data = next(part for part in parts if hasattr(part, "template"))
         if data.template is not None and data.template not in TEMPLATES:  # what the loader asks next
             raise ValueError(f"Template {data.template} does not exist.")
+        model = next(part for part in parts if hasattr(part, "quantization_bit"))
+        if model.quantization_bit is not None and model.quantization_method not in methods:
+            # The loader compares it with each method it knows, and with none of them trains without quantization.
+            raise ValueError(f"Quantization method {model.quantization_method} is none of {methods}.")
 
     for line in sys.stdin:
         asked = json.loads(line)
