@@ -310,6 +310,8 @@ def compare(kind: str, left: Any, right: Any) -> Any:
         same = left is right if left is None or right is None or isinstance(right, bool) else UNKNOWN
         return UNKNOWN if same is UNKNOWN else same is (kind == "Is")
     if kind in ("In", "NotIn"):
+        if isinstance(right, (bool, int, float)):
+            raise Fault(f"argument of type '{type(right).__name__}' is not iterable")
         if not isinstance(right, (list, str, dict, tuple)) or (isinstance(right, str) and not isinstance(left, str)):
             return UNKNOWN
         return (left in right) is (kind == "In")

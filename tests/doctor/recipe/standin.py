@@ -203,10 +203,14 @@ class TrainingArguments:
             raise ValueError("At most one of fp16 and bf16 can be True, but not both")
         self.fsdp_plugin_args = self._process_fsdp_args()
     def _process_fsdp_args(self):
-        if isinstance(self.fsdp, str):
+        if self.fsdp is None:
+            self.fsdp = []
+        elif isinstance(self.fsdp, str):
             self.fsdp = [FSDPOption(s) for s in self.fsdp.split()]
         if self.fsdp == [FSDPOption.OFFLOAD]:
             raise ValueError("`--fsdp offload` can't work on its own.")
+        elif FSDPOption.FULL_SHARD in self.fsdp and FSDPOption.OFFLOAD in self.fsdp:
+            self.offloads = True
 ''',
     "transformers/training_args_seq2seq.py": '''
 from .training_args import TrainingArguments

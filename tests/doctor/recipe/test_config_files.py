@@ -24,6 +24,7 @@ def found_in(folder, lines):
     [
         ("fsdp: full", "cfg-invalid-choice", "'full' is not a valid FSDPOption"),
         ("fsdp: offload", "cfg-conflicting-args", "can't work on its own"),
+        ("fsdp: false", "cfg-bad-value-type", "argument of type 'bool' is not iterable"),
         ("fsdp_config: nowhere.json", "cfg-bad-value-type", "nowhere.json does not exist"),
         ("fsdp_config: broken.json", "cfg-bad-value-type", "broken.json is not JSON"),
         ("fsdp_config: list.json", "cfg-bad-value-type", "no JSON object"),
