@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -72,7 +73,8 @@ def read(task: Task, part: data_parts.Part) -> Found:
     )  # fmt: skip
 
 
-def _later(batch: json_records.Batch):  # type: ignore[no-untyped-def]
+def _later(batch: json_records.Batch) -> Callable[[int], int]:
+    """Lines of the records after the first."""
     return lambda index: batch.line_of(index + 1)
 
 
