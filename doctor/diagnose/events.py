@@ -62,6 +62,7 @@ FORMATS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
         ),
     ),
     (Kind.SHELL, re.compile(r"(?P<message>zsh: command not found: \S+)")),
+    (Kind.SHELL, re.compile(r"python[\d.]*(?:\.exe)?: (?P<message>can't (?:open file|find '__main__' module in) .+)")),
     (
         Kind.SHELL,  # cmd.exe, PowerShell
         re.compile(
@@ -93,7 +94,7 @@ TRIGGERS = (  # what a line must hold to be the beginning or the statement of a 
     r"Traceback \(|File \"|Error|Exception|rror: |ERROR: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
     r"|NotFound|Failed|OutOfResources|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode"
     r"|return code|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
-    r"|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
+    r"|can't (?:open|find)|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
     r"|段错误|总线错误|已杀死|已终止|已放弃|找不到|未找到|没有那个|权限不够|不是内部"
 )
 BEGINS = (

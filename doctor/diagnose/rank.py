@@ -80,7 +80,9 @@ class Judge:
         found = [c for c in found if c.weight > DATA]
         unknown = self.unknown(found, blocked)
         explained = {match.index for c in found if c.summary.role is not Role.WRAPPER for match in c.matches}
-        found = [c for c in found if not self._hollow(c, unknown, explained)]
+        # That a line fits another cause's signature but for its conditions does not make an echo the answer.
+        untold = self.unknown(found)
+        found = [c for c in found if not self._hollow(c, untold if self._weak(c) else unknown, explained)]
         found = self._order(found, unknown)
         if not found or found[0].score < LEAST_FIRST:
             return []
@@ -131,9 +133,13 @@ class Judge:
                 chains[failure.chain] = failure
         return sorted(chains.values(), key=lambda failure: failure.at)
 
+    @staticmethod
+    def _weak(candidate: Candidate) -> bool:
+        return candidate.summary.role is Role.WRAPPER or candidate.soft
+
     def _hollow(self, candidate: Candidate, unknown: list[Failure], explained: set[int]) -> bool:
         """Whether the candidate is only the echo, or the warning, beside a failure that nothing knows."""
-        weak = candidate.summary.role is Role.WRAPPER or candidate.soft
+        weak = self._weak(candidate)
         if weak and any(failure.at not in explained for failure in self.failures if failure.died_of):
             return True
         if not unknown:

@@ -162,6 +162,13 @@ def test_native_shell_and_build_failures() -> None:
         ("Indexing.cu:1146: f: block: [58,0,0] Assertion `a < b` failed.", Kind.NATIVE, "Assertion"),
         ("bash: torchrun: command not found", Kind.SHELL, "shell"),
         ("llamafactory-cli: 未找到命令", Kind.SHELL, "shell"),
+        (
+            "/opt/env/bin/python: can't open file '/home/user/sky': [Errno 2] No such file or directory",
+            Kind.SHELL,
+            "shell",
+        ),
+        ("python3.11: can't find '__main__' module in 'src'", Kind.SHELL, "shell"),
+        ("ERROR: expected to be idle", Kind.BUILD, "build"),
         ("launcher.py: error: the following arguments are required: --output_dir", Kind.SHELL, "shell"),
         ("cpu_adam.cpp:10:10: fatal error: Python.h: No such file or directory", Kind.BUILD, "build"),
         ("Segmentation fault (core dumped)", Kind.EXIT, "exit"),

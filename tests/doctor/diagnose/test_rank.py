@@ -75,6 +75,14 @@ def test_a_wrapper_or_a_symptom_is_no_answer_beside_an_unknown_failure(ask: Any)
         assert (result.unrecognised.exception, result.unrecognised.rank) == ("KeyError", 3)
 
 
+def test_a_wrapper_is_no_answer_beside_a_failure_that_fits_a_cause_but_for_its_conditions(ask: Any) -> None:
+    conditional = cause("needs", "nobody knows", with_=("^DeepSpeed info",))
+    result = ask("[rank3]: KeyError: 'nobody knows'\nx\nx.ChildFailedError: \n", known(WRAPPER, conditional))
+    assert causes(result) == []
+    assert result.unrecognised is not None
+    assert result.unrecognised.exception == "KeyError"
+
+
 def test_a_cause_yields_to_those_it_names(ask: Any) -> None:
     generic = cause("generic", "ValueError: the real", yields_to=("root",))
     assert causes(ask("ValueError: the real disk reason\n", known(generic, ROOT))) == ["root"]
