@@ -2,9 +2,10 @@
 
     python benchmarks/generalise.py [CASES.jsonl] [--record]
 
-(a) Leave one cause out: each cause in turn is taken out of the knowledge base; then its logs must be answered "not
-    known". Counted: how many are given another cause instead, and how many of these another root cause (goal: at most
-    4 %; the others are told a symptom, which says itself that something else is behind it).
+(a) Leave one cause out: each cause in turn is taken out of the knowledge base; then its logs should be answered "not
+    known". Counted: how many are given another cause instead, roots and symptoms; among them those that mislead nobody,
+    a wrapper ("a process died, the log does not say why") and a more general cause, true of the log as well (a package
+    is missing, the memory is full). What is left is misled; goal: at most 4 %, symptoms included.
 (b) Paraphrase: paths, numbers, versions, times and the order of ranks are changed; the answer must stay the same.
 
 CASES.jsonl holds one `{"cause": id, "log": text}` a line; without it, tests/logs/<cause id>/positive*.log are used.
@@ -19,7 +20,7 @@ import random
 import re
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,23 @@ ALIKE = (
     {"env-compiler-missing", "ds-cpu-adam-build", "ds-op-build-failed"},
     {"ckpt-resume-mismatch", "ckpt-world-size-changed"},
 )
+# General cause -> special cases of it, besides those that it yields to: what it says of their logs is true, only less exact.
+GENERAL = {
+    "cfg-bad-value-type": {"cfg-lr-string"},
+    "cuda-oom": {"ds-zero3-save-oom", "gpu-busy", "train-oom-fragmentation"},
+    "cuda-unavailable": {"gpu-visible-devices"},
+    "data-column-missing": {"data-format-undeclared"},
+    "data-empty-after-filter": {"data-stage-mismatch", "data-streaming-multimodal"},
+    "hub-repo-not-found": {"data-hub-not-found"},
+    "model-processor-missing": {"tmpl-wrong-for-model"},
+    "model-shards-missing": {"ckpt-zero-not-consolidated"},
+    "nccl-timeout": {"train-hang-mixed-modality"},
+    "pkg-conflict": {"pkg-gradio-pydantic-mismatch", "pkg-version-out-of-range"},
+    "pkg-missing": {"hub-modelscope-missing", "model-remote-code-package", "pkg-pip-missing", "quant-backend-missing"},
+    "pkg-transformers-too-old-for-model": {"env-python-mismatch", "tok-saved-by-newer-transformers"},
+    "tok-load-failed": {"tok-file-missing"},
+    "tok-pad-token": {"tok-special-tokens-empty"},
+}
 
 
 def cases(path: Path | None) -> list[dict[str, Any]]:
@@ -66,34 +84,44 @@ def alike(cause: str) -> set[str]:
     return {cause}.union(*(group for group in ALIKE if cause in group))
 
 
+def general(told: str, cause: str) -> bool:
+    """Whether what was told is a more general name of the cause."""
+    return cause in load.cause(told).yields_to or cause in GENERAL.get(told, ())
+
+
 def left_out(all_cases: list[dict[str, Any]], folder: Path, show: bool) -> dict[str, int]:
-    """How many cases get a wrong cause, and how many of them a wrong root cause, when their own is taken out."""
+    """How many cases get another cause, and of which kinds, when their own is taken out."""
     causes = [(load.area(cause.id), cause) for cause in load.all_causes()]
     by_cause = defaultdict(list)
     for case in all_cases:
         by_cause[case["cause"]].append(case)
-    wrong, asked, symptoms = defaultdict(int), 0, 0
+    misled: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     for cause_id, its_cases in by_cause.items():
         if cause_id not in load.paths():
             continue
         index = build((area, cause) for area, cause in causes if cause.id != cause_id)
         for case in its_cases:
-            asked += 1
+            kinds["cases"] += 1
             got = first(answer(case["log"], index, folder))
             right = set(case.get("accept", ())).union(*map(alike, [cause_id, *case.get("accept", ())]))
-            if got is not None and got not in right:
-                wrong[got] += 1
-                symptoms += index.summaries[got].role is not Role.ROOT
-                if show:
-                    print(f"  without {cause_id}: {got}  ({case.get('case', '')})", file=sys.stderr)
-    total, roots = sum(wrong.values()), sum(wrong.values()) - symptoms
-    print(
-        f"leave one cause out: {asked} cases, another cause {total} ({100 * total / max(asked, 1):.1f} %), "
-        f"another root cause {roots} ({100 * roots / max(asked, 1):.1f} %)"
-    )
-    for cause_id, count in sorted(wrong.items(), key=lambda pair: -pair[1])[:12]:
-        print(f"  {count:3}  {cause_id}")
-    return {"cases": asked, "another cause": total, "another root cause": roots}
+            if got is None or got in right:
+                continue
+            role = index.summaries[got].role
+            kind = "wrapper" if role is Role.WRAPPER else "more general" if general(got, cause_id) else "misled"
+            kinds.update(("another cause", kind))
+            kinds["another root cause"] += role is Role.ROOT
+            misled[got] += kind == "misled"
+            if show:
+                print(f"  without {cause_id}: {got}, {kind}  ({case.get('case', '')})", file=sys.stderr)
+    names = ("cases", "another cause", "another root cause", "wrapper", "more general", "misled")
+    counts = {name: kinds[name] for name in names}
+    shares = (f"{name} {count} ({100 * count / max(counts['cases'], 1):.1f} %)" for name, count in counts.items())
+    print("leave one cause out: " + ", ".join(list(shares)[1:]) + f", of {counts['cases']} cases")
+    for cause_id, count in misled.most_common(12):
+        if count:
+            print(f"  {count:3}  {cause_id}")
+    return counts
 
 
 def paths(log: str, dice: random.Random) -> str:
@@ -163,7 +191,8 @@ def changed(log: str, seed: int) -> Iterator[tuple[str, str]]:
 def paraphrased(all_cases: list[dict[str, Any]], folder: Path, show: bool) -> dict[str, Any]:
     """How many changed logs are answered otherwise than the log as it was, and by which changes."""
     index = build((load.area(cause.id), cause) for cause in load.all_causes())
-    asked, other = 0, defaultdict(int)
+    asked = 0
+    other: defaultdict[str, int] = defaultdict(int)
     for seed, case in enumerate(all_cases):
         before = first(answer(case["log"], index, folder))
         for name, log in changed(case["log"], seed):
@@ -193,8 +222,8 @@ def main() -> int:
         same = paraphrased(all_cases, Path(folder), arguments.show)
     if arguments.record:
         RESULT.write_text(json.dumps({"leave one cause out": out, "paraphrase": same}, indent=1) + "\n")
-    wrong = out.get("another root cause", 0)
-    return 0 if wrong <= 0.04 * out.get("cases", 0) and same["other answer"] == 0 else 1
+    misled = out.get("misled", 0)
+    return 0 if misled <= 0.04 * out.get("cases", 0) and same["other answer"] == 0 else 1
 
 
 if __name__ == "__main__":
