@@ -39,12 +39,15 @@ def main(path: Path) -> int:
     print(f"{machine['card']}, {machine['versions']}")
     print(f"{'run':32} {'ranks':>5} {'NVML':>7} {'planner':>8} {'':>7} {'host':>8} {'planner':>8}  verdict")
     errors: list[float] = []
+    tensors: list[float] = []  # of what tensors hold, without what the allocator keeps beside
     said_fits = 0
     for row in runs:
         found, fullest = judged(row, machine), max(row["nvml"])
         trained = row["outcome"] == "trained"
         if trained:
             errors.append(abs(found.gpu - fullest) / fullest)
+            held = max(one["allocated"] for one in row["each"])
+            tensors.append(abs(found.sure - found.context - held) / held)
         else:
             said_fits += found.verdict == verdict.FITS
         error = f"{(found.gpu - fullest) / fullest:+.1%}" if trained else "OOM"
@@ -58,6 +61,7 @@ def main(path: Path) -> int:
         return 1
     median, tail = spread(errors) if len(errors) > 2 else (statistics.median(errors), max(errors))
     print(f"{len(errors)} runs that trained: median error {median:.1%}, 90th percentile {tail:.1%}")
+    print(f"of what tensors hold alone: median error {statistics.median(tensors):.2%}, at most {max(tensors):.1%}")
     print(f"out of memory: {len(runs) - len(errors)} runs, {said_fits} of them called fitting")
     return int(median > MEDIAN or tail > TAIL or said_fits > 0)
 

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -133,7 +134,7 @@ def measure(config: dict[str, Any], number: int, ranks: int, cards: int) -> dict
         campaign.write_samples(config, output, ranks)
         os._exit(0)
     os.waitpid(writer, 0)
-    idle, port = campaign._host_used(), random.randrange(20000, 40000)
+    idle, port = campaign._host_used(), _free_port()
     sampler = subprocess.Popen([sys.executable, __file__, "sample", str(output / "peaks.json"), str(cards)])
     begun = time.monotonic()
     children: dict[int, int] = {}
@@ -158,6 +159,12 @@ def measure(config: dict[str, Any], number: int, ranks: int, cards: int) -> dict
     subprocess.run(["rm", "-rf", str(output)], check=False)
     return {**config, "ranks": ranks, "outcome": outcome, "nvml": peaks["nvml"], "host": peaks["host"] - idle,
             "wall_seconds": seconds, "each": found}  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
 
 
 def _end_of(path: Path) -> str:

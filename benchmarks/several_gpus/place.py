@@ -40,15 +40,16 @@ def _replaced(names: set[str]) -> set[str]:
     return mine - others
 
 
-def environment(root: Path, wheels: Path, leave_out: str = "") -> Path:
-    """The python of the environment `root`, made of the wheels of a folder unless it is there already. `leave_out`: the
+def environment(root: Path, *folders: Path, leave_out: str = "") -> Path:
+    """The python of the environment `root`, made of the wheels in `folders` unless it is there already. `leave_out`: the
     beginning of the name of a wheel that is not installed."""
     python = root / "bin" / "python"
     if (root / "ready").exists():
         return python
-    found = [wheel for wheel in sorted(wheels.glob("*.whl")) if not (leave_out and wheel.name.startswith(leave_out))]
+    wheels = [wheel for folder in folders for wheel in sorted(folder.glob("*.whl"))]
+    found = [wheel for wheel in wheels if not (leave_out and wheel.name.startswith(leave_out))]
     if not found:
-        sys.exit(f"{wheels} holds no wheels; wheels.py fetches them")
+        sys.exit(f"{', '.join(map(str, folders))}: no wheels there; wheels.py fetches them")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(root)], check=True)
     site = next((root / "lib").glob("python*/site-packages"))
     gone = _replaced(_brought(found)) | {"__pycache__"}
@@ -62,7 +63,8 @@ def environment(root: Path, wheels: Path, leave_out: str = "") -> Path:
     argv = [str(python), "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-cache-dir", "--no-compile"]
     # by name, not by path: a package from a path counts as somebody's own build, which no fix replaces
     pins = ["==".join(wheel.name.split("-")[:2]) for wheel in found]
-    subprocess.run([*argv, "--disable-pip-version-check", "--find-links", str(wheels), *pins], check=True)
+    links = [word for folder in folders for word in ("--find-links", str(folder))]
+    subprocess.run([*argv, "--disable-pip-version-check", *links, *pins], check=True)
     _scripts(root, ("torch",))
     (root / "ready").touch()
     return python

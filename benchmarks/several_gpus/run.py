@@ -1,7 +1,7 @@
 """Measure what one machine with several GPUs shows: `python run.py PART OUT --wheels WHEELS [--root DIR] [--cpu]`.
 
-PART is one of see, no_sync, memory, lost; README.md says what each shows. The interpreter that runs this holds torch.
-`--cpu` rehearses the part on two CPU processes with a tiny model.
+PART is one of see, no_sync, memory, lost, one, wrong_wheel; README.md says what each shows. The interpreter
+that runs this holds torch. `--cpu` rehearses the part on two CPU processes with a tiny model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from pathlib import Path
 
 import lost
 import no_sync
+import one
 import place
 import see
+import wrong_wheel
 from rows import Out
 
-PARTS = ("see", "no_sync", "memory", "lost")
+PARTS = ("see", "no_sync", "memory", "lost", "one", "wrong_wheel")
+# Of two wheels of one package in a folder, the wrong one is installed; the other one is what the fix asks for.
+LEFT_OUT = {"no_sync": "deepspeed-0.15", "wrong_wheel": "torchaudio-2.11"}
 # DeepSpeed's Adam on the CPU is compiled before anything is measured: the compiling process holds a CUDA context.
 BUILD = "from deepspeed.ops.op_builder import CPUAdamBuilder; CPUAdamBuilder().load(verbose=False)"
 SHAPES = ["0.5B", "1.5B", "3B", "7B-8-layers", "7B", "moe"]
@@ -46,15 +50,13 @@ def main() -> None:
     begun = time.monotonic()
     os.environ |= {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHMEM_DISABLE_NVLS": "1"}
     ranks = 2 if asked.cpu else gpus()
-    if ranks < 2:
+    if ranks < 2 and asked.part not in ("one", "wrong_wheel"):
         sys.exit(f"{ranks} GPUs are seen; this measures two or more (--cpu rehearses)")
     out, root, cpu = Out(asked.out, asked.part), asked.root.resolve(), asked.cpu
     wheels = asked.wheels.resolve()
-    old = asked.part == "no_sync"
-    # Of the two releases of DeepSpeed in `old`, the affected one is installed; the other one is what the fix asks for.
-    trains = place.environment(
-        root / ("old" if old else "new"), wheels / ("old" if old else "new"), "deepspeed-0.15" if old else ""
-    )
+    name = {"no_sync": "old", "wrong_wheel": "audio"}.get(asked.part, "new")
+    folders = [wheels / "new", wheels / "audio"] if name == "audio" else [wheels / name]
+    trains = place.environment(root / name, *folders, leave_out=LEFT_OUT.get(asked.part, ""))
     doctor = place.doctors_own(root / "doctor", wheels / "doctor") if asked.part != "memory" else trains
     print(f"environments stand after {time.monotonic() - begun:.1f} s", flush=True)
     work = root / f"work-{asked.part}-{int(time.time())}"
@@ -67,6 +69,10 @@ def main() -> None:
         no_sync.run(out, doctor, trains, wheels / "old", work, ranks, cpu)
     elif asked.part == "lost":
         lost.run(out, doctor, trains, work, ranks, cpu)
+    elif asked.part == "one":
+        one.run(out, doctor, trains, work, ranks, cpu)
+    elif asked.part == "wrong_wheel":
+        wrong_wheel.run(out, doctor, trains, wheels / "audio", work, cpu)
     else:
         environ = place.environ_of(trains, ranks, cpu)
         build = None if cpu else subprocess.Popen([str(trains), "-c", BUILD], env=environ)

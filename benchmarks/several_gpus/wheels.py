@@ -1,7 +1,8 @@
 """The packages of the measurement as wheels, fetched where there is a network: `python wheels.py FOLDER [PYTHON]`.
 
-Writes FOLDER/doctor, FOLDER/new and FOLDER/old for Linux on x86-64 and PYTHON (3.12). torch and what it needs are not
-among them: the machine that measures has them. DeepSpeed has no wheels, so it is built here without its operators.
+Writes FOLDER/doctor, FOLDER/new, FOLDER/old and FOLDER/audio for Linux on x86-64 and PYTHON (3.12). torch and what it
+needs are not among them: the machine that measures has them. DeepSpeed has no wheels, so it is built here without its
+operators.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "pydantic==2.10.6", "pydantic-core==2.27.2", "annotated-types", "hjson", "fire", "termcolor", "tyro==0.8.14",
         "shtab", "docstring-parser", "sentencepiece", "tiktoken", *DEEPSPEED_NEEDS,
     ),
+    # Built for CUDA 12.8 and, as torch 2.11 is, for 13.0.
+    "audio": ("torchaudio==2.8.0", "torchaudio==2.11.0"),
 }  # fmt: skip
 BUILT = {
     "new": ("deepspeed==0.18.4", "antlr4-python3-runtime==4.9.3"),
@@ -49,7 +52,8 @@ def main(folder: Path, python: str = "3.12") -> None:
     for name, packages in PACKAGES.items():
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
-        subprocess.run([*pip, "download", "-q", *only, "-d", str(place), *packages], check=True)
+        for wanted in [[p] for p in packages] if name == "audio" else [packages]:  # two of one name are two downloads
+            subprocess.run([*pip, "download", "-q", *only, "-d", str(place), *wanted], check=True)
         for package in BUILT.get(name, ()):
             build = {**os.environ, "DS_BUILD_OPS": "0"}
             subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(place), package], check=True, env=build)

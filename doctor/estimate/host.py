@@ -3,8 +3,9 @@
 Measured on one rank (benchmarks/memory/h100.jsonl): a process with its libraries takes about 1 GB; full offload 26.5
 bytes for each parameter (its 18 bytes of states, pinned and with the buffers of a step), optimizer offload 22.8 to
 24.7. Runs of 33e9 parameters were seen with 750 to 800 GB, which is 23 bytes for each: that much is surely needed.
-Saving was not measured: it follows accelerate's `get_state_dict`, by which rank 0 gathers the 16-bit weights of ZeRO-3,
-and every rank copies them under ZeRO-1 and 2.
+Saving follows accelerate's `get_state_dict`, by which rank 0 gathers the 16-bit weights of ZeRO-3, and every rank copies
+them under ZeRO-1 and 2. Two ranks of one node (benchmarks/several_gpus/h100x2.jsonl) took 6 to 18 % less than `expected`
+under offload, and 11 to 44 % less under ZeRO without it, where loading decides.
 """
 
 from __future__ import annotations
