@@ -225,8 +225,34 @@ def out_of_range(facts: Facts) -> Iterator[Finding]:
             )
 
 
+# What LLaMA-Factory declares and `train` imports only on demand, and the variable that demands it. 0.9.1 and 0.9.5 were
+# seen to train without them (0.9.1 declares no torchdata, modelscope or hf-transfer).
+ON_DEMAND = {
+    "gradio": ("by LLaMA Board", None),
+    "fastapi": ("by the API server", None),
+    "uvicorn": ("by the API server", None),
+    "sse-starlette": ("by the API server", None),
+    "av": ("for videos and audio", None),
+    "torchdata": ("with USE_V1", "USE_V1"),
+    "modelscope": ("with USE_MODELSCOPE_HUB", "USE_MODELSCOPE_HUB"),
+    "hf-transfer": ("with HF_HUB_ENABLE_HF_TRANSFER", "HF_HUB_ENABLE_HF_TRANSFER"),
+}
+_MEDIA = ("videos", "audios")
+
+
+def _on_demand(needed: str, facts: Facts) -> str | None:
+    """When the package is imported, if not by this run."""
+    when, variable = ON_DEMAND.get(needed, (None, None))
+    entries: dict[str, Any] = facts.get("dataset.entries") or {}
+    if needed == "av" and any((entry.get("columns") or {}).get(tag) for entry in entries.values() for tag in _MEDIA):
+        return None
+    set_to = str((facts.get("launch.environ") or {}).get(variable, "")) if variable else ""
+    return None if set_to.lower() not in ("", "0", "false") else when
+
+
 def missing(facts: Facts) -> Iterator[Finding]:
-    """Packages that the training needs and that are not there, the declared ones first."""
+    """Packages that the training needs and that are not there, the declared ones first; a warning for those that this
+    run does not import."""
     installed = facts["packages.versions"]
     python = facts["python.version"]
     reached: set[str] = set()
@@ -235,8 +261,11 @@ def missing(facts: Facts) -> Iterator[Finding]:
         name = pending.pop()
         for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
             if needed not in installed:
-                what = f"{needed} is required by {name} and not installed"
-                yield _found("pkg-missing", what, name, module=needed, distribution=_plain(requirement))
+                when = _on_demand(needed, facts) if name == "llamafactory" else None
+                what = f"{needed} is required by {name} and not installed" + (f"; it is imported {when}" if when else "")
+                severity = Severity.WARNING if when else None
+                details = {"module": needed, "distribution": _plain(requirement)}
+                yield _found("pkg-missing", what, name, severity=severity, **details)
             elif needed not in reached:
                 reached.add(needed)
                 pending.append(needed)

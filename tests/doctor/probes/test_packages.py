@@ -113,6 +113,17 @@ def test_a_missing_requirement_of_a_requirement(tmp_path):
     assert found.details["distribution"] == "tyro>=0.5.11"
 
 
+def test_what_training_imports_on_demand_is_a_warning_until_it_is_demanded(tmp_path):
+    distributions = [("llamafactory", "0.9.5", "uvicorn", "av", "modelscope", "peft")]
+    entries = {"clips": {"columns": {"prompt": "instruction", "videos": "clips"}}}
+    demanded = {"dataset.entries": entries, "launch.environ": {"USE_MODELSCOPE_HUB": "1"}}
+    for number, (given, errors) in enumerate((({}, {"peft"}), (demanded, {"peft", "av", "modelscope"}))):
+        seen = findings(packages.missing, collected(tmp_path / str(number), distributions, **given))
+        assert {one.details["module"] for one in seen} == {"uvicorn", "av", "modelscope", "peft"}
+        assert {one.details["module"] for one in seen if one.severity is None} == errors
+        assert all("imported" in one.evidence[0].what for one in seen if one.severity is not None)
+
+
 def test_a_requirement_for_another_platform_is_not_missed(tmp_path):
     distributions = [("llamafactory", "0.9.1", 'pywin32; sys_platform == "win32"', 'tomli; python_version < "3.11"')]
     assert findings(packages.missing, collected(tmp_path, distributions)) == []
