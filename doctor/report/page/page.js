@@ -124,4 +124,12 @@
   });
   wide.forEach((entry) => watched.observe(entry.box));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => wide.forEach(draw));
+
+  // A log is read from its end: what ended the run stands there.
+  const log = document.querySelector("pre[aria-labelledby=log]");
+  const toItsEnd = () => { log.scrollTop = log.scrollHeight; };
+  if (log) {
+    toItsEnd();
+    log.parentElement.addEventListener("toggle", toItsEnd);
+  }
 })();

@@ -129,3 +129,13 @@ def test_without_scripts_the_tables_have_the_figures(shown):
     assert "Scripts are off" in opened.inner_text("body")
     opened.click("figure summary")
     assert "1.535" in opened.inner_text("figure table")
+
+
+def test_the_log_is_opened_at_its_end(shown):
+    opened = shown("healed")
+    opened.add_style_tag(content="pre { max-height: 40px !important; }")  # shorter than the log of this record
+    opened.click("section[aria-labelledby=log] summary")
+    opened.wait_for_timeout(100)
+    pre = "document.querySelector('pre[aria-labelledby=log]')"
+    assert opened.evaluate(f"{pre}.scrollHeight > {pre}.clientHeight")
+    assert opened.evaluate(f"{pre}.scrollTop + {pre}.clientHeight >= {pre}.scrollHeight - 1")
