@@ -80,3 +80,17 @@ def uv_environment(prefix: Path, environ: Mapping[str, str], offline: bool = Fal
     if certificate := settings.get("cert"):
         result.setdefault("SSL_CERT_FILE", certificate)
     return result
+
+
+# What uv says when a source offers another file of the pinned version than the one whose hash is known.
+HASH_MISMATCH = "Hash mismatch"
+_OTHER_SOURCES = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY")
+
+
+def main_index_only(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """The same environment for uv without further indexes and folders of wheels; None where it names none.
+
+    A house that builds some wheels itself offers files of the same version with other hashes, and uv looks no further:
+    a file that is pinned by its hash may still be had from the main index."""
+    left = {name: value for name, value in environment.items() if name not in _OTHER_SOURCES}
+    return left if len(left) < len(environment) else None

@@ -102,6 +102,8 @@ def _stage(
         options = indexes.uv_options(target.prefix, target.environ)
         command = [uv, "pip", "install", *options, "--python", str(target.python), "--prefix", str(prefix), "--no-deps"]
         done = _run([*command, *what], target, offline, started)
+        if done.returncode and indexes.HASH_MISMATCH in done.stderr:
+            done = _run([*command, *what], target, offline, started, main_index=True)
     else:
         command = [str(target.python), "-m", "pip", "install", "--prefix", str(prefix), "--no-deps", "--no-compile"]
         done = _run([*command, "--ignore-installed", "--quiet", *what], target, offline, started)
@@ -134,8 +136,11 @@ def _run(
     offline: bool,
     started: Callable[[int], None] | None = None,
     given: str | None = None,
+    main_index: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     environment = indexes.uv_environment(target.prefix, target.environ, offline)
+    if main_index:
+        environment = indexes.main_index_only(environment) or environment
     try:
         process = subprocess.Popen(
             command,

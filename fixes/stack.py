@@ -127,6 +127,9 @@ def _run(command: list[str], environ: dict[str, str]) -> None:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed(f"{Path(command[0]).name} could not make the environment ({error}).") from error
+    narrowed = indexes.main_index_only(environ)
+    if done.returncode and indexes.HASH_MISMATCH in done.stderr and narrowed:
+        return _run(command, narrowed)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-3:]
         raise Failed(f"{Path(command[0]).name} could not make the environment: {' '.join(last)}")

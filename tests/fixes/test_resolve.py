@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import http.server
 import re
+import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -174,3 +181,33 @@ def test_pip_does_the_same_where_there_is_no_uv(world: World, tmp_path: Path, mo
 
 def test_our_own_uv_is_found() -> None:
     assert Path(installer.find_uv({"PATH": ""}) or "").exists()
+
+
+def test_a_pinned_file_is_found_in_the_main_index_although_a_folder_has_another_build(
+    linked: World, wheels: Path, tmp_path: Path
+) -> None:
+    own = wheel(tmp_path / "own", "lib", "1.1", "six")  # the same version, other bytes
+    sha256 = hashlib.sha256(Path(own).read_bytes()).hexdigest()
+    served = tmp_path / "simple" / "lib"
+    served.mkdir(parents=True)
+    shutil.copy(own, served)
+    (served / "index.html").write_text(f'<a href="{Path(own).name}#sha256={sha256}">{Path(own).name}</a>')
+    with loopback(tmp_path) as address:
+        environ = {**linked.target.environ, "UV_FIND_LINKS": str(wheels), "UV_DEFAULT_INDEX": f"{address}/simple"}
+        target = msgspec.structs.replace(linked.target, environ=environ)
+        staged = tmp_path / "staged"
+        installer.stage(target, ["lib==1.1"], staged, offline=False, hashes={"lib": [sha256]})
+        metadata = next(staged.rglob("lib-1.1.dist-info/METADATA")).read_text()
+        assert "Requires-Dist: six" in metadata
+        with pytest.raises(FixError, match="lib"):
+            installer.stage(target, ["lib==1.1"], tmp_path / "none", offline=False, hashes={"lib": ["0" * 64]})
+
+
+@contextlib.contextmanager
+def loopback(folder: Path) -> Iterator[str]:
+    """The folder over HTTP; its address."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
