@@ -197,7 +197,7 @@ def config_refused(facts: Facts) -> Iterator[Finding]:
     """Keys and values that DeepSpeed's pydantic classes do not take; "auto" makes it use its default."""
     if facts["deepspeed.config"] is None:
         return
-    path, corrected, said = facts["deepspeed.config_path"], {}, []
+    path, corrected, removed, said = facts["deepspeed.config_path"], {}, [], []
     for refused in facts["deepspeed.refused"]:
         at, meant = refused["path"], refused["meant"]
         if refused["kind"] == deepspeed_classes.FRACTION and at.endswith(".stage3_prefetch_bucket_size"):
@@ -205,7 +205,10 @@ def config_refused(facts: Facts) -> Iterator[Finding]:
             continue
         said.append(Evidence(refused["text"], path))
         unknown = refused["kind"] == deepspeed_classes.UNKNOWN
-        corrected[at] = "auto" if unknown or meant is None else meant
+        if unknown:  # "auto" would not do: what transformers does not fill in, it refuses
+            removed.append(at)
+        else:
+            corrected[at] = "auto" if meant is None else meant
         if unknown and meant:
             parent, _, key = at.rpartition(".")
             part: Any = facts["deepspeed.config"]
@@ -214,8 +217,11 @@ def config_refused(facts: Facts) -> Iterator[Finding]:
             if meant not in part:
                 corrected[f"{parent}.{meant}"] = part[key]
     if said:
-        words = ", ".join(f"{at} = {json.dumps(value)}" for at, value in corrected.items())
-        details = {"file": path, "ds_config": path, "corrected_values": corrected, "corrected": words}
+        words = ", ".join(
+            [f"{at} = {json.dumps(value)}" for at, value in corrected.items()] + [f"−{at}" for at in removed]
+        )
+        details = {"file": path, "ds_config": path, "corrected_values": corrected, "removed_keys": removed}
+        details |= {"corrected": words, "corrects": bool(corrected or removed)}
         yield Finding("ds-config-invalid", tuple(said), source=f"probe:{ID}", details=details)
 
 
@@ -236,7 +242,8 @@ def optimizer_known(facts: Facts) -> Iterator[Finding]:
     near = [lowered[name] for name in difflib.get_close_matches(kind.lower(), lowered, n=1)]
     details: dict[str, Any] = {"file": path, "ds_config": path}
     if near:
-        details |= {"corrected_values": {"optimizer.type": near[0]}, "corrected": f"optimizer.type = {near[0]}"}
+        details |= {"corrected_values": {"optimizer.type": near[0]}, "corrected": f"optimizer.type = {near[0]}",
+                    "removed_keys": [], "corrects": True}  # fmt: skip
     what = f'optimizer.type "{kind}" is neither one of DeepSpeed\'s nor of torch.optim'
     yield _found("ds-config-invalid", what, path, **details)
 
@@ -249,7 +256,8 @@ def stage_auto(facts: Facts) -> Iterator[Finding]:
         what = 'zero_optimization.stage is "auto", which nothing fills in: DeepSpeed trains without ZeRO'
         corrected = {"zero_optimization.stage": 3}
         yield _found("ds-config-invalid", what, path, Severity.WARNING, ds_config=path, file=path,
-                     corrected_values=corrected, corrected="zero_optimization.stage = 3")  # fmt: skip
+                     corrected_values=corrected, removed_keys=[], corrects=True,
+                     corrected="zero_optimization.stage = 3")  # fmt: skip
 
 
 def nvme_path(facts: Facts) -> Iterator[Finding]:

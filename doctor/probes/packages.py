@@ -262,7 +262,9 @@ def missing(facts: Facts) -> Iterator[Finding]:
         for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
             if needed not in installed:
                 when = _on_demand(needed, facts) if name == "llamafactory" else None
-                what = f"{needed} is required by {name} and not installed" + (f"; it is imported {when}" if when else "")
+                what = f"{needed} is required by {name} and not installed" + (
+                    f"; it is imported {when}" if when else ""
+                )
                 severity = Severity.WARNING if when else None
                 details = {"module": needed, "distribution": _plain(requirement)}
                 yield _found("pkg-missing", what, name, severity=severity, **details)

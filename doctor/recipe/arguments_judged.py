@@ -220,6 +220,7 @@ def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[st
     elif cause == "cfg-eval-without-val":
         details = {
             "load_best_model": bool(given.get("load_best_model_at_end")),
+            "do_eval": bool(given.get("do_eval")),
             "streaming": bool(given.get("streaming")),
         }
     elif cause == "cfg-streaming-args":

@@ -1,4 +1,4 @@
-"""set-json {file: path, values: {dotted.path: value}}: the smallest edit of a JSON file."""
+"""set-json {file: path, values: {dotted.path: value}, remove: [dotted.path]}: the smallest edit of a JSON file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from fixes.edit import json_text
 
 
 def claims(args: Args, context: Context) -> dict[tuple[str, str], Any]:
-    return {(str(context.path(args["file"])), str(key)): value for key, value in args["values"].items()}
+    scope = str(context.path(args["file"]))
+    removed = {(scope, str(key)): "(removed)" for key in args.get("remove", ())}
+    return {(scope, str(key)): value for key, value in args["values"].items()} | removed
 
 
 def preview(args: Args, context: Context) -> Change | None:
@@ -18,4 +20,6 @@ def preview(args: Args, context: Context) -> Change | None:
     shown = context.target.shown(path)
     old = context.require(path)
     new = json_text.set_dotted(old, args["values"], shown)
+    for key in args.get("remove", ()):
+        new = json_text.unset_path(new, json_text.split(str(key)), shown)
     return edit("set-json", shown, path, old, new, claims(args, context))

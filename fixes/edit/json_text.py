@@ -54,7 +54,33 @@ def set_path(data: bytes, path: Sequence[str], value: Any, name: str) -> bytes:
     intended = _with(copy.deepcopy(document), list(path), value, name)
     if json.dumps(intended) == json.dumps(document):
         return data
-    text = apply(text, [_edit(text, root, list(path), value, source, name)])
+    return _proven(source, apply(text, [_edit(text, root, list(path), value, source, name)]), intended, path, name)
+
+
+def unset_path(data: bytes, path: Sequence[str], name: str) -> bytes:
+    """Remove one member of an object with its comma; unchanged where it is not there. Raises CannotEdit."""
+    source = decode(data, name)
+    node: Node | None = scan(source.text, name)
+    intended = json.loads(source.text)
+    parent = intended
+    for part in path[:-1]:
+        node = node.member(part) if node is not None and node.kind == "object" else None
+        parent = parent.get(part) if isinstance(parent, dict) else None
+    if node is None or not isinstance(parent, dict) or path[-1] not in parent:
+        return data
+    del parent[path[-1]]
+    at = max(index for index, (key, _, _) in enumerate(node.members) if key == path[-1])
+    _, start, value = node.members[at]
+    if at + 1 < len(node.members):
+        cut = Edit(start, node.members[at + 1][1], "")
+    elif at:
+        cut = Edit(node.members[at - 1][2].end, value.end, "")
+    else:
+        cut = Edit(node.start + 1, node.end - 1, "")
+    return _proven(source, apply(source.text, [cut]), intended, path, name)
+
+
+def _proven(source: Text, text: str, intended: Any, path: Sequence[str], name: str) -> bytes:
     try:
         proven = json.dumps(json.loads(text)) == json.dumps(intended)
     except ValueError:

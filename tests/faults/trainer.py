@@ -38,7 +38,7 @@ class Trainer:
 
     def train(self, place: Workspace, fresh: bool) -> Run:
         environ = place.shell()
-        several = int(environ.get("NPROC_PER_NODE") or 1) > 1
+        several = environ.get("NPROC_PER_NODE", "1") not in ("", "1")
         recipe = str(place.recipe.relative_to(place.root))
         return self._fresh(place, recipe, environ) if fresh or several else self._fork(place, recipe, environ)
 

@@ -33,7 +33,7 @@ SAMPLES: dict[str, Any] = {
     "accumulation_for_batch_1": 24, "accumulation_for_same_batch": 24, "attention_modules": "q_proj,v_proj",
     "auto_values": {"train_batch_size": "auto"}, "columns": {"messages": "conversations"},
     "columns_without": {"system": None}, "cudnn_requirement": "nvidia-cudnn-cu12==9.1.0.70",
-    "corrected_values": {"zero_optimization.stage": 2},
+    "corrected_values": {"zero_optimization.stage": 2}, "removed_keys": [], "corrects": True,
     "cutoff_suggestion": 512, "deepspeed_requirement": "deepspeed>=0.18.4", "distribution": "jieba>=0.42",
     "ds_config": "ds.json", "deepspeed_config": "ds.json", "encoding": "gb18030", "entry": "sky", "existing_ds_config":
     "other/ds.json", "file": "data/text.json", "fitting_tokenizers": "0.20", "fitting_transformers": "4.45.0",

@@ -36,7 +36,7 @@ ARGUMENTS = {
     "download-model": {"repo", "to"},
     "instruct": {"commands"},
 }
-OPTIONAL = {"install": {"reinstall"}}
+OPTIONAL = {"install": {"reinstall"}, "set-json": {"remove"}}
 # Settings of the recipe that decide what is learnt: a fix that gives one a value of ours changes the result.
 RESULTS = {
     "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "max_samples",

@@ -197,9 +197,9 @@ def test_values_that_the_classes_refuse_are_corrected_in_one_edit():
     assert found.cause == "ds-config-invalid"
     assert found.details["corrected_values"] == {
         "zero_optimization.stage": 3,
-        "zero_optimization.overlapp_comm": "auto",
         "zero_optimization.overlap_comm": False,
     }
+    assert found.details["removed_keys"] == ["zero_optimization.overlapp_comm"]
 
 
 def test_a_broken_bucket_size_has_a_cause_of_its_own():

@@ -96,3 +96,23 @@ def test_invalid_json_is_refused_with_its_line(text: str, line: int) -> None:
 def test_no_object_on_the_way() -> None:
     with pytest.raises(CannotEdit, match="by hand"):
         json_text.set_dotted(b'{"a": 1}', {"a.b": 1}, "x")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"z": {"a": 1, "b": 2, "c": 3}}', '{"z": {"a": 1, "c": 3}}'),
+        ('{\r\n  "z": {\r\n    "a": 1,\r\n    "b": 2\r\n  }\r\n}', '{\r\n  "z": {\r\n    "a": 1\r\n  }\r\n}'),
+        ('{"z": {"b": 2, "a": 1}}', '{"z": {"a": 1}}'),
+        ('{"z": { "b": {"x": [1]} }}', '{"z": {}}'),
+        ('{"z": {"a": 1}}', '{"z": {"a": 1}}'),
+        ('{"y": {"b": 1}, "z": [1]}', '{"y": {"b": 1}, "z": [1]}'),
+    ],
+)
+def test_a_member_goes_with_its_comma(before: str, after: str) -> None:
+    assert json_text.unset_path(before.encode(), ["z", "b"], "f.json") == after.encode()
+
+
+def test_a_key_written_twice_is_not_taken_out() -> None:
+    with pytest.raises(CannotEdit, match=r"z\.b"):
+        json_text.unset_path(b'{"z": {"b": 1, "b": 2}}', ["z", "b"], "f.json")
