@@ -256,21 +256,21 @@ def missing(facts: Facts) -> Iterator[Finding]:
     installed = facts["packages.versions"]
     python = facts["python.version"]
     reached: set[str] = set()
-    pending = [name for name in ("llamafactory", "deepspeed") if name in installed]
+    # What only a package on demand needs comes last, and is on demand as that one is.
+    pending: list[tuple[str, str | None]] = [(n, None) for n in ("llamafactory", "deepspeed") if n in installed]
     while pending:
-        name = pending.pop()
+        name, demanded = pending.pop(0)
         for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
+            when = demanded or (_on_demand(needed, facts) if name == "llamafactory" else None)
             if needed not in installed:
-                when = _on_demand(needed, facts) if name == "llamafactory" else None
-                what = f"{needed} is required by {name} and not installed" + (
-                    f"; it is imported {when}" if when else ""
-                )
+                what = f"{needed} is required by {name} and not installed"
+                what += f"; {name if demanded else 'it'} is imported {when}" if when else ""
                 severity = Severity.WARNING if when else None
-                details = {"module": needed, "distribution": _plain(requirement)}
-                yield _found("pkg-missing", what, name, severity=severity, **details)
+                module, distribution = needed, _plain(requirement)
+                yield _found("pkg-missing", what, name, severity=severity, module=module, distribution=distribution)
             elif needed not in reached:
                 reached.add(needed)
-                pending.append(needed)
+                pending.insert(len(pending) if when else 0, (needed, when))
 
 
 def setuptools_missing(facts: Facts) -> Iterator[Finding]:

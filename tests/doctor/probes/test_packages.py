@@ -124,6 +124,13 @@ def test_what_training_imports_on_demand_is_a_warning_until_it_is_demanded(tmp_p
         assert all("imported" in one.evidence[0].what for one in seen if one.severity is not None)
 
 
+def test_what_only_a_package_on_demand_needs_is_on_demand_too(tmp_path):
+    gradio, peft = ("gradio", "5.0", "uvicorn", "tqdm"), ("peft", "1", "tqdm")
+    facts = collected(tmp_path, [("llamafactory", "0.9.5", "gradio", "peft"), gradio, peft])
+    seen = [(one.details["module"], one.severity) for one in findings(packages.missing, facts)]
+    assert seen == [("tqdm", None), ("uvicorn", Severity.WARNING), ("tqdm", Severity.WARNING)]
+
+
 def test_a_requirement_for_another_platform_is_not_missed(tmp_path):
     distributions = [("llamafactory", "0.9.1", 'pywin32; sys_platform == "win32"', 'tomli; python_version < "3.11"')]
     assert findings(packages.missing, collected(tmp_path, distributions)) == []

@@ -199,9 +199,9 @@ AROUND = [
     Fault(
         "ds-without-numactl",
         "env-numactl-missing",
-        "no numactl on a machine without GPU",
+        "no numactl on a machine without GPU, ZeRO-3",
         environ(LOCAL_SIZE=None),
-        ZERO2,
+        ZERO3,
         fresh=True,
     ),
     Fault(

@@ -17,8 +17,10 @@ def nothing(place: Workspace) -> None:
 def fault(
     id: str, cause: str, what: str, install: tuple[str, ...] = (), uninstall: tuple[str, ...] = (),
     base: str = "sky-t1 full", inject: Inject = nothing, *, healable: bool = True,
+    warns: bool = False,
 ) -> Fault:  # fmt: skip
-    return Fault(id, cause, what, inject, base, fresh=True, packages=(install, uninstall), healable=healable)
+    return Fault(id, cause, what, inject, base, fresh=True, packages=(install, uninstall), healable=healable,
+                 warns=warns)  # fmt: skip
 
 
 FAULTS = [
@@ -36,8 +38,8 @@ FAULTS = [
     fault("hub-too-new", "hub-version-mismatch", "huggingface_hub 1.0 with transformers 4.46",
           ("huggingface-hub==1.0.1",)),
     fault("peft-missing", "pkg-missing", "no peft", uninstall=("peft",)),
-    fault("uvicorn-missing", "pkg-missing", "no uvicorn", uninstall=("uvicorn",)),
-    fault("av-missing", "pkg-missing", "no av", uninstall=("av",), base="current full"),
+    fault("uvicorn-missing", "pkg-missing", "no uvicorn", uninstall=("uvicorn",), warns=True),
+    fault("av-missing", "pkg-missing", "no av", uninstall=("av",), base="current full", warns=True),
     fault("deepspeed-missing", "ds-not-installed", "no deepspeed", uninstall=("deepspeed",), base=ZERO2),
     fault("deepspeed-missing-current", "ds-not-installed", "no deepspeed", uninstall=("deepspeed",),
           base="current full zero2"),
