@@ -44,7 +44,8 @@ PACKAGES = {
     **stacks.PACKAGES,
     "no-sync": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.16.2", "pyarrow<26", "setuptools<81"),
     "no-setuptools": ("llamafactory==0.9.1", "torch==2.5.1", "deepspeed==0.15.4", "pyarrow<26"),
-    "torch-2.6": ("llamafactory==0.9.1", "torch==2.6.0", "deepspeed==0.15.4", "pyarrow<26", "setuptools<81"),
+    # Without DeepSpeed, whose 0.15.4 is not imported beside triton 3.2 where there is no GPU.
+    "torch-2.6": ("llamafactory==0.9.1", "torch==2.6.0", "pyarrow<26", "setuptools<81"),
 }
 
 

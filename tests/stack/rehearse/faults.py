@@ -81,10 +81,10 @@ def without_compiler(place: Place) -> None:
     """A PATH with everything but compilers, and no operator built before."""
     tools = place.root.parent / "tools"
     tools.mkdir()
-    for name in ("sh", "bash", "uname", "which", "cat", "ls", "env", "rm", "mkdir", "ninja", "ldconfig"):
+    for name in ("sh", "bash", "uname", "which", "cat", "ls", "env", "rm", "mkdir", "ninja", "ldconfig", "df"):
         if found := shutil.which(name):
             (tools / name).symlink_to(found)
-    place.environ |= {"PATH": f"{place.environment.root / 'bin'}{os.pathsep}{tools}", "CXX": "", "CC": ""}
+    place.environ |= {"PATH": f"{place.environment.root / 'bin'}{os.pathsep}{tools}"}
     place.environ |= {"TORCH_EXTENSIONS_DIR": str(place.root.parent / "extensions")}
     zero(zero_optimization=OFFLOAD)(place)
 
