@@ -129,13 +129,21 @@ class Cluster:
         """A node that hangs: its daemon accepts connections and never answers. Thawed, Slurm takes it back after a while."""
         self._processes[name].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
         if not frozen:
-            self._until(lambda: self.states().count("idle") == len(self.names), f"{name} did not come back")
+            self._until(lambda: self._back(name), f"{name} did not come back")
 
     def _run(self, name: str, argv: list[str]) -> None:
         with (self.root / f"{name}.out").open("ab") as out:
             self._processes[name] = subprocess.Popen(
                 argv, env=self.environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd="/"
             )
+
+    def _back(self, name: str) -> bool:
+        """Slurm may have set it down meanwhile, and then waits for an administrator's word."""
+        states = self.states()
+        if any(state.startswith("down") for state in states):
+            command = ["scontrol", "update", f"NodeName={name}", "State=RESUME"]
+            subprocess.run(command, env=self.environ, capture_output=True, timeout=20, check=False)
+        return states.count("idle") == len(self.names)
 
     def states(self) -> list[str]:
         answer = subprocess.run(
