@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from doctor.estimate.states import offload
 from doctor.facts import Facts
 from doctor.findings import Finding, found
-from doctor.hub.settings import home
 from doctor.target import Target
 
 ID = "build_locks"
-AFTER: tuple[str, ...] = ("recipe", "deepspeed")
+AFTER: tuple[str, ...] = ("surroundings",)
 
 LEFT_BEHIND = 900.0  # seconds; the longest builds of one operator take a few minutes
 # Folders of operators that DeepSpeed compiles when a run of this kind starts (deepspeed/ops, deepspeed/comm/torch.py).
@@ -26,8 +26,9 @@ ON_CPU, OFFLOADED, FUSED, NVME = "deepspeed_shm_comm", "cpu_adam", "fused_adam",
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`build_locks.old`: [{path, operator, seconds}] of this Python, the oldest first."""
-    given = target.environ.get("TORCH_EXTENSIONS_DIR")
-    root = Path(given) if given else home(target.environ) / ".cache" / "torch_extensions"
+    if not (folder := facts["surroundings.extensions_dir"]):
+        return {"build_locks.old": []}
+    root = Path(folder)
     own = "py" + "".join(target.version.split(".")[:2]) + "_"  # py311_cu130; a folder that was given has no such level
     now, old = time.time(), []
     for lock in [*root.glob("*/lock"), *root.glob(f"{own}*/*/lock")]:
@@ -54,12 +55,8 @@ def operators(facts: Facts) -> set[str]:
     config: Any = facts["deepspeed.config"]
     if not isinstance(config, dict):
         return set()
-    zero = config.get("zero_optimization")
-    devices = {
-        str((zero.get(name) or {}).get("device", "none")) if isinstance(zero.get(name), dict) else "none"
-        for name in ("offload_optimizer", "offload_param")
-        if isinstance(zero, dict)
-    }
+    zero = offload(config)
+    devices = {zero.optimizer, zero.parameters}
     asked = {NVME} if "nvme" in devices else set()
     if devices & {"cpu", "nvme"}:
         asked.add(OFFLOADED)

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from doctor.facts import Facts
-from doctor.probes import build_locks
+from doctor.probes import build_locks, surroundings
 from tests.support.worlds import world
 
 OFFLOAD = {"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}}
@@ -18,7 +18,8 @@ def found(tmp_path, config, locks, age=7200.0, gpus=8, **environ):
         path.write_bytes(b"")
         os.utime(path, (time.time() - age, time.time() - age))
     target = world(tmp_path, environ=environ)
-    known = Facts({"deepspeed.config": config, "gpu.count": gpus})
+    known = Facts({"deepspeed.config": config, "gpu.count": gpus, "recipe.values": {}})
+    known = known.merged(surroundings.collect(target, known))
     return target, list(build_locks.waits(known.merged(build_locks.collect(target, known))))
 
 
