@@ -3,12 +3,12 @@ the same recipe trains; the fix is taken back before the next stage."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import place
 from rows import Done, Out, causes
+from trained import train
 
 AFFECTED = "0.16.2"
 SENTENCE = "no_sync context manager is incompatible with gradient partitioning logic of ZeRO stage"
@@ -24,7 +24,7 @@ def run(out: Out, doctor: Path, old: Path, wheels: Path, root: Path, ranks: int,
     for stage in (3, 2):
         work = place.Workspace(root / f"zero{stage}", root / "models-old" / shape, place.zero(stage), **precision)
         name = f"zero{stage}"
-        before = _train(out, old, environ, work, f"{name} as it is")
+        before = train(out, old, environ, work, f"{name} as it is", LIMIT, asserts=SENTENCE)
         said = Done(place.doctor(doctor, "diagnose", before, "--format", "json"), work.root, environ, 60)
         out.row(f"{name} diagnose", code=said.code, seconds=said.seconds, findings=causes(said.document()))
         arguments = [work.RECIPE, "--python", str(old)]  # not --offline, which installs nothing, from a folder neither
@@ -38,19 +38,7 @@ def run(out: Out, doctor: Path, old: Path, wheels: Path, root: Path, ranks: int,
         outcomes = [f"{o['fix']}: {o['outcome']}" for o in document.get("outcomes", ())]
         out.row(f"{name} fix --apply", code=done.code, seconds=done.seconds, outcomes=outcomes,
                 versions=place.versions(old), said=None if outcomes else done.text[-1500:])  # fmt: skip
-        _train(out, old, environ, work, f"{name} after the fix")
+        train(out, old, environ, work, f"{name} after the fix", LIMIT, asserts=SENTENCE)
         undone = Done(place.doctor(doctor, "fix", "--undo", "last", "--python", str(old)), work.root, environ, 180)
         out.row(f"{name} fix --undo", code=undone.code, seconds=undone.seconds, versions=place.versions(old),
                 said=undone.text[-500:])  # fmt: skip
-
-
-def _train(out: Out, old: Path, environ: dict[str, str], work: place.Workspace, what: str) -> str:
-    """Train as a user does; the path of the log."""
-    done = Done([str(old.parent / "llamafactory-cli"), "train", work.RECIPE], work.root, environ, LIMIT)
-    asserts = SENTENCE in done.text
-    trained = (work.root / "saves" / "run" / "trainer_state.json").exists()
-    name = out.keep(what.replace(" ", "-") + ".log", done.text)
-    out.row(what, code=done.code, seconds=done.seconds, asserts=asserts, trained=trained, log=name)
-    if trained:
-        os.rename(work.root / "saves", work.root / f"saves-{what.replace(' ', '-')}")
-    return str(out.folder.resolve() / name)

@@ -1,8 +1,7 @@
-"""One GPU of the machine: what watching costs a real run, and a whole run (rehearsal, training, saving) with its report."""
+"""One GPU of the machine: a whole run (rehearsal, training with evaluation and saves) with its report."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,10 @@ from typing import Any
 import place
 from rows import Done, Out, causes
 
-ROUNDS = 2  # plain and watched in turn, so that both meet the same machine
 LIMIT = 400.0  # seconds for one run
-# Steps of a tenth of a second: short ones, at which the cost of watching would show.
-PACE: dict[str, Any] = {
-    "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "cutoff_len": 1024, "packing": True,
-    "num_train_epochs": 1e6, "max_steps": 120, "bf16": True,
-}  # fmt: skip
-STORY: dict[str, Any] = PACE | {
-    "gradient_accumulation_steps": 2, "max_steps": 250, "save_strategy": "steps", "save_steps": 125,
+STORY: dict[str, Any] = {
+    "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "cutoff_len": 1024, "packing": True,
+    "num_train_epochs": 1e6, "max_steps": 250, "bf16": True, "save_strategy": "steps", "save_steps": 125,
     "save_total_limit": 1, "val_size": 0.1, "eval_strategy": "steps", "eval_steps": 50, "lr_scheduler_type": "cosine",
     "warmup_ratio": 0.1, "include_num_input_tokens_seen": True,
 }  # fmt: skip
@@ -42,15 +36,6 @@ def run(out: Out, doctor: Path, new: Path, root: Path, ranks: int, cpu: bool) ->
         document = said.document()
         out.row(f"rehearse on {ranks} GPUs", code=said.code, seconds=said.seconds, findings=causes(document),
                 document=out.keep("rehearse.json", said.out), stderr=said.err[-1500:])  # fmt: skip
-    for number in range(ROUNDS):
-        for how in ("plain", "watched"):
-            work = place.Workspace(root / f"{how}{number}", model, None, **PACE | small)
-            if how == "plain":
-                done = Done([str(new.parent / "llamafactory-cli"), "train", work.RECIPE], work.root, alone, LIMIT)
-            else:
-                done = _doctor(doctor, new, work, alone, "train", "--offline", "--no-rehearse", "--force")
-            out.row(f"{how} {number}", code=done.code, seconds=done.seconds, **_pace(work),
-                    said=None if done.code == 0 else done.text[-1500:])  # fmt: skip
 
 
 def _doctor(doctor: Path, new: Path, work: place.Workspace, environ: dict[str, str], *words: str) -> Done:
@@ -62,7 +47,7 @@ def _doctor(doctor: Path, new: Path, work: place.Workspace, environ: dict[str, s
 def _story(out: Out, doctor: Path, new: Path, work: place.Workspace, environ: dict[str, str]) -> None:
     done = _doctor(doctor, new, work, environ, "train", "--offline")
     out.keep("story.txt", done.text)
-    out.row("a whole run", code=done.code, seconds=done.seconds, **_pace(work), said=done.text[-800:])
+    out.row("a whole run", code=done.code, seconds=done.seconds, **work.figures(), said=done.text[-800:])
     for form, name in (("--html", "report.html"), ("--markdown", "report.md")):
         target = out.folder.resolve() / name
         told = Done(place.doctor(doctor, "report", form, str(target)), work.root, environ, 60)
@@ -71,12 +56,3 @@ def _story(out: Out, doctor: Path, new: Path, work: place.Workspace, environ: di
     if (folder := work.run_directory()) is not None:
         for name in ("events.jsonl", "metrics.jsonl"):
             out.keep(f"story-{name}", (folder / name).read_text(errors="replace"))
-
-
-def _pace(work: place.Workspace) -> dict[str, Any]:
-    """The trainer's own seconds, and what its last log line says of the loss."""
-    results = work.root / "saves" / "run" / "train_results.json"
-    if not results.exists():
-        return {"trained": False}
-    found = json.loads(results.read_text())
-    return {"trained": True, "train_seconds": found["train_runtime"], "loss": found["train_loss"]}

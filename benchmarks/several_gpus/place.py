@@ -180,6 +180,17 @@ class Workspace:
         except (OSError, ValueError):
             return []
 
+    def trained(self) -> bool:
+        return (self.root / "saves" / "run" / "trainer_state.json").exists()
+
+    def figures(self) -> dict[str, Any]:
+        """The trainer's own seconds, and what its last log line says of the loss."""
+        results = self.root / "saves" / "run" / "train_results.json"
+        if not results.exists():
+            return {"trained": False}
+        found = json.loads(results.read_text())
+        return {"trained": True, "train_seconds": found["train_runtime"], "loss": found["train_loss"]}
+
     def step(self) -> int:
         return max((row["step"] for row in self.rows("metrics") if row["kind"] == "step"), default=0)
 

@@ -1,6 +1,6 @@
 """Measure what one machine with several GPUs shows: `python run.py PART OUT --wheels WHEELS [--root DIR] [--cpu]`.
 
-PART is one of see, no_sync, memory, lost, one, wrong_wheel; README.md says what each shows. The interpreter
+PART is one of see, no_sync, memory, lost, one, pace, wrong_wheel; README.md says what each shows. The interpreter
 that runs this holds torch. `--cpu` rehearses the part on two CPU processes with a tiny model.
 """
 
@@ -17,12 +17,13 @@ from pathlib import Path
 import lost
 import no_sync
 import one
+import pace
 import place
 import see
 import wrong_wheel
 from rows import Out
 
-PARTS = ("see", "no_sync", "memory", "lost", "one", "wrong_wheel")
+PARTS = ("see", "no_sync", "memory", "lost", "one", "pace", "wrong_wheel")
 # Of two wheels of one package in a folder, the wrong one is installed; the other one is what the fix asks for.
 LEFT_OUT = {"no_sync": "deepspeed-0.15", "wrong_wheel": "torchaudio-2.11"}
 # DeepSpeed's Adam on the CPU is compiled before anything is measured: the compiling process holds a CUDA context.
@@ -50,7 +51,7 @@ def main() -> None:
     begun = time.monotonic()
     os.environ |= {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHMEM_DISABLE_NVLS": "1"}
     ranks = 2 if asked.cpu else gpus()
-    if ranks < 2 and asked.part not in ("one", "wrong_wheel"):
+    if ranks < 2 and asked.part not in ("one", "pace", "wrong_wheel"):
         sys.exit(f"{ranks} GPUs are seen; this measures two or more (--cpu rehearses)")
     out, root, cpu = Out(asked.out, asked.part), asked.root.resolve(), asked.cpu
     wheels = asked.wheels.resolve()
@@ -71,6 +72,8 @@ def main() -> None:
         lost.run(out, doctor, trains, work, ranks, cpu)
     elif asked.part == "one":
         one.run(out, doctor, trains, work, ranks, cpu)
+    elif asked.part == "pace":
+        pace.run(out, doctor, trains, work, cpu)
     elif asked.part == "wrong_wheel":
         wrong_wheel.run(out, doctor, trains, wheels / "audio", work, cpu)
     else:

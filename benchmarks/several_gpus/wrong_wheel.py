@@ -7,6 +7,7 @@ from pathlib import Path
 
 import place
 from rows import Done, Out, causes
+from trained import train
 
 LIMIT = 120.0  # seconds for one run
 
@@ -18,7 +19,7 @@ def run(out: Out, doctor: Path, wrong: Path, wheels: Path, root: Path, cpu: bool
     work = place.Workspace(root / "wheel", root / "models" / shape, None, bf16=not cpu)
     audio = Done([str(wrong), "-c", "import torch; print(torch.version.cuda); import torchaudio"], root, environ, 60)
     out.row("import torchaudio", code=audio.code, said=audio.text[-1500:], versions=place.versions(wrong))
-    before = _train(out, wrong, environ, work, "as it is")
+    before = train(out, wrong, environ, work, "as it is", LIMIT)
     said = Done(place.doctor(doctor, "diagnose", before, "--format", "json"), work.root, environ, 60)
     out.row("diagnose", code=said.code, seconds=said.seconds, findings=causes(said.document()))
     arguments = [work.RECIPE, "--python", str(wrong)]
@@ -29,12 +30,4 @@ def run(out: Out, doctor: Path, wrong: Path, wheels: Path, root: Path, cpu: bool
     outcomes = [f"{o['fix']}: {o['outcome']}" for o in done.document().get("outcomes", ())]
     out.row("fix --apply", code=done.code, seconds=done.seconds, outcomes=outcomes, versions=place.versions(wrong),
             said=None if outcomes else done.text[-1500:])  # fmt: skip
-    _train(out, wrong, environ, work, "after the fix")
-
-
-def _train(out: Out, python: Path, environ: dict[str, str], work: place.Workspace, what: str) -> str:
-    done = Done([str(python.parent / "llamafactory-cli"), "train", work.RECIPE], work.root, environ, LIMIT)
-    name = out.keep(f"wheel-{what.replace(' ', '-')}.log", done.text)
-    trained = (work.root / "saves" / "run" / "trainer_state.json").exists()
-    out.row(what, code=done.code, seconds=done.seconds, trained=trained, log=name)
-    return str(out.folder.resolve() / name)
+    train(out, wrong, environ, work, "after the fix", LIMIT)
