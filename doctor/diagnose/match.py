@@ -30,6 +30,7 @@ CHATTER = re.compile(
     r"\[INFO\|\w+\.py:\d+\].{0,40}>> (?:loading|Loading|Saving|.{0,40} saved in)"
     r"|\[[\d :,-]+\] \[INFO\] \[config\.py:\d+:print"
 )
+CAMEL = re.compile(r"[a-z\d][A-Z]")
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
 
 
@@ -38,7 +39,7 @@ class How(IntEnum):
 
     LINE = 0
     WRAPPED = 1  # in lines joined to one: a message wrapped by a terminal, a chat or a box
-    ANY_CASE = 2  # the log was typed in small letters
+    ANY_CASE = 2  # the message was typed by a person; software, which writes CamelCase, spells it as it does
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class _Search:
             places = self.corpus.lines_with(words, any_case)
         for index in islice(places, TRIED):
             match = compiled(pattern.regex, self.how is How.ANY_CASE).search(self.corpus.texts[index])
-            if match is not None:
+            if match is not None and not (self.how is How.ANY_CASE and CAMEL.search(match[0])):
                 yield index, match
 
 

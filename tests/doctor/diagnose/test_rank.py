@@ -155,6 +155,13 @@ def test_a_wrapped_message_and_one_in_small_letters_are_found(ask: Any) -> None:
     assert causes(ask("valueerror: the REAL disk reason\n", known(ROOT))) == ["root"]
 
 
+def test_a_name_that_software_printed_is_taken_as_it_is_spelt(ask: Any) -> None:
+    remote = known(cause("remote", r"'(QWen)\w*' object has no attribute"))
+    assert causes(ask("AttributeError: 'QWenLMHeadModel' object has no attribute 'x'\n", remote)) == ["remote"]
+    assert causes(ask("attributeerror: 'qwenlmheadmodel' object has no attribute 'x'\n", remote)) == ["remote"]
+    assert not causes(ask("AttributeError: 'Qwen2ForCausalLM' object has no attribute 'x'\n", remote))
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_a_message_cut_in_the_middle_of_a_word_by_a_terminal_is_found(ask: Any, width: int) -> None:
     message = (
