@@ -81,7 +81,7 @@ def _train_runtime(log: Path) -> float:
 
     text = log.read_text(errors="replace").replace("\r", "\n")
     logged = [said for line in text.splitlines() for said in parse(line) if isinstance(said, Logged)]
-    return next(said.values["train_runtime"] for said in logged if "train_runtime" in said.values)
+    return next(said.values["train_runtime"] for said in logged if said.of_run)
 
 
 def real(folder: Path) -> dict[str, Any]:

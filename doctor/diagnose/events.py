@@ -104,7 +104,7 @@ BEGINS = (
     r"|runner\.py:\d+:main\] cmd = "  # DeepSpeed's launcher
 )
 ENDS_WELL = (
-    r"['\"]train_runtime['\"]: |^\s*train_runtime +=|Training completed\. Do not forget to share"  # transformers
+    r"\{['\"]train_runtime['\"]: |^\s*train_runtime +=|Training completed\. Do not forget to share"  # transformers
     r"|^\s*\*{5} (?:train|eval|predict) metrics \*{5}|^\s*(?:eval|predict)_runtime +="
     r"|Model exported to|merged and saved|Process \d+ exits successfully"
 )

@@ -28,7 +28,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     for name in names:
         folder = target.workdir / name / str(subfolder) if isinstance(subfolder, str) else target.workdir / name
         adapter = adapter_folder.inspect(name, folder)
-        path_like = looks_like_path(name, target.workdir)
+        path_like = "/" not in name or looks_like_path(name, target.workdir)  # an adapter of a hub has an owner
         kind = "local" if adapter.path else "path" if path_like else "hub"
         found.append(msgspec.to_builtins(adapter) | {"kind": kind})
     return {"adapter.adapters": found}

@@ -17,12 +17,14 @@ from doctor.recipe import (
     expressions,
     key_history,
     new_launcher,
+    optimizers_judged,
     ranges_judged,
     recipe_kind,
     refusals,
     source_cache,
     source_tree,
     value_types,
+    values_judged,
 )
 from doctor.recipe.arguments_judged import JUDGEMENTS as _JUDGED
 from doctor.target import Target
@@ -82,6 +84,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.misfits": _misfits(values, fields, source.converts_floats),
         "arguments.missing": _missing(values, source, group),
         **_followed(target, facts, source, values, group),
+        "arguments.tool_formats": values_judged.tool_formats(package),
+        "arguments.companions": values_judged.companions(values, target.workdir),
         **config_files.read(target, values, transformers),
         **_folders(target, values),
     }
@@ -268,5 +272,6 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, config_files.configs_fit,
+    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL,
+    *optimizers_judged.ALL, config_files.configs_fit,
 )  # fmt: skip

@@ -14,7 +14,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, found
 from doctor.probes import Judgement
-from doctor.recipe import known_models, model_cache, model_folder, model_size, safetensors_header
+from doctor.recipe import known_models, model_cache, model_folder, model_size, model_values, safetensors_header
 from doctor.target import Target
 
 ID = "model"
@@ -46,7 +46,6 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     if not isinstance(name, str) or not name.strip():
         lacking = Unknown("the recipe names no model")
         return {"model.name": None} | {f"model.{fact}": lacking for fact in _FACTS}
-    name = name.strip()
     local = target.workdir / name
     is_folder = os.path.isdir(local)
     path_like = is_folder or looks_like_path(name, target.workdir)
@@ -95,7 +94,7 @@ def near_folder(name: str, workdir: Path, environ: Mapping[str, str]) -> str | N
     home = environ.get("HOME", "~")
     expanded = os.path.expandvars(name).replace("\\", "/")
     expanded = home + expanded[1:] if expanded.startswith("~/") else expanded
-    candidates = [workdir / expanded, workdir.parent / expanded]
+    candidates = [workdir / expanded.strip(), workdir / expanded, workdir.parent / expanded]
     parent, last = (workdir / expanded).parent, Path(expanded).name
     try:
         siblings = [item.name for item in os.scandir(parent) if item.is_dir()]
@@ -149,6 +148,7 @@ def _folder_facts(path: Path, name: str) -> dict[str, Any]:
         "model.parameters_from": "safetensors headers" if headers else "configuration",
         "model.weights": msgspec.to_builtins(folder.weights),
         "model.tokenizer": folder.tokenizer,
+        "model.generation_error": folder.generation,
         "model.files": folder.names[:200],
         "model.leftovers": folder.leftovers,
         "model.is_adapter": folder.adapter,
@@ -170,6 +170,7 @@ def _absent_facts(name: str, why: str) -> dict[str, Any]:
         "model.weights": lacking,
         "model.tokenizer": lacking,
         "model.files": lacking,
+        "model.generation_error": None,
         "model.leftovers": [],
         "model.is_adapter": False,
         "model.adapter_base": None,
@@ -319,7 +320,8 @@ def tokenizer_whole(facts: Facts) -> Iterator[Finding]:
         names = ", ".join(tokenizer["missing"])
         details |= {"files": tokenizer["missing"], "file": tokenizer["missing"][0]}
         yield _finding("tok-file-missing", f"the tokenizer's {names} is not there", folder, **details)
-    for name, error in (("tokenizer.json", tokenizer["error"]), ("tokenizer_config.json", tokenizer["config_error"])):
+    read = {"tokenizer.json": tokenizer["error"], "tokenizer_config.json": tokenizer["config_error"], **tokenizer["broken"]}
+    for name, error in read.items():
         if error and name not in tokenizer["pointers"]:
             where = f"{folder}/{name}"
             yield _finding("tok-load-failed", f"{name}: {error}", where, **details | {"file": name, "files": [name]})
@@ -385,13 +387,42 @@ def layers_fit_config(facts: Facts) -> Iterator[Finding]:
     if not seen or config.get("quantization_config") or config.get("model_type") not in _LLAMA_LIKE:
         return
     wanted = _sizes_by_config(config)
+    details = {"model_path": folder, "file": f"{folder}/config.json"} | _origin(facts)
     wrong = {name: (said, seen[name]) for name, said in wanted.items() if name in seen and seen[name] != said}
     if wrong:
         words = [
             f"{_SIZES[name]} {said} by config.json, {there} in the weights" for name, (said, there) in wrong.items()
         ]
-        details = {"model_path": folder, "file": f"{folder}/config.json"} | _origin(facts)
         yield _finding("model-config-weights-mismatch", "; ".join(words), f"{folder}/config.json", **details)
+
+
+def tensors_fit_config(facts: Facts) -> Iterator[Finding]:
+    """Tensor by tensor where the family is known; sizes that differ throughout are said by the judgements above."""
+    folder = _examined(facts)
+    if folder is None or not facts["model.local"] or facts["recipe.values"].get("train_from_scratch"):
+        return
+    if any(layers_fit_config(facts)) or any(embedding_fits_config(facts)):
+        return
+    weights = facts["model.weights"]
+    words = [*weights["differing"], *weights["missing"]]
+    if words:
+        what = "; ".join(words[:4]) + (f" (and {len(words) - 4} more)" if len(words) > 4 else "")
+        what += "" if weights["differing"] else ": it would start at random"
+        details = {"model_path": folder, "file": f"{folder}/config.json"} | _origin(facts)
+        yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details)
+
+
+def values_usable(facts: Facts) -> Iterator[Finding]:
+    folder = _examined(facts)
+    if folder is None:
+        return
+    config, installed = facts["model.config"], facts.get("packages.versions", {}).get("transformers", "0")
+    details: dict[str, Any] = {"path": folder, "model_path": folder} | _origin(facts)
+    said = [("config.json", fault) for fault in model_values.faults(config, installed)]
+    said += [("generation_config.json", facts["model.generation_error"])] if facts["model.generation_error"] else []
+    for name, fault in said:
+        where = f"{folder}/{name}"
+        yield _finding("model-config-invalid-json", f"{name}: {fault}", where, **details, value_wrong=True)
 
 
 _SIZES = {"layers": "layers", "hidden": "hidden_size", "queries": "rows of q_proj", "keys": "rows of k_proj",
@@ -412,5 +443,5 @@ def _sizes_by_config(config: Mapping[str, Any]) -> dict[str, int]:
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     path_exists, is_a_model, weights_whole, tokenizer_whole, token_ids_fit, special_tokens, embedding_fits_config,
-    layers_fit_config,
+    layers_fit_config, tensors_fit_config, values_usable,
 )  # fmt: skip

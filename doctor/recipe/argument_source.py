@@ -34,7 +34,7 @@ Node = dict[str, Any]
 class Field(msgspec.Struct, frozen=True):
     """One argument. `types`: bool, int, float, str, list, dict, None; empty where the annotation says nothing to us.
 
-    `choices` come from Literal or an enumeration. `default` is the packed expression, None where there is none.
+    `choices` come from Literal, an enumeration or the field's metadata. `default` is the packed expression, None where there is none.
     """
 
     name: str
@@ -188,6 +188,7 @@ class Reader:
             return None
         default = node.value
         required = default is None
+        offered: list[Any] = []
         if isinstance(default, ast.Call) and ast.unparse(default.func).endswith("field"):
             given = {k.arg: k.value for k in default.keywords}
             init = given.get("init")
@@ -195,7 +196,9 @@ class Reader:
                 return None
             required = "default" not in given and "default_factory" not in given
             default = given.get("default")
+            offered = _offered(given.get("metadata"))
         types, choices, enum = self.annotated(node.annotation)
+        choices = choices or (offered if "str" in types else [])
         packed = pack(default) if default is not None else None
         name = node.target.id if isinstance(node.target, ast.Name) else ""
         return Field(name, owner, annotation, types, choices, enum, packed, required)
@@ -223,6 +226,21 @@ class Reader:
         if "str" in types and enum and any(t != "None" and t != "str" for t in types):
             choices, enum = [], None
         return list(dict.fromkeys(types)), choices, enum
+
+
+# log levels of transformers.utils.logging, of which trainer_log_levels is made
+_LOG_LEVELS = ["detail", "debug", "info", "warning", "error", "critical", "passive"]
+
+
+def _offered(metadata: ast.expr | None) -> list[Any]:
+    """The choices that only `--help` enforces; what is none of them fails where it is used, or does nothing."""
+    if not isinstance(metadata, ast.Dict):
+        return []
+    given = {k.value: v for k, v in zip(metadata.keys, metadata.values, strict=True) if isinstance(k, ast.Constant)}
+    choices = given.get("choices")
+    if isinstance(choices, (ast.List, ast.Tuple)):
+        return [e.value for e in choices.elts if isinstance(e, ast.Constant)]
+    return _LOG_LEVELS if choices is not None and ast.unparse(choices) == "trainer_log_levels.keys()" else []
 
 
 def on_construction(name: str) -> bool:

@@ -313,7 +313,8 @@ def quantiser_there(facts: Facts) -> Iterator[Finding]:
     needs = []
     if values.get("quantization_bit") and values.get("finetuning_type", "lora") not in ("full", "freeze"):
         needs.append(("quantization_bit", _QUANTISERS.get(method, "")))
-    if "bnb" in optim or "8bit" in optim or optim.startswith("paged_"):
+    of_torchao = optim.startswith("adamw_torch_")
+    if not of_torchao and re.search(r"bnb|8bit|^paged_|^ademamix|^lion_32bit", optim):
         needs.append(("optim", "bitsandbytes"))
     for key, package in needs:
         if package and package not in installed:

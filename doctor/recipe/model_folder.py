@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import safetensors_header
+from doctor.recipe import expected_tensors, model_values, safetensors_header
 from doctor.recipe.safetensors_header import LFS_MARK, Tensor
 
 SAFE_INDEX = "model.safetensors.index.json"
@@ -26,6 +26,7 @@ MISSING = "missing"
 INCOMPLETE = "download not finished"
 INDEX_MISMATCH = "does not hold the tensors that the index says"
 UNREADABLE = "cannot be read"
+NOT_A_PICKLE = "not written by torch"
 
 
 class WeightFault(msgspec.Struct, frozen=True):
@@ -52,6 +53,8 @@ class Weights(msgspec.Struct, frozen=True):
     dtypes: list[str] = []
     shapes: dict[str, int] = {}  # sizes that the configuration names too, see `_sizes`
     parts: list[str] = []  # of a layer: self_attn, mlp, input_layernorm …
+    missing: list[str] = []  # tensors that the configuration calls for, in words, see expected_tensors
+    differing: list[str] = []  # tensors of another shape than the configuration calls for, in words
     modules: list[str] = []  # last names of the modules that hold a matrix: q_proj, down_proj, lm_head …
 
 
@@ -64,6 +67,7 @@ class Folder(msgspec.Struct, frozen=True):
     weights: Weights
     tokenizer: dict[str, Any]
     leftovers: list[str]  # of interrupted downloads
+    generation: str | None  # what is wrong with generation_config.json
     adapter: bool  # it holds adapter_config.json
     adapter_base: str | None  # the model that the adapter was trained on, as adapter_config.json names it
 
@@ -81,12 +85,22 @@ def inspect(folder: Path) -> Folder:
         names=names[:500],
         config=config,
         config_error=why,
-        weights=_weights(folder, names),
+        weights=_weights(folder, names, config),
+        generation=_generation(folder),
         tokenizer=_tokenizer(folder, names),
         leftovers=[n for n in names if n.endswith((".incomplete", ".aria2", ".part", ".downloading", ".tmp"))][:20],
         adapter="adapter_config.json" in names,
         adapter_base=_text((_json(folder / "adapter_config.json")[0] or {}).get("base_model_name_or_path")),
     )
+
+
+def _generation(folder: Path) -> str | None:
+    """transformers goes on without a generation_config.json that is not JSON."""
+    try:
+        held = json.loads((folder / "generation_config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return "; ".join(model_values.generation_faults(held)) or None
 
 
 def _text(value: Any) -> str | None:
@@ -113,13 +127,13 @@ def _json(path: Path) -> tuple[dict[str, Any] | None, str | None]:
 
 
 # -- weights ------------------------------------------------------------------------------------------------------------
-def _weights(folder: Path, names: list[str]) -> Weights:
+def _weights(folder: Path, names: list[str], config: dict[str, Any] | None) -> Weights:
     """The weights that `from_pretrained` chooses: safetensors before bin, one file before an index."""
     for single, index, kind in ((SAFE_SINGLE, SAFE_INDEX, "safetensors"), (BIN_SINGLE, BIN_INDEX, "bin")):
         if single in names:
-            return _checked(folder, [single], kind, None, {})
+            return _checked(folder, [single], kind, None, {}, config)
         if index in names:
-            return _indexed(folder, index, kind)
+            return _indexed(folder, index, kind, config)
     shards = [n for n in names if re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", n)]
     if shards:
         kind = "safetensors" if shards[0].endswith("safetensors") else "bin"
@@ -133,7 +147,7 @@ def _weights(folder: Path, names: list[str]) -> Weights:
     return Weights("none", [], 0, [])
 
 
-def _indexed(folder: Path, index: str, kind: str) -> Weights:
+def _indexed(folder: Path, index: str, kind: str, model: dict[str, Any] | None) -> Weights:
     content, why = _json(folder / index)
     weight_map = content.get("weight_map") if content else None
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
@@ -143,16 +157,19 @@ def _indexed(folder: Path, index: str, kind: str) -> Weights:
     wanted: dict[str, set[str]] = {}
     for tensor, file in weight_map.items():
         wanted.setdefault(Path(file).name, set()).add(tensor)
-    return _checked(folder, sorted(wanted), kind, index, wanted)
+    return _checked(folder, sorted(wanted), kind, index, wanted, model)
 
 
-def _checked(folder: Path, files: list[str], kind: str, index: str | None, wanted: dict[str, set[str]]) -> Weights:
+def _checked(
+    folder: Path, files: list[str], kind: str, index: str | None, wanted: dict[str, set[str]], model: dict[str, Any] | None
+) -> Weights:
     look = _safetensors if kind == "safetensors" else _bin
     with ThreadPoolExecutor(max_workers=8) as pool:  # network file systems answer each open after milliseconds
         looked = list(pool.map(lambda name: look(folder / name, wanted.get(name, set())), files))
     faults = [fault for fault, _ in looked if fault is not None]
     tensors = {name: tensor for _, found in looked for name, tensor in found.items()}
     counted = kind == "safetensors" and not faults
+    missing, differing = expected_tensors.misfits(model, tensors) if counted else ([], [])
     return Weights(
         format=kind,
         files=files,
@@ -163,6 +180,8 @@ def _checked(folder: Path, files: list[str], kind: str, index: str | None, wante
         rows=_embedding_rows(tensors),
         dtypes=sorted({t.dtype for t in tensors.values()}),
         shapes=_sizes(tensors) if counted else {},
+        missing=missing,
+        differing=differing,
         parts=sorted({found[1] for name in tensors if (found := _PART_OF_LAYER.search(name))}),
         modules=sorted(
             {
@@ -207,6 +226,8 @@ def _bin(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Te
         return WeightFault(path.name, safetensors_header.EMPTY, "0 bytes"), {}
     if head.startswith(LFS_MARK):
         return WeightFault(path.name, safetensors_header.POINTER, f"{size} bytes of git-lfs pointer text"), {}
+    if not head.startswith((b"PK\x03\x04", b"\x80")):
+        return WeightFault(path.name, NOT_A_PICKLE, f"it begins with {head[:16]!r}"), {}
     if head.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in tail:
         return WeightFault(path.name, safetensors_header.CUT_OFF, f"{size:,} bytes without the end of the archive"), {}
     return None, {}
@@ -263,7 +284,9 @@ class _Added(msgspec.Struct):
 
 
 class _TokenizerFile(msgspec.Struct):
+    version: str = "1.0"
     added_tokens: list[_Added] = []
+    pre_tokenizer: dict[str, Any] | None = None
     model: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -283,12 +306,14 @@ def _tokenizer(folder: Path, names: list[str]) -> dict[str, Any]:
         missing = [n for n in pair if n not in present] if set(pair) & set(present) else ["tokenizer.json"]
     pointers = [n for n in present if _starts_with_pointer(folder / n)]
     special = {k: _content(v) for k, v in (config or {}).items() if k.endswith("_token")}
+    why = why or _config_fault(config or {})
     highest, added, error = _ids(folder / "tokenizer.json") if "tokenizer.json" in names else (None, [], None)
     return {
         "files": present,
         "missing": missing,
         "pointers": pointers,
         "config_error": None if why == MISSING else why,
+        "broken": {n: fault for n in ("special_tokens_map.json", "added_tokens.json") if (fault := _fault(folder / n))},
         "class": (config or {}).get("tokenizer_class"),
         "auto_map": bool((config or {}).get("auto_map")),
         "chat_template": bool((config or {}).get("chat_template")) or "chat_template.jinja" in names,
@@ -297,6 +322,30 @@ def _tokenizer(folder: Path, names: list[str]) -> dict[str, Any]:
         "added": added[:MOST_ADDED],
         "error": error,
     }
+
+
+def _fault(path: Path) -> str | None:
+    why = _json(path)[1]
+    return None if why in (MISSING, safetensors_header.POINTER) else why
+
+
+def _config_fault(config: dict[str, Any]) -> str | None:
+    """Values of tokenizer_config.json that no tokenizer is made from."""
+    longest = config.get("model_max_length")
+    if longest is not None and (not isinstance(longest, (int, float)) or isinstance(longest, bool)):
+        return f"model_max_length is {longest!r}; a number is needed"
+    added = config.get("added_tokens_decoder")
+    if isinstance(added, dict) and (odd := next((key for key in added if not key.isdecimal()), None)) is not None:
+        return f"added_tokens_decoder has {odd!r} where a token id is needed"
+    for name, token in config.items():
+        content = _content(token)
+        if name in _SPECIAL and content is not None and not isinstance(content, str):
+            return f"{name} is {content!r}; text is needed"
+    return None
+
+
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_MODELS = ("BPE", "WordPiece", "WordLevel", "Unigram")
 
 
 def _content(token: Any) -> Any:
@@ -320,6 +369,7 @@ def _ids(path: Path) -> tuple[int | None, list[str], str | None]:
         content = msgspec.json.decode(raw, type=_TokenizerFile)
         ids = [token.id for token in content.added_tokens]
         model = msgspec.json.decode(content.model, type=dict[str, msgspec.Raw])
+        _known_parts(content, model)
         if "vocab" in model:
             vocab = msgspec.json.decode(model["vocab"])
             ids.append(max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1)
@@ -330,3 +380,22 @@ def _ids(path: Path) -> tuple[int | None, list[str], str | None]:
         return None, [], f"{UNREADABLE} ({error.strerror})"
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, TypeError, RecursionError) as error:
         return None, [], f"not a tokenizer file ({error})"
+
+
+_PRE_TOKENIZERS = ("BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Metaspace", "Whitespace", "WhitespaceSplit",
+                   "Sequence", "Split", "Punctuation", "Digits", "UnicodeScripts", "FixedLength")  # fmt: skip
+
+
+def _known_parts(content: _TokenizerFile, model: dict[str, msgspec.Raw]) -> None:
+    """What the library tokenizers does not know, or cannot do without, ends its loading. Raises TypeError."""
+    if content.version != "1.0":
+        raise TypeError(f"version {content.version}; tokenizers reads 1.0")
+    if "type" in model and (kind := msgspec.json.decode(model["type"])) not in _MODELS:
+        raise TypeError(f"its model is of type {kind}; known are {', '.join(_MODELS)}")
+    if model and "vocab" not in model:
+        raise TypeError("its model has no vocab")
+    parts = [content.pre_tokenizer or {}]
+    parts += [p for p in parts[0].get("pretokenizers", []) if isinstance(p, dict)]
+    for part in parts:
+        if "type" in part and part["type"] not in _PRE_TOKENIZERS:
+            raise TypeError(f"its pre_tokenizer {part['type']} is unknown")

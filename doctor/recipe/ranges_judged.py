@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe
+from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
 
@@ -22,6 +23,11 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "dataloader_num_workers": (0, float("inf"), False, 0),
     "preprocessing_num_workers": (1, float("inf"), False, 1),
     "max_samples": (1, float("inf"), False, None),
+    "seed": (0, 2**32, True, 42),
+    "data_seed": (0, 2**32, True, None),
+    "torch_empty_cache_steps": (1, float("inf"), False, None),
+    "neftune_noise_alpha": (0, float("inf"), False, 5),
+    "buffer_size": (1, float("inf"), False, 16384),
 }
 # lr_scheduler_type -> what lr_scheduler_kwargs may hold (the functions of transformers/optimization.py).
 _SCHEDULER_KEYS = {
@@ -34,6 +40,8 @@ _SCHEDULER_KEYS = {
     "inverse_sqrt": ("timescale",),
     "cosine_with_min_lr": ("num_cycles", "min_lr", "min_lr_rate"),
 }
+# Plain SGD is used with 0.1, everything else with less.
+_HIGHEST_RATE = 1.0
 _NEEDED = ("model_name_or_path", "dataset", "output_dir")
 
 
@@ -51,6 +59,26 @@ def in_range(facts: Facts) -> Iterator[Finding]:
         details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
         details |= {"recipe": facts["recipe.path"]} | ({} if usual is None else {"probable_value": usual})
         yield _finding("cfg-bad-value-type", f"{key}: {given}; it must be {limit}", in_recipe(facts, key), **details)
+
+
+def rate_learns(facts: Facts) -> Iterator[Finding]:
+    """A rate of 0 trains nothing; of one that is far too high (a lost minus: 1e+5) only a loss of NaN is left."""
+    given, key = facts["recipe.values"].get("learning_rate"), "learning_rate"
+    if not isinstance(given, (int, float)) or isinstance(given, bool) or 0 < given < _HIGHEST_RATE or given < 0:
+        return
+    why = "nothing is learnt" if given == 0 else "no optimizer converges with it; is the minus of the exponent lost?"
+    details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+    yield _finding("cfg-bad-value-type", f"{key}: {given}; {why}", in_recipe(facts, key), Severity.WARNING, **details)
+
+
+def evaluates_some(facts: Facts) -> Iterator[Finding]:
+    values, key = facts["recipe.values"], "per_device_eval_batch_size"
+    given = values.get(key)
+    asked = any(values.get(name) for name in ("do_eval", "do_predict", "val_size", "eval_dataset"))
+    if asked and isinstance(given, int) and not isinstance(given, bool) and given < 1:
+        details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "probable_value": 1}
+        what = f"{key}: {given}; at least 1 is needed"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), recipe=facts["recipe.path"], **details)
 
 
 def not_empty(facts: Facts) -> Iterator[Finding]:
@@ -98,15 +126,18 @@ def metric_measured(facts: Facts) -> Iterator[Finding]:
     if not values.get("load_best_model_at_end") or not isinstance(metric, str):
         return
     measures = any(values.get(key) for key in ("compute_accuracy", "predict_with_generate"))
-    plain = metric.removeprefix("eval_").removeprefix(f"{values.get('eval_dataset')}_")
-    if (
-        values.get("stage", "sft") == "sft"
-        and not measures
-        and plain in ("accuracy", "rouge-1", "rouge-2", "rouge-l", "bleu-4")
-    ):
+    plain = metric.removeprefix("eval_")
+    if values.get("stage", "sft") in ("sft", "pt") and not measures and not _of_loss(plain, values.get("eval_dataset")):
         what = f"metric_for_best_model: {metric}, and the evaluation measures nothing but the loss"
         details: dict[str, Any] = {"metric_unmeasured": True, "key": "metric_for_best_model"}
         yield _finding("cfg-best-model-strategy", what, in_recipe(facts, "metric_for_best_model"), **details)
 
 
-ALL = (in_range, not_empty, template_named, scheduler_keys, metric_measured)
+def _of_loss(metric: str, eval_dataset: Any) -> bool:
+    """loss, or the loss of one of the evaluation sets; and what every evaluation says of its own speed."""
+    names = eval_dataset if isinstance(eval_dataset, list) else str(eval_dataset or "").split(",")
+    of_sets = {f"{str(name).strip()}_loss" for name in names}
+    return metric == "loss" or metric in of_sets or metric.endswith(("runtime", "per_second"))
+
+
+ALL = (rate_learns, evaluates_some, in_range, not_empty, template_named, scheduler_keys, metric_measured)

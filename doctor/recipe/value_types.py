@@ -17,6 +17,9 @@ _WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM])")
 _TOKENS = ("cutoff_len", "max_new_tokens", "max_length", "block_size")  # counted in powers of two, so that 16k is 16384
 # Whole numbers by their annotation, whose users take any: peft divides lora_alpha by the rank, ddp_timeout is a timedelta.
 _USED_AS_NUMBERS = ("lora_alpha", "ddp_timeout")
+# Text that is taken as a name or a path: a number in their place is not converted; those of _LISTS may be lists.
+_LISTS = ("dataset", "eval_dataset", "adapter_name_or_path")
+_NAMES = (*_LISTS, "model_name_or_path", "output_dir", "dataset_dir", "template", "tokenized_path", "cache_dir")
 _NUMBER_WORDS = {
     word: number
     for number, words in enumerate(
@@ -69,6 +72,11 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
         return None if fits or "str" in types else Misfit("type", f"{_yaml(value)} where {_named(types)} is needed")
     if isinstance(value, str):
         return _text(field, value, exponents_are_numbers)
+    if field.name in _NAMES and not isinstance(value, str) and "str" in types and not (
+        isinstance(value, list) and field.name in _LISTS
+    ):
+        quoted = str(value) if isinstance(value, (int, float)) and field.name in ("output_dir", "dataset_dir") else None
+        return _misfit(value, ["str"], quoted)
     if isinstance(value, int):
         return None if {"int", "float", "bool", "str"} & set(types) else _misfit(value, types)
     if isinstance(value, float):

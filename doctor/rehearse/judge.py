@@ -17,7 +17,7 @@ _STEP = re.compile(r"\{'loss': '?(?P<loss>[^,'}\s]+)")
 _NORM = re.compile(r"'grad_norm': '?(?P<norm>[^,'}\s]+)")
 _EVALUATED = re.compile(r"'(?:eval|predict)_(?:loss|runtime|bleu-4|rouge-1)': '?(?P<loss>[^,'}\s]+)")
 _EVALUATING = re.compile(r"\*{5} Running (?:Evaluation|Prediction) \*{5}")
-_SAVING = re.compile(r"Saving model checkpoint to|Configuration saved in|'train_runtime'")
+_SAVING = re.compile(r"Saving model checkpoint to|Configuration saved in|\{'train_runtime'")
 _BUILDING = re.compile(r"^\[\d+/\d+\] \S*(?:c\+\+|nvcc|g\+\+|clang)\S* ")
 # Functions in a traceback that tell what the trainer was at, innermost first.
 _FRAME = re.compile(r'File "[^"]*", line \d+, in (?P<name>\w+)')

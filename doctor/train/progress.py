@@ -142,7 +142,7 @@ class Progress:
         return [self._done(bar.n, values, now)]
 
     def _logged(self, said: Logged, now: float) -> list[Step]:
-        if "train_runtime" in said.values:
+        if said.of_run:
             self.runtime = said.values["train_runtime"]
             return self._flush(now)
         if not said.of_step:  # an evaluation's result: training goes on

@@ -56,7 +56,12 @@ class Logged(msgspec.Struct, frozen=True):
 
     @property
     def of_step(self) -> bool:
-        return "loss" in self.values and "train_runtime" not in self.values
+        return "loss" in self.values
+
+    @property
+    def of_run(self) -> bool:
+        """The figures at a run's end. With include_num_input_tokens_seen each step's line has its train_runtime, too."""
+        return "train_runtime" in self.values and not self.of_step
 
 
 class Count(msgspec.Struct, frozen=True):

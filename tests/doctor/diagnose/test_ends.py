@@ -133,3 +133,14 @@ def test_what_wandb_kept_of_the_console_is_read_like_the_console(tmp_path: Path,
 def test_a_run_that_wandb_saw_end_well_gives_nothing_though_its_own_log_complains(tmp_path: Path) -> None:
     result = told(wandb_run(tmp_path, BEGIN + STEPS + FIGURES))
     assert (result.findings, result.unrecognised, result.ended_well) == ((), None, True)
+
+
+def test_a_step_that_counts_its_tokens_is_no_good_end(tmp_path: Path) -> None:
+    """With include_num_input_tokens_seen every step's line has a train_runtime."""
+    step = (
+        "{'loss': '1.93', 'grad_norm': '0.08', 'learning_rate': '4e-06', 'epoch': '0.1', 'num_input_tokens_seen': 16384, "
+        "'train_runtime': '3.09', 'train_tokens_per_second': '5302'}\n"
+    )
+    log = write(tmp_path / "train.log", BEGIN + step + FULL_DISK.format(p="") + step)
+    assert (told(log).findings[0].cause, told(log).ended_well) == ("disk-quota", False)
+    assert not told(write(tmp_path / "cut-off.log", BEGIN + step * 3)).ended_well

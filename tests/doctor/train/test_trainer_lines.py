@@ -53,11 +53,26 @@ def test_nan_is_a_value():
     assert math.isinf(logged.values["grad_norm"])
 
 
+COUNTING = (  # include_num_input_tokens_seen: each step's line has its figures of the run so far
+    "{'loss': '11.93', 'grad_norm': '0.089', 'learning_rate': '4e-06', 'epoch': '0.1', 'num_input_tokens_seen': 16384, "
+    "'train_runtime': '3.09', 'train_tokens_per_second': '5302'}"
+)
+
+
+def test_a_step_that_counts_its_tokens_is_no_end_of_the_run():
+    (logged,) = parse(COUNTING)
+    assert logged.of_step
+    assert not logged.of_run
+    assert logged.values["num_input_tokens_seen"] == 16384
+
+
 def test_results_of_evaluation_and_training_are_no_steps():
     (evaluated,) = parse("{'eval_loss': 1.5, 'eval_runtime': 3.2, 'epoch': 1.0}")
     (ended,) = parse("{'train_runtime': 3.5854, 'train_loss': 6.9, 'epoch': 1.0}")
     assert not evaluated.of_step
     assert not ended.of_step
+    assert ended.of_run
+    assert not evaluated.of_run
 
 
 def test_trainer_log_rows():
