@@ -195,7 +195,8 @@ class _Stages(Context):
             return
         step, checkpoint = min(found)
         self.progress(note("resuming", checkpoint=checkpoint.name))
-        changed = {"output_dir": self.target.shown(self.resumed), "max_steps": max(made.steps, step + 1)}
+        last = max(made.steps, step + 1)
+        changed = {"output_dir": self.target.shown(self.resumed), "max_steps": last}
         changed["resume_from_checkpoint"] = self.target.shown(checkpoint)
         recipe = self.write_recipe("resume.yaml", made, changed)
         environ = {**self.environ, "MASTER_PORT": str(launches.free_port())}
@@ -203,7 +204,7 @@ class _Stages(Context):
         if on_cpu and cpu.resumes_alone(self.target):
             environ["NPROC_PER_NODE"] = "1"
             self.result.not_rehearsed.append(note("resume_alone"))
-        watch = Watch(made.steps - step, self.progress, time.monotonic)
+        watch = Watch(last - step, self.progress, time.monotonic)
         log = self.directory / "resume.log"
         argv = launch.command(self.target, recipe)
         outcome = Launch(argv, environ, self.target.workdir, log).wait(self.until, watch.line)

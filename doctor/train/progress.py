@@ -195,9 +195,10 @@ class Progress:
     def _done(self, step: int, values: dict[str, float], now: float) -> Step:
         done = Step(now, step, values)
         if (tokens := values.get("num_input_tokens_seen")) is not None:
-            if self._tokens and now > self._tokens[0]:
-                done.tokens_per_second = (tokens - self._tokens[1]) / (now - self._tokens[0])
-            self._tokens = (now, tokens)
+            clock = values.get("train_runtime", now)  # the trainer's own, where it tells: we look a few times a second
+            if self._tokens and clock > self._tokens[0]:
+                done.tokens_per_second = (tokens - self._tokens[1]) / (clock - self._tokens[0])
+            self._tokens = (clock, tokens)
         self.steps.append(done)
         return done
 

@@ -44,6 +44,16 @@ def test_a_step_s_rates():
     }  # fmt: skip
 
 
+def test_steps_that_count_their_tokens_tell_the_rate_by_the_trainer_s_clock():
+    """transformers 5.6 with include_num_input_tokens_seen; we see lines a while after they were written."""
+    counted = [(logged(n, num_input_tokens_seen=8192 * n, train_runtime=2.5 + n * 0.5), bar(n)) for n in (1, 2, 3)]
+    _, done = fed([*START, *(line for lines in counted for line in lines)], seconds=0.7)
+    assert [one.tokens_per_second for one in done] == [None, 16384, 16384]
+    by_us = [(logged(n, num_input_tokens_seen=8192 * n), bar(n)) for n in (1, 2)]
+    _, done = fed([*START, *(line for lines in by_us for line in lines)])
+    assert [one.tokens_per_second for one in done] == [None, 4096]
+
+
 def test_steps_that_are_read_together_share_the_time():
     progress, _ = fed([*START, logged(1), bar(1)])
     done = progress.feed([logged(2), bar(2), logged(3), bar(3)], "", 7.0)  # step 1 was seen at 5.0
