@@ -89,6 +89,8 @@ class _Search:
         found: list[Match] = []
         blocked = False
         for index, match in self._places(sign.pattern):
+            if self.how is How.ANY_CASE and CAMEL.search(match[0]):
+                continue
             if not found:
                 blocked = not self._allowed(sign)
             groups = {name: value for name, value in match.groupdict().items() if value is not None}
@@ -116,7 +118,7 @@ class _Search:
             places = self.corpus.lines_with(words, any_case)
         for index in islice(places, TRIED):
             match = compiled(pattern.regex, self.how is How.ANY_CASE).search(self.corpus.texts[index])
-            if match is not None and not (self.how is How.ANY_CASE and CAMEL.search(match[0])):
+            if match is not None:
                 yield index, match
 
 
