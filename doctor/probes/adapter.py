@@ -31,7 +31,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         path_like = "/" not in name or looks_like_path(name, target.workdir)  # an adapter of a hub has an owner
         kind = "local" if adapter.path else "path" if path_like else "hub"
         found.append(msgspec.to_builtins(adapter) | {"kind": kind})
-    return {"adapter.adapters": found}
+    return {
+        "adapter.adapters": found,
+        "adapter.known_fields": adapter_folder.known_fields(target.site) if found else [],
+    }
 
 
 def adapters_whole(facts: Facts) -> Iterator[Finding]:
@@ -65,6 +68,13 @@ def ranks_agree(facts: Facts) -> Iterator[Finding]:
         if adapter["config_error"]:
             what = f"adapter_config.json cannot be read: {adapter['config_error']}"
             yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+        elif adapter["faults"]:
+            what = f"adapter_config.json: {'; '.join(adapter['faults'])}"
+            yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+        elif adapter["pointer"]:
+            what = "the weights of the adapter are git-lfs pointer text"
+            details |= {"path": path, "files": ["adapter_model.safetensors"], "file": "adapter_model.safetensors"}
+            yield Finding("model-lfs-pointer", (Evidence(what, str(path)),), source=SOURCE, details=details)
         elif adapter["weights_error"]:
             what = f"adapter_model.safetensors: {adapter['weights_error']}"
             details |= {"bad_file": f"{path}/adapter_model.safetensors", "file": "adapter_model.safetensors"}
@@ -93,4 +103,31 @@ def width_agrees(facts: Facts) -> Iterator[Finding]:
         yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (adapters_whole, ranks_agree, width_agrees)
+def fields_known(facts: Facts) -> Iterator[Finding]:
+    """What a newer peft wrote; releases that pass over it are not asked (known_fields is empty)."""
+    known = facts["adapter.known_fields"]
+    for adapter in facts["adapter.adapters"]:
+        foreign = [name for name in adapter["fields"] if name not in known]
+        if known and foreign and adapter["peft_type"] == "LORA":
+            what = f"adapter_config.json has {', '.join(foreign[:6])}, which the installed peft does not know"
+            where = f"{adapter['path']}/adapter_config.json"
+            yield Finding("peft-config-newer", (Evidence(what, where),), source=SOURCE, details={"field": foreign[0]})
+
+
+def targets_there(facts: Facts) -> Iterator[Finding]:
+    modules = facts["model.weights"]["modules"]
+    for adapter in facts["adapter.adapters"]:
+        plain = [name.rpartition(".")[2] for name in adapter["targets"]]
+        if (
+            modules
+            and plain
+            and not set(plain) & {*modules, "lm_head", "all-linear"}
+            and adapter["peft_type"] == "LORA"
+        ):
+            what = f"target_modules of the adapter ({', '.join(plain)}) are no modules of the model"
+            where = f"{adapter['path']}/adapter_config.json"
+            details = {"adapter_path": adapter["path"]}
+            yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (adapters_whole, ranks_agree, width_agrees, fields_known, targets_there)

@@ -181,18 +181,61 @@ def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
 
 
 # quant_method of a checkpoint -> packages of which one must be there to read it, and the detail that chooses the fix.
-_READERS = {"gptq": (("auto-gptq", "gptqmodel"), "gptq_model"), "awq": (("autoawq", "gptqmodel"), "awq_model")}
+_READERS = {"gptq": (("auto-gptq", "gptqmodel"), "gptq_model"), "awq": (("autoawq", "gptqmodel"), "awq_model"),
+            "bitsandbytes": (("bitsandbytes",), "quantization_bit"), "hqq": (("hqq",), "hqq_model"),
+            "eetq": (("eetq",), "eetq_model"), "aqlm": (("aqlm",), "aqlm_model"), "vptq": (("vptq",), "vptq_model"),
+            "compressed-tensors": (("compressed-tensors",), "compressed_model")}  # fmt: skip
+# Methods that transformers reads itself, or with packages of their makers (quantizers/auto.py).
+_OTHER_METHODS = ("quanto", "fbgemm_fp8", "torchao", "bitnet", "higgs", "spqr", "fp8", "finegrained_fp8", "auto-round",
+                  "mxfp4", "quark", "fp_quant", "sinq", "metal")  # fmt: skip
 
 
 def quantised_model_readable(facts: Facts) -> Iterator[Finding]:
     config = facts["model.config"].get("quantization_config")
     method = str(config.get("quant_method")) if isinstance(config, Mapping) else ""
     packages, detail = _READERS.get(method, ((), ""))
+    if isinstance(config, Mapping) and method not in _READERS and method not in _OTHER_METHODS:
+        named = method if config.get("quant_method") else "no method (quant_method)"
+        what = f"quantization_config names {named}; transformers knows {', '.join([*_READERS, *_OTHER_METHODS])}"
+        where = f"{_folder(facts) or facts['model.name']}/config.json"
+        yield _finding("quant-unsupported-combo", what, where, quant_method=method)
     if packages and not set(packages) & set(facts["packages.versions"]):
         what = f"the model is quantised with {method}, and {' or '.join(packages)} is not installed"
         where = f"{_folder(facts) or facts['model.name']}/config.json"
         details: dict[str, Any] = {detail: True, "package": packages[0]}
         yield _finding("quant-backend-missing", what, where, **details)
+
+
+def own_code_there(facts: Facts) -> Iterator[Finding]:
+    """A file that auto_map names, where the model's code will be run: always up to 0.9.1, later when it is trusted."""
+    folder, config = _folder(facts), facts["model.config"]
+    auto_map = config.get("auto_map")
+    asks = "trust_remote_code" in facts["arguments.fields"]
+    if (
+        folder is None
+        or not isinstance(auto_map, Mapping)
+        or (asks and not facts["recipe.values"].get("trust_remote_code"))
+    ):
+        return
+    named = {name for entry in auto_map.values() for name in (entry if isinstance(entry, list) else [entry])}
+    files = {f"{n.partition('.')[0]}.py" for n in named if isinstance(n, str) and "." in n and "--" not in n}
+    absent = sorted(files - set(facts["model.files"]))
+    if absent and len(facts["model.files"]) < 200:
+        what = f"auto_map of config.json names {', '.join(absent)}, which is not in the folder"
+        details: dict[str, Any] = {"path": folder, "model_path": folder, "files": absent, "missing": absent}
+        yield _finding("model-incomplete-download", what, f"{folder}/config.json", **details)
+
+
+def attention_of_config(facts: Facts) -> Iterator[Finding]:
+    """An attention that config.json asks for counts where the recipe leaves the choice open."""
+    config, folder = facts["model.config"], _folder(facts)
+    asked = config.get("_attn_implementation", config.get("attn_implementation"))
+    chosen = facts["recipe.values"].get("flash_attn", "auto")
+    if asked == "flash_attention_2" and chosen == "auto" and "flash-attn" not in facts["packages.versions"]:
+        what = (
+            "config.json asks for flash_attention_2, the recipe chooses no attention, and flash-attn is not installed"
+        )
+        yield _finding("attn-flash-missing", what, f"{folder or facts['model.name']}/config.json")
 
 
 def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
@@ -234,6 +277,6 @@ _ATTENTION = (
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
-    quantised_model_fits, quantised_model_readable,
+    quantised_model_fits, quantised_model_readable, own_code_there, attention_of_config,
     lora_targets_exist,
 )  # fmt: skip

@@ -20,7 +20,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, Severity, found, in_recipe
 from doctor.probes.packages import version_of
-from doctor.recipe import deepspeed_classes, source_cache
+from doctor.recipe import deepspeed_classes, deepspeed_judged, source_cache
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
@@ -47,6 +47,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     config = _config(named, target)
     return {
         **config,
+        "deepspeed.optimizers": _optimizers(_source(package_root("deepspeed", site), "runtime/config.py")),
         "deepspeed.refused": _refused(config["deepspeed.config"], package_root("deepspeed", site)),
         "deepspeed.nvme_missing": _nvme_missing(config["deepspeed.config"]),
         "deepspeed.has_no_sync": "def no_sync(" in engine if engine else absent,
@@ -62,6 +63,11 @@ def _source(root: Path | None, name: str) -> str | None:
         return (root / name).read_text(encoding="utf-8") if root else None
     except OSError:
         return None
+
+
+def _optimizers(text: str | None) -> list[str]:
+    """Names of the optimizers that the installed DeepSpeed makes itself."""
+    return re.findall(r"^[A-Z_]+_OPTIMIZER = ['\"](\w+)['\"]", text or "", re.MULTILINE)
 
 
 def _enters_no_sync(trainer: str) -> bool:
@@ -235,7 +241,8 @@ _TORCH_OPTIMIZERS = ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adama
 def optimizer_known(facts: Facts) -> Iterator[Finding]:
     optimizer = (facts["deepspeed.config"] or {}).get("optimizer")
     kind = optimizer.get("type") if isinstance(optimizer, dict) else None
-    if not isinstance(kind, str) or kind.lower() in _OWN_OPTIMIZERS or kind in _TORCH_OPTIMIZERS:
+    own = facts.get("deepspeed.optimizers") or _OWN_OPTIMIZERS
+    if not isinstance(kind, str) or kind.lower() in own or kind in _TORCH_OPTIMIZERS:
         return
     path = facts["deepspeed.config_path"]
     lowered = {name.lower(): name for name in (*_TORCH_OPTIMIZERS, "Lamb", "OneBitAdam", "Lion")}
@@ -274,7 +281,14 @@ def offloaded_optimizer(facts: Facts) -> Iterator[Finding]:
         return
     zero = config.get("zero_optimization")
     offload = zero.get("offload_optimizer") if isinstance(zero, dict) else None
-    if not isinstance(offload, dict) or offload.get("device") not in ("cpu", "nvme") or optim.startswith("adamw"):
+    old = isinstance(zero, dict) and zero.get("cpu_offload") is True  # accelerate looks for the newer key alone
+    offloads = isinstance(offload, dict) and offload.get("device") in ("cpu", "nvme")
+    if not old and (not offloads or optim.startswith("adamw")):
+        return
+    if old and not offloads:
+        what = "zero_optimization.cpu_offload is deprecated, and its optimizer is refused; use offload_optimizer"
+        path = facts["deepspeed.config_path"]
+        yield _found("ds-offload-client-optimizer", what, path, ds_config=path)
         return
     what = f"offload_optimizer with optim: {optim}; DeepSpeed offloads its own CPU Adam only"
     yield _found("ds-offload-client-optimizer", what, in_recipe(facts, "optim"),
@@ -395,6 +409,7 @@ _SET_BY_BOTH: tuple[tuple[str, str, Any], ...] = (
     ("gradient_accumulation_steps", "gradient_accumulation_steps", 1),
     ("gradient_clipping", "max_grad_norm", 1.0),
     ("optimizer.params.lr", "learning_rate", 5e-5),
+    ("scheduler.params.warmup_max_lr", "learning_rate", 5e-5),
     ("bf16.enabled", "bf16", False),
     ("fp16.enabled", "fp16", False),
 )  # fmt: skip
@@ -409,4 +424,5 @@ def _same(written: Any, wanted: Any) -> bool:
 JUDGEMENTS = (
     not_installed, config_unusable, config_refused, stage_auto, optimizer_known, nvme_path, offloaded_optimizer, no_sync,
     numactl, cpu_world_size, batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
+    *deepspeed_judged.ALL,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts, Unknown
+from doctor.findings import Finding, found, in_recipe
 from doctor.gpu import machine
 from doctor.gpu.judgements import ALL, P2P_DRIVER, wants_bf16
 from doctor.gpu.visible import visible
@@ -141,4 +142,12 @@ def _p2p_driver_known(target: Target) -> bool | None:
     return None if text is None else str(P2P_DRIVER) in text
 
 
-JUDGEMENTS = ALL
+def fsdp_has_gpus(facts: Facts) -> Iterator[Finding]:
+    given = facts["recipe.values"].get("fsdp")
+    asked = given is True or (isinstance(given, str) and "shard" in given)
+    if asked and facts["gpu.count"] == 0 and not facts["gpu.devices"]:
+        what = "fsdp shards over GPUs, and this machine has none that can be seen"
+        yield found(ID, "cuda-unavailable", what, in_recipe(facts, "fsdp"), key="fsdp")
+
+
+JUDGEMENTS = (*ALL, fsdp_has_gpus)

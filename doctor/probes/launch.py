@@ -165,6 +165,12 @@ def stale_ranks(facts: Facts) -> Iterator[Finding]:
         what = ", ".join(f"{name}={environ[name]}" for name in left)
         what += " in the environment of a launch without torchrun: it takes part in a group that nobody starts"
         yield _found("launch-rank-env-stale", what, "WORLD_SIZE" if others else "LOCAL_RANK")
+    elif others and facts.get("gpu.count") == 0 and environ["WORLD_SIZE"].isdecimal():
+        # On the CPU accelerate goes by the size alone.
+        what = (
+            f"WORLD_SIZE={environ['WORLD_SIZE']} in the environment of a launch without torchrun: it waits for others"
+        )
+        yield _found("launch-rank-env-stale", what, "WORLD_SIZE")
 
 
 def renamed_variables(facts: Facts) -> Iterator[Finding]:

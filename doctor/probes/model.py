@@ -14,7 +14,15 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, found
 from doctor.probes import Judgement
-from doctor.recipe import known_models, model_cache, model_folder, model_size, model_values, safetensors_header
+from doctor.recipe import (
+    expected_tensors,
+    known_models,
+    model_cache,
+    model_folder,
+    model_size,
+    model_values,
+    safetensors_header,
+)
 from doctor.target import Target
 
 ID = "model"
@@ -320,7 +328,11 @@ def tokenizer_whole(facts: Facts) -> Iterator[Finding]:
         names = ", ".join(tokenizer["missing"])
         details |= {"files": tokenizer["missing"], "file": tokenizer["missing"][0]}
         yield _finding("tok-file-missing", f"the tokenizer's {names} is not there", folder, **details)
-    read = {"tokenizer.json": tokenizer["error"], "tokenizer_config.json": tokenizer["config_error"], **tokenizer["broken"]}
+    read = {
+        "tokenizer.json": tokenizer["error"],
+        "tokenizer_config.json": tokenizer["config_error"],
+        **tokenizer["broken"],
+    }
     for name, error in read.items():
         if error and name not in tokenizer["pointers"]:
             where = f"{folder}/{name}"
@@ -407,7 +419,7 @@ def tensors_fit_config(facts: Facts) -> Iterator[Finding]:
     words = [*weights["differing"], *weights["missing"]]
     if words:
         what = "; ".join(words[:4]) + (f" (and {len(words) - 4} more)" if len(words) > 4 else "")
-        what += "" if weights["differing"] else ": it would start at random"
+        what += ": it would start at random" if words[0].endswith("is not in the weights") else ""
         details = {"model_path": folder, "file": f"{folder}/config.json"} | _origin(facts)
         yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details)
 
@@ -419,7 +431,9 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
     config, installed = facts["model.config"], facts.get("packages.versions", {}).get("transformers", "0")
     details: dict[str, Any] = {"path": folder, "model_path": folder} | _origin(facts)
     said = [("config.json", fault) for fault in model_values.faults(config, installed)]
-    said += [("generation_config.json", facts["model.generation_error"])] if facts["model.generation_error"] else []
+    generation = facts["model.generation_error"]
+    if generation and (model_values.NO_OBJECT in generation or model_values.at_least(installed, "5.0.0.dev0")):
+        said.append(("generation_config.json", generation))
     for name, fault in said:
         where = f"{folder}/{name}"
         yield _finding("model-config-invalid-json", f"{name}: {fault}", where, **details, value_wrong=True)
@@ -434,7 +448,7 @@ def _sizes_by_config(config: Mapping[str, Any]) -> dict[str, int]:
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     found = {"layers": config.get("num_hidden_layers"), "hidden": hidden, "middle": config.get("intermediate_size")}
     if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
-        width = config.get("head_dim") or hidden // heads
+        width = expected_tensors.head_width(config)
         if isinstance(width, int):
             groups = config.get("num_key_value_heads") or heads
             found |= {"queries": heads * width, "keys": groups * width if isinstance(groups, int) else None}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from doctor.recipe import safetensors_header
+from doctor.recipe import safetensors_header, source_tree
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -32,6 +34,11 @@ class Adapter(msgspec.Struct, frozen=True):
     base: str | None = None
     full_model: bool = False
     found_at: str | None = None
+    pointer: bool = False  # its weights are git-lfs pointer text
+    faults: list[str] = []  # values that no peft makes a configuration of
+    fields: list[str] = []  # all fields of the configuration
+    peft_type: str | None = None
+    targets: list[str] = []
     inputs: dict[str, int] = {}  # module -> columns of its lora_A, which is the width of what goes into it
 
 
@@ -45,6 +52,9 @@ def inspect(name: str, folder: Path) -> Adapter:
     inputs: dict[str, int] = {}
     if weights and weights.suffix == ".safetensors":
         rank_seen, weights_error, inputs = _rank(weights)
+    elif weights and not (head := _head(weights)).startswith((b"PK", b"\x80")):
+        weights_error = f"not written by torch: it begins with {head!r}"
+    modules = config.get("target_modules")
     rank = config.get("r")
     base = config.get("base_model_name_or_path")
     below = sorted(folder.glob(f"*/{CONFIG}"), key=lambda p: p.stat().st_mtime)
@@ -60,8 +70,37 @@ def inspect(name: str, folder: Path) -> Adapter:
         base=base if isinstance(base, str) else None,
         full_model=os.path.isfile(folder / "config.json"),
         found_at=str(below[-1].parent) if below else None,
+        pointer=weights is not None and _head(weights).startswith(b"version https:"),
+        faults=_faults(config) if config else [],
+        fields=sorted(map(str, config)),
+        peft_type=str(config["peft_type"]) if config.get("peft_type") else None,
+        targets=[str(module) for module in modules] if isinstance(modules, list) else [],
         inputs=inputs,
     )
+
+
+# PeftType of peft/utils/peft_types.py, all releases together
+_TYPES = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "LORA", "ADALORA", "BOFT", "IA3",
+          "ADAPTION_PROMPT", "LOHA", "LOKR", "OFT", "POLY", "LN_TUNING", "VERA", "FOURIERFT", "XLORA", "HRA", "VBLORA",
+          "CPT", "BONE", "RANDLORA", "TRAINABLE_TOKENS", "SHIRA", "C3A", "MISS", "ROAD", "WAVEFT", "OSF", "DELORA",
+          "GRALORA", "CARTRIDGE", "PSOFT", "LILY", "PVERA", "PEANUT")  # fmt: skip
+
+
+def _faults(config: dict[str, Any]) -> list[str]:
+    kind = config.get("peft_type")
+    if kind not in _TYPES:
+        return [f"peft_type is {kind}, which no peft has" if kind else "it names no peft_type"]
+    whole = {name: config[name] for name in ("r", "lora_alpha") if name in config and kind == "LORA"}
+    wrong = [n for n, v in whole.items() if isinstance(v, (str, bool)) or v is None or v <= 0]
+    return [f"{name} is {whole[name]!r}; a number above 0 is needed" for name in wrong]
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return b"\x80"  # what cannot be read is not judged by its first bytes
 
 
 def _config(path: Path) -> tuple[dict[str, Any], str | None]:
@@ -87,3 +126,17 @@ def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int]]:
         return 0, None, {}
     inputs = {name.partition(".lora_A")[0].rpartition(".")[2]: shape[1] for name, shape in shapes.items()}
     return next(iter(shapes.values()))[0], None, inputs
+
+
+def known_fields(site: Iterable[Path]) -> list[str]:
+    """Fields of the installed LoraConfig; none where it is not to be read, or passes over what it does not know."""
+    root = source_tree.package_root("peft", list(site))
+    if root is None:
+        return []
+    try:
+        texts = [(root / name).read_text(encoding="utf-8") for name in ("config.py", "tuners/lora/config.py")]
+    except OSError:
+        return []
+    if "Unexpected keyword arguments" in texts[0]:
+        return []
+    return sorted({name for text in texts for name in re.findall(r"^    (\w+): ", text, re.MULTILINE)})

@@ -34,7 +34,8 @@ Node = dict[str, Any]
 class Field(msgspec.Struct, frozen=True):
     """One argument. `types`: bool, int, float, str, list, dict, None; empty where the annotation says nothing to us.
 
-    `choices` come from Literal, an enumeration or the field's metadata. `default` is the packed expression, None where there is none.
+    `choices` come from Literal, an enumeration or the field's metadata. `default` is the packed expression, None where
+    there is none.
     """
 
     name: str

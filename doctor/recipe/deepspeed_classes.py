@@ -15,9 +15,12 @@ from typing import Any
 import msgspec
 
 # Where the classes stand, by release; a file that a release lacks is left out.
-FILES = ("runtime/zero/config.py", "runtime/zero/offload_config.py", "runtime/precision_config.py")
+FILES = ("runtime/zero/config.py", "runtime/zero/offload_config.py", "runtime/precision_config.py", "monitor/config.py",
+         "compile/config.py", "runtime/zenflow/zenflow_config.py", "comm/config.py")  # fmt: skip
 # Part of the JSON -> the class that reads it.
-PARTS = {"zero_optimization": "DeepSpeedZeroConfig", "fp16": "DeepSpeedFP16Config", "bf16": "DeepSpeedBF16Config"}
+PARTS = {"zero_optimization": "DeepSpeedZeroConfig", "fp16": "DeepSpeedFP16Config", "bf16": "DeepSpeedBF16Config",
+         "tensorboard": "TensorBoardConfig", "wandb": "WandbConfig", "csv_monitor": "CSVConfig", "comet": "CometConfig",
+         "compile": "CompileConfig"}  # fmt: skip
 
 UNKNOWN, WRONG_TYPE, FRACTION, CHOICE, RANGE = "unknown key", "wrong type", "fraction", "choice", "range"
 _TRUE_OR_FALSE = ("true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0")  # pydantic's, lower case
@@ -134,6 +137,8 @@ def _misfit(at: str, value: Any, field: ClassField, classes: Classes) -> Refused
         return None if good else Refused(at, WRONG_TYPE, f"{at} is {value!r}; true or false is needed")
     if field.type in ("int", "float"):
         return _number(at, value, field)
+    if field.type == "str" and not isinstance(value, str):
+        return Refused(at, WRONG_TYPE, f"{at} is {value!r}; text is needed", str(value))
     return None
 
 
@@ -142,6 +147,9 @@ def _number(at: str, value: Any, field: ClassField) -> Refused | None:
         number = float(value)
     except (TypeError, ValueError):
         return Refused(at, WRONG_TYPE, f"{at} is {value!r}; a number is needed")
+    if field.type == "int" and isinstance(value, str) and not value.strip().lstrip("+-").replace(".0", "").isdecimal():
+        meant = int(number) if number == int(number) else None
+        return Refused(at, WRONG_TYPE, f"{at} is the text {value!r}; a whole number is needed", meant)
     if field.type == "int" and number != int(number):
         return Refused(at, FRACTION, f"{at} is {value!r}; a whole number is needed", int(number))
     if field.at_least is not None and number < field.at_least:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from doctor.probes import adapter, architecture, arguments, llamafactory, model, recipe
+from knowledge_base.schema import Severity
 from tests.doctor.recipe import standin
 
 MORE = {"packages.versions": {"transformers": "4.46.1"}}
@@ -46,6 +47,8 @@ def test_configurations(tmp_path, config, cause, details):
 
 
 def test_trusted_code_is_no_finding(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/c.py").write_text("")
     config = {"model_type": "own", "auto_map": {"AutoConfig": "c.C"}}
     assert not by_cause(examine(tmp_path, "trust_remote_code: true\n", config), "model")
 
@@ -78,15 +81,18 @@ def test_a_quantised_model(tmp_path):
     ("target", "found"), [("all", False), ("q_proj", False), ("q_proj,x", False), ("W_pack", True), (".*x.*", False)]
 )
 def test_lora_targets(tmp_path, target, found):
-    details = by_cause(examine(tmp_path, f"lora_target: '{target}'\n"), "peft")
+    of_peft = [f for f in examine(tmp_path, f"lora_target: '{target}'\n") if f.cause.startswith("peft")]
+    details = by_cause([f for f in of_peft if f.severity is None], "peft")
     assert bool(details) is found
     if found:
-        assert details["peft-target-modules-missing"]["attention_modules"] == "q_proj"
+        assert details["peft-target-modules-missing"]["attention_modules"] == "k_proj,o_proj,q_proj,v_proj"
+    assert (target == "q_proj,x") is any(f.severity is Severity.WARNING for f in of_peft)  # x is passed over
 
 
 def _adapter(folder, rank=8, config_rank=8):
     folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"r": config_rank, "base_model_name_or_path": "org/toy"}))
+    config = {"peft_type": "LORA", "r": config_rank, "base_model_name_or_path": "org/toy"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     standin.safetensors(folder / "adapter_model.safetensors", {"base.q_proj.lora_A.weight": [rank, 8]})
 
 

@@ -20,7 +20,7 @@ def test_a_whole_local_model(tmp_path):
     facts, found = examine(tmp_path, "m")
     assert found == []
     assert (facts["model.local"], facts["model.complete"], facts["model.path"]) == (True, True, str(tmp_path / "m"))
-    assert facts["model.parameters"] == 12 * 8 + 8 * 8
+    assert facts["model.parameters"] == 808
 
 
 def test_a_hub_model_that_is_nowhere(tmp_path):
@@ -209,7 +209,8 @@ def test_an_adapter_of_another_width(tmp_path, width, expected):
     standin.model(tmp_path / "m")
     folder = tmp_path / "saves/adapter"
     folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"r": 2, "base_model_name_or_path": "org/other"}))
+    config = {"peft_type": "LORA", "r": 2, "base_model_name_or_path": "org/other"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     standin.safetensors(folder / "adapter_model.safetensors", {name: [2, width]})
     assert adapter_found(tmp_path) == expected

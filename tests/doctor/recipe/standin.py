@@ -11,6 +11,7 @@ from typing import Any
 from doctor.facts import Facts, UnknownFact
 from doctor.findings import Finding
 from doctor.probes import Probe
+from doctor.recipe import expected_tensors
 from doctor.target import Interpreter, Target
 
 _FILES = {
@@ -284,10 +285,9 @@ def model(folder: Path, config: dict[str, Any] | None = None, tokenizer_class: s
     """A complete small model folder: configuration, one safetensors file, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(QWEN2 if config is None else config))
-    safetensors(
-        folder / "model.safetensors",
-        {"model.embed_tokens.weight": [12, 8], "model.layers.0.self_attn.q_proj.weight": [8, 8]},
-    )
+    kind = (config or QWEN2).get("model_type")
+    shapes = expected_tensors.wanted({**QWEN2, "model_type": kind if kind in expected_tensors.FAMILIES else "qwen2"})
+    safetensors(folder / "model.safetensors", shapes)
     vocabulary = {"a": 0, "b": 1}
     added = [{"id": 2, "content": "<|im_end|>"}, {"id": 3, "content": "<|end|>"}]
     (folder / "tokenizer.json").write_text(

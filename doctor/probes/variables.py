@@ -1,0 +1,172 @@
+"""Variables of the shell that end a run at its imports or its launch: values that their readers cannot use."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from doctor import redact
+from doctor.facts import Facts
+from doctor.findings import Finding, found
+from doctor.recipe.values_judged import COMPILED
+from doctor.target import Target
+from knowledge_base.schema import Severity
+
+ID = "variables"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+
+_found = partial(found, ID)
+
+_NUMBERS = {"HF_DATASETS_IN_MEMORY_MAX_SIZE": float, "HF_HUB_DOWNLOAD_TIMEOUT": int, "HF_HUB_ETAG_TIMEOUT": int}
+_LEVELS = ("debug", "info", "warn", "warning", "error", "critical", "fatal", "notset")
+_BACKENDS = ("agg", "cairo", "gtk3agg", "gtk3cairo", "gtk4agg", "gtk4cairo", "macosx", "nbagg", "notebook", "pdf", "pgf",
+             "ps", "qtagg", "qtcairo", "qt5agg", "qt5cairo", "svg", "template", "tkagg", "tkcairo", "webagg", "wx",
+             "wxagg", "wxcairo", "auto", "inline", "ipympl", "widget")  # fmt: skip
+_CHOICES = {
+    "LLAMAFACTORY_VERBOSITY": _LEVELS,
+    "ACCELERATE_LOG_LEVEL": _LEVELS,
+    "TORCH_DISTRIBUTED_DEBUG": ("off", "info", "detail"),
+    "DS_ACCELERATOR": ("cuda", "cpu", "xpu", "xpu.external", "npu", "mps", "hpu", "mlu", "sdaa", "supa"),
+    "MPLBACKEND": _BACKENDS,
+    "ACCELERATE_DYNAMO_BACKEND": COMPILED["torch_compile_backend"],
+}
+_ON = ("true", "1", "y", "yes", "on", "t")
+# Switch -> the package that it needs, the name to install and the first LLaMA-Factory that reads it.
+_SWITCHES = {
+    "USE_RAY": ("ray", "ray", "0.9.2"),
+    "USE_MCA": ("mcore-adapter", None, "0.9.4"),
+    "USE_OPENMIND_HUB": ("openmind", "openmind", "0.9.1"),
+}
+_RECORDED = (*_NUMBERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH", "PYTHONWARNINGS", "ACCELERATE_USE_DEEPSPEED",
+             "GLOO_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    environ = target.environ
+    certificates = environ.get("SSL_CERT_FILE")
+    return {
+        "variables.set": {n: redact.text(f"{n}={environ[n]}").partition("=")[2] for n in _RECORDED if environ.get(n)},
+        "variables.certificates_missing": certificates
+        if certificates and not os.path.exists(target.workdir / certificates)
+        else None,
+        "variables.interfaces": _interfaces(),
+    }
+
+
+def _interfaces() -> list[str]:
+    try:
+        return sorted(os.listdir("/sys/class/net"))
+    except OSError:
+        return []
+
+
+def _invalid(name: str, value: str, why: str) -> Finding:
+    return _found("launch-variable-invalid", f"{name}={value} {why}", name, variable=name)
+
+
+def values_usable(facts: Facts) -> Iterator[Finding]:
+    given: Mapping[str, str] = facts["variables.set"]
+    for name, kind in _NUMBERS.items():
+        if name in given:
+            try:
+                kind(given[name])
+            except ValueError:
+                yield _invalid(name, given[name], f"is no {'whole ' if kind is int else ''}number")
+    for name, known in _CHOICES.items():
+        value = given.get(name, known[0]).lower()
+        if value not in known and not value.startswith("module://"):
+            yield _invalid(name, given[name], f"is none of {', '.join(known)}")
+    actions = [part.partition(":")[0].strip() for part in given.get("PYTHONWARNINGS", "").split(",")]
+    if any(action and "error".startswith(action) for action in actions):
+        filtered = re.search(r"(^|,)\s*e\w*\s*::", given["PYTHONWARNINGS"])  # of one category, which may never come
+        if not filtered:
+            yield _invalid(
+                "PYTHONWARNINGS", given["PYTHONWARNINGS"], "makes every warning end the run, those of imports too"
+            )
+
+
+def torch_not_hidden(facts: Facts) -> Iterator[Finding]:
+    """transformers 4 counts torch as absent where TensorFlow is asked for, or torch is switched off."""
+    given = facts["variables.set"]
+    if _at_least(str(facts["packages.versions"].get("transformers", "5")), "5.0.0.dev0"):
+        return
+    torch, other = given.get("USE_TORCH", "AUTO").upper(), given.get("USE_TF", "AUTO").upper()
+    yes = ("1", "ON", "YES", "TRUE")
+    if other in yes:
+        yield _invalid("USE_TF", given["USE_TF"], "makes transformers pass over torch")
+    elif torch not in (*yes, "AUTO"):
+        yield _invalid("USE_TORCH", given["USE_TORCH"], "makes transformers pass over torch")
+
+
+def packages_of_switches(facts: Facts) -> Iterator[Finding]:
+    given, installed = facts["variables.set"], facts["packages.versions"]
+    own = str(facts["llamafactory.version"])
+    for name, (package, distribution, since) in _SWITCHES.items():
+        if given.get(name, "").lower() not in ("true", "1", "y") or package in installed or not _at_least(own, since):
+            continue
+        if name == "USE_OPENMIND_HUB" and facts.get("model.local"):
+            continue
+        details: dict[str, Any] = {"module": package} | ({"distribution": distribution} if distribution else {})
+        yield _found("pkg-missing", f"{name}={given[name]} needs {package}, which is not installed", name, **details)
+
+
+def _at_least(version: str, least: str) -> bool:
+    try:
+        return Version(version) >= Version(least)
+    except InvalidVersion:
+        return False
+
+
+def left_by_accelerate(facts: Facts) -> Iterator[Finding]:
+    """`accelerate launch` sets it for its own ranks; in a shell it makes the Trainer ask for DeepSpeed and for MPI."""
+    name = "ACCELERATE_USE_DEEPSPEED"
+    value = facts["variables.set"].get(name, "")
+    if value.lower() in _ON and not facts["recipe.values"].get("deepspeed"):
+        yield _invalid(name, value, "asks for DeepSpeed, and the recipe names no configuration of it")
+
+
+def elastic_fits(facts: Facts) -> Iterator[Finding]:
+    """Read by releases that start torchrun elastically, when RDZV_ID is set."""
+    given = facts["variables.set"]
+    if "RDZV_ID" not in given or not _at_least(str(facts["llamafactory.version"]), "0.9.4"):
+        return
+    numbers = {}
+    for name in ("MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS"):
+        if name in given and not given[name].isdecimal():
+            yield _invalid(name, given[name], "is not a number")
+        elif name in given:
+            numbers[name] = int(given[name])
+    if numbers.get("MIN_NNODES", 0) > numbers.get("MAX_NNODES", 1 << 30):
+        yield _invalid("MIN_NNODES", given["MIN_NNODES"], f"is more than MAX_NNODES={given['MAX_NNODES']}")
+
+
+def interface_there(facts: Facts) -> Iterator[Finding]:
+    """Gloo binds to the interface itself; several may be named."""
+    there, name = facts["variables.interfaces"], "GLOO_SOCKET_IFNAME"
+    value = facts["variables.set"].get(name)
+    launches = facts["launch.force_torchrun"] or facts.get("launch.world_size", 1) != 1
+    if not there or not value or not launches:
+        return
+    absent = [one for one in value.split(",") if one and one not in there]
+    if absent:
+        what = f"{name}={value}: there is no {', '.join(absent)}; there are {', '.join(there)}"
+        yield _found("nccl-socket-ifname", what, name, interfaces=there)
+
+
+def certificates_there(facts: Facts) -> Iterator[Finding]:
+    """httpx opens it when its first client is made: at the import of gradio, which older releases import to train."""
+    missing = facts["variables.certificates_missing"]
+    if missing:
+        severity = Severity.WARNING if _at_least(str(facts["llamafactory.version"]), "0.9.4") else None
+        yield _found("hub-ssl", f"SSL_CERT_FILE={missing} does not exist", "SSL_CERT_FILE", severity, variable="SSL_CERT_FILE")
+
+
+JUDGEMENTS = (
+    values_usable, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits, interface_there,
+    certificates_there,
+)  # fmt: skip

@@ -1,0 +1,226 @@
+"""Judgements of values that the parser takes and that end the run later, or make it do something else than was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from doctor.facts import Facts
+from doctor.findings import Finding, found, in_recipe
+from doctor.recipe.value_types import nearest_choice
+from knowledge_base.schema import Severity
+
+_finding = partial(found, "arguments")
+
+# accelerate's DynamoBackend, to which torch_compile_backend is turned, and the modes of torch.compile.
+COMPILED = {
+    "torch_compile_backend": ("no", "eager", "aot_eager", "inductor", "aot_ts_nvfuser", "nvprims_nvfuser", "cudagraphs",
+                              "ofi", "fx2trt", "onnxrt", "tensorrt", "aot_torchxla_trace_once", "torchxla_trace_once",
+                              "ipex", "tvm", "hpu_backend", "neuron"),
+    "torch_compile_mode": ("default", "lite", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+}  # fmt: skip
+_MAPPINGS = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "liger_kernel_config")
+# Modules outside the layers that have no matrix, or a name of their own in some family.
+_OUTSIDE = ("norm", "ln_f", "final_layernorm", "wpe", "wte", "embed_positions", "embedding_norm", "score", "v_head",
+            "word_embeddings", "output_layer", "lm_head", "embed_tokens", "summary")  # fmt: skip
+
+
+def tool_formats(package: Path) -> list[str]:
+    """Names that `tool_format` may have in the installed release; none where its source has no such table."""
+    try:
+        text = (package / "data" / "tool_utils.py").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return re.findall(r'^    "([\w.-]+)": \w+\(\),?$', text, re.MULTILINE)
+
+
+def _where(facts: Facts, key: str) -> dict[str, Any]:
+    return {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+
+
+def _names(given: Any) -> list[str]:
+    """A list, or names separated by commas, as LLaMA-Factory takes both."""
+    parts = given if isinstance(given, list) else str(given).split(",") if isinstance(given, str) else []
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def names_known(facts: Facts) -> Iterator[Finding]:
+    """Choices that no dataclass declares: those of torch.compile and of the tool formats."""
+    values = facts["recipe.values"]
+    formats = tuple(facts.get("arguments.tool_formats") or ())
+    for key, known in {**COMPILED, "tool_format": formats}.items():
+        given = values.get(key)
+        if known and isinstance(given, str) and given.lower() not in known and key in facts["arguments.fields"]:
+            near = nearest_choice(given, known)
+            details = _where(facts, key) | ({"nearest": near} if near else {})
+            what = f'{key}: "{given}" is none of {", ".join(known)}'
+            yield _finding("cfg-invalid-choice", what, in_recipe(facts, key), **details)
+
+
+def mappings_fit(facts: Facts) -> Iterator[Finding]:
+    """Text that begins with a brace is read as JSON; other text goes where a mapping is unpacked."""
+    for key in _MAPPINGS:
+        given = facts["recipe.values"].get(key)
+        used = key != "gradient_checkpointing_kwargs" or facts["recipe.values"].get("gradient_checkpointing")
+        if used and isinstance(given, str) and not given.startswith("{") and key in facts["arguments.fields"]:
+            what = f"{key}: {given[:60]}; a mapping is needed, such as {{name: value}}"
+            yield _finding(
+                "cfg-bad-value-type", what, in_recipe(facts, key), **_where(facts, key), wanted_type="mapping"
+            )
+    given = facts["recipe.values"].get("optim_args")
+    if isinstance(given, str) and any(part.count("=") != 1 for part in given.replace(" ", "").split(",") if part):
+        what = f"optim_args: {given[:60]}; it is read as key1=value1,key2=value2"
+        details = _where(facts, "optim_args") | {"wanted_type": "text of key=value pairs"}
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, "optim_args"), **details)
+
+
+def mixing_adds_up(facts: Facts) -> Iterator[Finding]:
+    values, key = facts["recipe.values"], "interleave_probs"
+    if (
+        not str(values.get("mix_strategy", "concat")).startswith("interleave")
+        or len(set(_names(values.get("dataset")))) < 2
+    ):
+        return
+    try:
+        shares = [float(part) for part in _names(values.get(key))]
+    except ValueError:
+        return  # the release's own check says so
+    if shares and abs(sum(shares) - 1) > 1e-8:
+        scaled = [round(share / sum(shares), 4) for share in shares[:-1]] if sum(shares) > 0 else []
+        details = _where(facts, key)
+        if scaled:
+            details["probable_value"] = ",".join(map(str, [*scaled, round(1 - sum(scaled), 4)]))
+        what = f"{key}: {values[key]}; probabilities must add up to 1, these make {sum(shares):g}"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
+
+
+def epochs_train(facts: Facts) -> Iterator[Finding]:
+    values, key = facts["recipe.values"], "num_train_epochs"
+    given, steps = values.get(key), values.get("max_steps", -1)
+    limited = isinstance(steps, (int, float)) and steps > 0
+    if values.get("do_train") and isinstance(given, (int, float)) and given <= 0 and not limited:
+        what = f"{key}: {given} and no max_steps: the run ends before its first step"
+        yield _finding("cfg-does-not-train", what, in_recipe(facts, key), why_not=f"{key} is {given}", key=key)
+
+
+def best_model_known(facts: Facts) -> Iterator[Finding]:
+    """What looks for the best checkpoint asks for the metric by name; load_best_model_at_end alone sets one."""
+    values = facts["recipe.values"]
+    stops = values.get("early_stopping_steps") is not None and "early_stopping_steps" in facts["arguments.fields"]
+    best = values.get("save_strategy") == "best"
+    key = "early_stopping_steps" if stops else "save_strategy"
+    if not (stops or best) or values.get("metric_for_best_model") or values.get("load_best_model_at_end"):
+        return
+    what = f"{key}: {values[key]} needs metric_for_best_model"
+    details: dict[str, Any] = {"metric_unmeasured": True, "key": "metric_for_best_model"}
+    yield _finding("cfg-best-model-strategy", what, in_recipe(facts, key), **details)
+
+
+def loader_fits(facts: Facts) -> Iterator[Finding]:
+    values = facts["recipe.values"]
+    key = "dataloader_persistent_workers"
+    if values.get(key) is True and not values.get("dataloader_num_workers") and key in facts["arguments.fields"]:
+        what = f"{key}: true with dataloader_num_workers: 0"
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key)
+    if values.get("group_by_length") is True and values.get("streaming") is True:
+        what = "group_by_length sorts by length, which streamed data have not"
+        yield _finding("cfg-streaming-args", what, in_recipe(facts, "group_by_length"), key="group_by_length")
+
+
+def batches_left(facts: Facts) -> Iterator[Finding]:
+    """dataloader_drop_last with fewer records than one step takes."""
+    values, scans = facts["recipe.values"], facts["records.scans"].values()
+    batch = values.get("per_device_train_batch_size", 8)
+    if values.get("dataloader_drop_last") is not True or values.get("streaming") or not isinstance(batch, int):
+        return
+    taken = batch * (facts.get("launch.world_size") or 1)
+    there = sum(scan["read"] for scan in scans)
+    if scans and all(scan["complete"] for scan in scans) and 0 < there < taken and not values.get("packing"):
+        what = f"dataloader_drop_last: {there} records do not fill one batch of {taken}: no step is left"
+        yield _finding(
+            "cfg-conflicting-args", what, in_recipe(facts, "dataloader_drop_last"), key="dataloader_drop_last"
+        )
+
+
+def layers_divide(facts: Facts) -> Iterator[Finding]:
+    """LLaMA Pro spreads the layers that it trains evenly (model_utils and adapter.py of LLaMA-Factory)."""
+    values, key = facts["recipe.values"], "freeze_trainable_layers"
+    layers, trained = facts["model.config"].get("num_hidden_layers"), values.get(key, 2)
+    if values.get("use_llama_pro") is not True or not isinstance(layers, int) or not isinstance(trained, int):
+        return
+    if values.get("finetuning_type", "lora") in ("lora", "freeze") and trained > 0 and layers % trained:
+        what = f"use_llama_pro: the model has {layers} layers, which {key}: {trained} does not divide"
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key)
+
+
+def modules_there(facts: Facts) -> Iterator[Finding]:
+    """freeze_extra_modules is refused when unknown; additional_target and a part of lora_target are passed over."""
+    values, there = facts["recipe.values"], facts["model.weights"].get("modules")
+    how = values.get("finetuning_type", "lora")
+    if not there or not facts["model.local"]:
+        return
+    asked = {"freeze": ("freeze_extra_modules",), "lora": ("additional_target", "lora_target")}.get(how, ())
+    for key in asked:
+        given = _names(values.get(key))
+        unknown = [n for n in given if n not in there and n not in _OUTSIDE and "." not in n and n != "all"]
+        if not unknown or (key == "lora_target" and len(unknown) == len(given)):
+            continue  # lora_target with nothing left is an error of its own
+        severity = None if how == "freeze" else Severity.WARNING
+        what = f"{key}: {', '.join(unknown)} is no module of the model; it has {', '.join(there[:15])}"
+        what += "" if how == "freeze" else "; it is passed over without a word"
+        yield _finding(
+            "peft-target-modules-missing", what, in_recipe(facts, key), severity, key=key, modules=there[:50]
+        )
+
+
+def companions_there(facts: Facts) -> Iterator[Finding]:
+    """Models beside the trained one, as `arguments.companions` found them: {key: {"name", "lacks"}}."""
+    for key, told in (facts.get("arguments.companions") or {}).items():
+        cause = "peft-adapter-path-wrong" if told["adapter"] else "model-path-not-found"
+        details: dict[str, Any] = {"key": key, "path": told["name"], "adapter_path": told["name"]}
+        yield _finding(cause, f"{key}: {told['name']} {told['lacks']}", in_recipe(facts, key), **details)
+
+
+def attention_shifts(facts: Facts) -> Iterator[Finding]:
+    """S2-Attn is patched into Llama alone; for other models LLaMA-Factory warns and goes on without it."""
+    kind = facts["model.config"].get("model_type")
+    if facts["recipe.values"].get("shift_attn") is True and kind and kind != "llama":
+        what = f"shift_attn: LLaMA-Factory has it for llama alone, the model is {kind}: it trains without"
+        yield _finding(
+            "attn-not-supported-by-model", what, in_recipe(facts, "shift_attn"), Severity.WARNING, key="shift_attn"
+        )
+
+
+def companions(values: Mapping[str, Any], workdir: Path) -> dict[str, dict[str, Any]]:
+    """Of reward_model, ref_model and their adapters those that are meant as folders here and cannot be used."""
+    from doctor.probes.model import looks_like_path
+
+    of_stage = {"ppo": ("reward_model", "reward_model_adapters"), "dpo": ("ref_model", "ref_model_adapters"),
+                "kto": ("ref_model", "ref_model_adapters")}  # fmt: skip
+    keys = of_stage.get(str(values.get("stage")), ())
+    lora_reward = values.get("reward_model_type", "lora") == "lora"
+    told: dict[str, dict[str, Any]] = {}
+    for key in keys:
+        for name in _names(values.get(key)):
+            if values.get("reward_model_type") == "api" and key == "reward_model":
+                continue
+            adapter = key.endswith("_adapters") or (key == "reward_model" and lora_reward)
+            needed = "adapter_config.json" if adapter else "config.json"
+            folder = workdir / name
+            if folder.is_dir():
+                lacks = "" if (folder / needed).is_file() else f"has no {needed}"
+            else:
+                lacks = "does not exist" if looks_like_path(name, workdir) else ""
+            if lacks:
+                told[key] = {"name": name, "lacks": lacks, "adapter": adapter}
+    return told
+
+
+ALL = (
+    names_known, mappings_fit, mixing_adds_up, epochs_train, best_model_known, loader_fits, batches_left, layers_divide,
+    modules_there, companions_there,
+    attention_shifts,
+)  # fmt: skip
