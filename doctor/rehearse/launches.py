@@ -11,16 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from doctor.target import Target
 from doctor.train import launch
+from doctor.train.idleness import Idleness
 from doctor.train.tail import Lines, Tail
 
 IDLE_SECONDS = 90.0  # without a line and without work of any process: it hangs
 SILENT_SECONDS = 600.0  # without a line although something computes: NCCL spins while it waits
 STOP_SECONDS = 75.0  # after Ctrl-C; the keeper itself ends what is left before
-_IDLE = 0.03  # share of a core that waiting processes use at most
 _LOOK = 0.2  # seconds
 # torch.utils.cpp_extension, _get_build_directory
 _EXTENSIONS = re.compile(r"Using (\S.*?) as PyTorch extensions root")
@@ -117,36 +116,24 @@ class _Quiet:
 
     def __init__(self, running: launch.Running) -> None:
         self.running = running
-        self.heard = self.looked = time.monotonic()
-        self.used = self.asked = 0.0
-        self.worked = self.heard
+        self.heard = time.monotonic()
+        self.asked = 0.0
+        self.idleness = Idleness(self.heard)
 
     def judge(self, heard: bool) -> str | None:
         now = time.monotonic()
         if heard:
-            self.heard = self.worked = now
+            self.heard = now
             return None
-        if now - self.looked > 5.0:
-            used = self._cpu_seconds()
-            if abs(used - self.used) > _IDLE * (now - self.looked):
-                self.worked = now
-            self.used, self.looked = used, now
-        silent = now - self.heard > SILENT_SECONDS
-        idle = min(now - self.heard, now - self.worked) > IDLE_SECONDS
-        return HANGS if silent or idle else None
+        self.idleness.look(self.running.processes, now)
+        silent = now - self.heard
+        idle = min(silent, self.idleness.seconds(now))
+        return HANGS if silent > SILENT_SECONDS or idle > IDLE_SECONDS else None
 
     def waited(self, seconds: float) -> bool:
         """Whether that long has passed since this was first asked."""
         self.asked = self.asked or time.monotonic()
         return time.monotonic() - self.asked > seconds
-
-    def _cpu_seconds(self) -> float:
-        total = 0.0
-        for process in self.running.processes():
-            with suppress(psutil.Error):  # it has just ended
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
 
 
 def environment(target: Target, processes: int, gpus: int) -> dict[str, str]:

@@ -26,6 +26,9 @@ HANG_SAVING = 1800.0
 HANG_FIRST = 900.0
 # Before training: reading 65 GB of weights from a slow network disk prints a bar only for each of its shards.
 HANG_STARTING = 1800.0
+# Whatever the phase: nothing is printed, and no process computes. Reading, building and compiling keep one busy; what
+# looks so is a lock of a build that was killed, a peer that never came, a server that does not answer.
+HANG_IDLE = 180.0
 
 SPIKE_KNOWN = 20  # logged losses before a level is known
 SPIKE_WINDOW = 50
@@ -57,7 +60,8 @@ BUS_XID = 79
 class Seen(msgspec.Struct):
     """What the alarms judge. Times are seconds of the clock of `progress`; machine samples carry that time as `time`.
 
-    `next_checkpoint`: bytes; `next_save`: its step; `xids`: those that came while the run was watched.
+    `next_checkpoint`: bytes; `next_save`: its step; `xids`: those that came while the run was watched; `idle`: for so long
+    no process of the run has computed.
     """
 
     now: float
@@ -67,6 +71,7 @@ class Seen(msgspec.Struct):
     next_save: int | None = None
     output: str = "output_dir"
     xids: Sequence[dict[str, Any]] = ()
+    idle: float = 0.0
 
 
 Alarm = Callable[[Seen], Iterator[Finding]]
@@ -91,14 +96,15 @@ def hang_limit(progress: Progress) -> float:
 
 
 def hang(seen: Seen) -> Iterator[Finding]:
-    """No step for many times the median step time; in other phases no line at all for long."""
+    """No step for many times the median step time; in other phases no line at all for long, or no work either."""
     progress = seen.progress
     if progress.phase == "done":
         return
     stepping = progress.phase == "training" and progress.moved is not None
     last = progress.moved if stepping and progress.moved is not None else progress.sign
     silent = seen.now - last
-    if silent < hang_limit(progress):
+    idle = min(silent, seen.idle)
+    if silent < hang_limit(progress) and idle < HANG_IDLE:
         return
     median = progress.median_seconds()
     if stepping and median is not None:
@@ -107,6 +113,9 @@ def hang(seen: Seen) -> Iterator[Finding]:
     else:
         what = f"no output for {nice_seconds(silent)} in phase {progress.phase}"
         zh = f"已 {nice_seconds(silent)} 没有输出（阶段 {progress.phase}）"
+    if idle >= HANG_IDLE:
+        what += f"; for {nice_seconds(idle)} no process of the run has computed"
+        zh += f"；已 {nice_seconds(idle)} 没有任何进程在计算"
     yield _raise("train-hang", what, zh, f"step {progress.step}", silent_seconds=round(silent, 1))
 
 

@@ -19,6 +19,7 @@ from doctor.findings import Evidence, Finding
 from doctor.gpu import machine as gpu_machine
 from doctor.report.document import describe
 from doctor.train import alarms, checkpoint, stacks
+from doctor.train.idleness import Idleness
 from doctor.train.machine_samples import MachineSamples
 from doctor.train.progress import Progress, Step, row
 from doctor.train.record import Record
@@ -64,6 +65,7 @@ class Watch:
         self.lines = Lines()
         self.samples: deque[dict[str, Any]] = deque(maxlen=SAMPLES_KEPT)
         self.machine = MachineSamples(settings.output, SAMPLE_SECONDS) if live else None
+        self.idleness = Idleness(now)
         self.findings: list[Finding] = []
         self.hanging_since: float | None = None
         self.tokens_per_second: float | None = None
@@ -135,6 +137,7 @@ class Watch:
     def tick(self) -> None:
         """Look at the machine and judge, each when its time has come."""
         now = time.monotonic()
+        self.idleness.look(self._processes, now)
         if self.machine is not None and now - self._sampled >= SAMPLE_SECONDS:
             self._sampled = now
             sample = self.machine.look()
@@ -207,6 +210,7 @@ class Watch:
         return alarms.Seen(
             now=now,
             progress=self.progress,
+            idle=self.idleness.seconds(now),
             machine=list(self.samples),
             next_checkpoint=self.settings.checkpoint_bytes,
             next_save=self.next_save(),

@@ -60,6 +60,22 @@ def test_phases_have_their_own_patience(phase, silent, raised):
     assert causes(Seen(float(silent), run([2.0], [1.0] * 5, phase=phase))) == (["train-hang"] if raised else [])
 
 
+@pytest.mark.parametrize("phase", ["starting", "training", "evaluating", "saving", "trained"])
+def test_silence_in_which_nothing_computes_is_a_hang_in_every_phase(phase):
+    progress = run([2.0], [], phase=phase)
+    assert causes(Seen(170.0, progress, idle=170.0)) == []
+    assert causes(Seen(200.0, progress, idle=100.0)) == []
+    seen = Seen(250.0, progress, idle=200.0)
+    assert causes(seen) == ["train-hang"]
+    assert "for 3 min no process of the run has computed" in said(seen)
+
+
+def test_a_step_that_is_awaited_without_any_work_is_a_hang_before_its_time():
+    progress = run(HEALTHY, [30.0] * 60, moved=60.0)
+    assert causes(Seen(60.0 + 200.0, progress, idle=190.0)) == ["train-hang"]
+    assert causes(Seen(60.0 + 100.0, progress, idle=190.0)) == []
+
+
 def test_a_run_that_pauses_now_and_then_is_given_that_time():
     progress = run(HEALTHY, [1.0] * 20 + [25.0] + [1.0] * 20, moved=60.0)
     assert causes(Seen(60.0 + 70.0, progress)) == []

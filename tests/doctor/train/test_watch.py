@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from doctor.train import alarms, session, watch
+from doctor.train import alarms, idleness, session, watch
 from tests.doctor.train import runs
 
 
@@ -56,6 +56,18 @@ def test_a_stopped_rank_is_named_and_its_waking_told(tmp_path, monkeypatch):
     assert "被停止" in event["text"]["zh"]
     assert any("rank 0" in item["where"] for item in event["finding"]["evidence"])
     assert "the run goes on again" in [r["text"]["en"] for r in runs.rows(folder, "events")]
+
+
+def test_ranks_that_wait_for_nothing_before_the_first_step_are_told_long_before_a_slow_start_would_be(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(alarms, "HANG_IDLE", 1.5)
+    monkeypatch.setattr(idleness, "LOOK_SECONDS", 0.2)
+    run = runs.session(runs.make(tmp_path, steps=1, step_seconds=6.0, save_steps=1000))
+    assert run.run().code == 0
+    event = hangs(run.directory.path)[0]
+    assert "no process of the run has computed" in event["text"]["en"] + str(event["finding"]["evidence"])
+    assert {"rank 0", "rank 1"} <= {item["where"].partition(",")[0] for item in event["finding"]["evidence"]}
 
 
 def test_with_heal_a_hang_is_ended_and_the_run_goes_on(tmp_path, monkeypatch):
