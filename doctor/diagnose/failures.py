@@ -198,7 +198,7 @@ class _Reader:
         end = self._message_end(index, lane)
         more = (line.text.strip() for line in self._of_lane(index + 1, end, lane))
         message = "\n".join([(match["message"] or "").strip(), *more])
-        noise = traceback.noise if traceback else self.noise_until.get(lane, 0) > index
+        noise = traceback.noise if traceback else self.noise_until.pop(lane, 0) > index
         self.found.append(
             Failure(
                 Kind.NOISE if noise else Kind.PYTHON,

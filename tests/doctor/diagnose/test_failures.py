@@ -144,6 +144,18 @@ def test_destructor_noise_is_never_hard() -> None:
     assert not failure.hard
 
 
+def test_a_destructor_s_noise_ends_with_its_exception() -> None:
+    noise, failure = parse(
+        "Exception ignored in: <function DeepSpeedCPUAdam.__del__ at 0x7f>\n"
+        "AttributeError: 'DeepSpeedCPUAdam' object has no attribute 'ds_opt_adam'\n"
+        '  File "/opt/env/lib/python3.10/site-packages/torch/utils/cpp_extension.py", line 2096, in _run_ninja_build\n'
+        "    raise RuntimeError(message) from e\n"
+        "RuntimeError: Error building extension 'cpu_adam'\n"
+    )
+    assert noise.kind is Kind.NOISE
+    assert failure.hard
+
+
 def test_exit_codes_and_wrappers_are_no_hard_failures() -> None:
     found = parse(
         "E0728 torch/distributed/elastic/api.py:869] failed (exitcode: -9) local_rank: 2 (pid: 77)\n"
