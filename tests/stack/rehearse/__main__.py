@@ -24,6 +24,7 @@ from doctor import examine, target
 from doctor.errors import BadInput
 from doctor.examine import severity_of
 from doctor.findings import Severity
+from doctor.recipe import yaml_recipe
 from doctor.rehearse import FAILED, launches, rehearse
 from knowledge_base.schema import Text
 from tests.faults import fault as planting
@@ -97,6 +98,7 @@ class Campaign:
         environment = place.environment
         found = target.find(str(place.recipe), str(place.root), str(environment.python), offline=True)
         found = msgspec.structs.replace(found, environ=environ)
+        yaml_recipe.read(found.recipe, found.shown(found.recipe))  # as the command does first
         examined = examine.examine(found, 20.0)
         checked = [f.cause for f in examined.findings if severity_of(f) is Severity.ERROR]
         served = not (fault.fresh or self.fresh)
