@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
 from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
@@ -85,6 +86,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.missing": _missing(values, source, group),
         **_followed(target, facts, source, values, group),
         "arguments.tool_formats": values_judged.tool_formats(package),
+        "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
         "arguments.companions": values_judged.companions(values, target.workdir),
         **config_files.read(target, values, transformers),
         **_folders(target, values),
@@ -166,6 +168,7 @@ def _followed(
     zero = deepspeed.get("zero_optimization") if isinstance(deepspeed, Mapping) else None
     stage = zero.get("stage") if isinstance(zero, Mapping) else None
     zero3: Any = expressions.UNKNOWN if values.get("deepspeed") and deepspeed is None else stage == 3
+    accelerate = _version(target, "accelerate")
     functions = {
         "is_env_enabled": lambda name, *default: (
             _enabled(target, name) if isinstance(name, str) else expressions.UNKNOWN
@@ -174,7 +177,7 @@ def _followed(
         "is_mcore_adapter_available": False,
         # Without these LLaMA-Factory does not start at all.
         "is_torch_available": True,
-        "is_accelerate_available": True,
+        "is_accelerate_available": lambda *least: not least or _at_least(accelerate, least[0]),
         "is_safetensors_available": True,
     }
     verdicts = {}
@@ -191,6 +194,18 @@ def _followed(
         },
         "arguments.requirements": msgspec.to_builtins(verdicts["distributed"].requirements),
     }
+
+
+def _version(target: Target, package: str) -> str | None:
+    found = (path.name for site in target.site for path in Path(site).glob(f"{package}-*.dist-info"))
+    return next((name.removesuffix(".dist-info").rpartition("-")[2] for name in found), None)
+
+
+def _at_least(installed: str | None, least: Any) -> Any:
+    try:
+        return Version(str(installed)) >= Version(str(least))
+    except InvalidVersion:
+        return expressions.UNKNOWN
 
 
 def _shown(file: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
-from doctor.recipe import dataset_info, dataset_judged, dataset_rules, json_text, source_cache
+from doctor.recipe import dataset_info, dataset_judged, dataset_rules, json_text, parquet_footer, source_cache
 from doctor.target import Target
 
 ID = "dataset"
@@ -22,7 +22,7 @@ MOST_FILES = 1000  # of a folder given as file_name
 _TRUE = ("1", "true", "y", "yes")
 
 
-_INFO_FACTS = ("info_error", "info_ascii", "names", "entries", "info_complete", "info_shape")
+_INFO_FACTS = ("info_error", "info_ascii", "names", "entries", "info_complete", "info_shape", "odd_entries")
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -60,6 +60,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             entries[name] = msgspec.to_builtins(resolved) | _files(target, base, resolved, rules)
             raw = document.value.get(name) if isinstance(document.value, dict) else None
             entries[name]["declared_keys"] = sorted(raw) if isinstance(raw, dict) else []
+    known = document.value if isinstance(document.value, dict) else {}
+    odd = [n for names in requested.values() for n in names if n in known and not isinstance(known[n], dict)]
     return found | {
         "dataset.info_error": [msgspec.to_builtins(p) for p in document.problems] or None,
         "dataset.info_ascii": path is None or path.read_bytes().isascii(),
@@ -67,6 +69,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "dataset.info_shape": "object" if isinstance(document.value, dict) else type(document.value).__name__,
         "dataset.names": list(document.value) if isinstance(document.value, dict) else [],
         "dataset.entries": entries,
+        "dataset.odd_entries": {n: [json.dumps(known[n])[:60], document.lines.get((n,), 1)] for n in odd},
     }
 
 
@@ -173,25 +176,40 @@ def _files(target: Target, base: Path, entry: dataset_info.Entry, rules: dataset
     if entry.load_from not in ("file", "script"):
         return {"files": [], "missing": None, "near_files": []}
     local = base / entry.source
+    as_folder = entry.source.endswith("/")  # which no file is
     if entry.source and entry.load_from == "script":
         return {"files": [], "missing": None if os.path.exists(local) else target.shown(local), "near_files": []}
     if entry.source and os.path.isdir(local):
         paths = sorted(p for p in local.iterdir())[:MOST_FILES]
-    elif entry.source and os.path.isfile(local):
+    elif entry.source and os.path.isfile(local) and not as_folder:
         paths = [local]
     else:
-        return {"files": [], "missing": target.shown(local), "near_files": _near_files(base, entry.source, rules)}
+        return {
+            "files": [],
+            "missing": target.shown(local) + "/" * as_folder,
+            "near_files": _near_files(base, entry.source, rules),
+        }
     return {"files": [_file(target, p, rules) for p in paths], "missing": None, "near_files": []}
 
 
 def _file(target: Target, path: Path, rules: dataset_rules.DatasetRules) -> dict[str, Any]:
     size = path.stat().st_size if os.path.exists(path) else 0
+    loader = rules.file_types.get(path.suffix[1:])
     return {
         "path": str(path),
         "shown": target.shown(path),
         "bytes": size,
-        "loader": rules.file_types.get(path.suffix[1:]),
+        "loader": loader,
+        "inner": _inner(path) if loader == "parquet" else None,
     }
+
+
+def _inner(path: Path) -> dict[str, list[str]] | None:
+    """Columns of a Parquet file and the fields within them."""
+    try:
+        return parquet_footer.read(path).inner
+    except (OSError, parquet_footer.Unreadable):
+        return None  # what is read of its records says so
 
 
 def _near_files(base: Path, source: str, rules: dataset_rules.DatasetRules) -> list[str]:

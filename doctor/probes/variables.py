@@ -163,7 +163,9 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
     missing = facts["variables.certificates_missing"]
     if missing:
         severity = Severity.WARNING if _at_least(str(facts["llamafactory.version"]), "0.9.4") else None
-        yield _found("hub-ssl", f"SSL_CERT_FILE={missing} does not exist", "SSL_CERT_FILE", severity, variable="SSL_CERT_FILE")
+        yield _found(
+            "hub-ssl", f"SSL_CERT_FILE={missing} does not exist", "SSL_CERT_FILE", severity, variable="SSL_CERT_FILE"
+        )
 
 
 JUDGEMENTS = (

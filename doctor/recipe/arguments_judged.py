@@ -46,6 +46,21 @@ def keys_known(facts: Facts) -> Iterator[Finding]:
             yield _finding("cfg-unknown-key", what, in_recipe(facts, key), **details)
 
 
+# Broken numbers that only slice: what is short enough is left as it is.
+_UNLESS = {
+    "cutoff_len": "; the first record that is longer ends the run",
+    "max_samples": "; it ends the run unless there are fewer records",
+}
+
+
+def _never_reached(facts: Facts, key: str) -> bool:
+    """Whether max_samples is broken and above the number of records, all of which were counted."""
+    given, scans = facts["recipe.values"].get(key), facts.get("records.scans", {}).values()
+    if key != "max_samples" or not isinstance(given, float) or not scans:
+        return False
+    return all(scan["complete"] and scan["read"] <= given for scan in scans)
+
+
 def values_fit(facts: Facts) -> Iterator[Finding]:
     for misfit in facts["arguments.misfits"]:
         key, kind, meant = misfit["key"], misfit["kind"], misfit["meant"]
@@ -59,10 +74,12 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             yield _finding("cfg-invalid-choice", what, where, **details)
             continue
         details |= {"value_as_type" if misfit["sure"] else "probable_value": meant} if meant is not None else {}
+        what += _UNLESS.get(key, "") if isinstance(facts["recipe.values"][key], float) else ""
         learning_rate = kind == "exponent" and key == "learning_rate"
         # Text counts as true wherever it is only asked whether: wrong where false is meant, and luck elsewhere.
         luck = "bool" in misfit["annotation"] and meant is not False and isinstance(facts["recipe.values"][key], str)
-        severity = Severity.WARNING if luck and "int" not in misfit["annotation"] else None
+        mild = (luck and "int" not in misfit["annotation"]) or _never_reached(facts, key)
+        severity = Severity.WARNING if mild else None
         yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, severity, **details)
 
 
@@ -197,6 +214,7 @@ _CAUSES = (
     (r"At most one of fp16 and bf16", "cfg-bf16-fp16-conflict"),
     (r"which `template` to use", "tmpl-missing"),
     (r"Please specify dataset|Please provide `model_name_or_path`|is necessary for", "cfg-missing-argument"),
+    (r"requires? Accelerate", "pkg-accelerate-mismatch"),
     (r"FORCE_TORCHRUN|launch distributed training", "launch-torchrun-missing"),
     (r"[Uu]nsloth", "attn-unsloth"),
     (r"Quantization is only compatible", "quant-no-adapter"),

@@ -19,6 +19,10 @@ MANY, COPIES = 1000, 0.2  # records from which on, and share of them that must b
 def something_left(facts: Facts) -> Iterator[Finding]:
     """Records without an answer are dropped in silence; with none left the run ends."""
     for name, entry, scan, details in scans(facts):
+        if scan["rows"] == 0:
+            yield finding(
+                "data-empty-after-filter", [Evidence(f'"{name}" has no records', name)], details | {"usable": 0}
+            )
         fault = scan["faults"].get(conversion.NO_ANSWER)
         if not fault or missing_columns(entry, scan) or scan["message_keys"]:
             continue  # without its column, or chats read as alpaca: what is declared is at fault

@@ -93,8 +93,9 @@ def _misfits(given: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, type_ in _TYPES.items():
         value = given.get(key)
-        empty = value is None or (not value and key != "columns" and key != "tags")
-        if not empty and (not isinstance(value, type_) or isinstance(value, bool)):
+        absent = value is None and (key != "columns" or key not in given)
+        too_small = isinstance(value, int) and value < 1
+        if not absent and (not isinstance(value, type_) or isinstance(value, bool) or too_small):
             found[key] = str(value)[:80]
     return found
 

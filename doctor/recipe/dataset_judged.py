@@ -124,7 +124,11 @@ def keys_known(facts: Facts) -> Iterator[Finding]:
             yield _finding("data-format-undeclared", what, _at(path, entry, key), severity, **details)
 
 
-_MEANT = {"columns": "a mapping of names to columns", "tags": "a mapping of names to tags", "num_samples": "a number"}
+_MEANT = {
+    "columns": "a mapping of names to columns",
+    "tags": "a mapping of names to tags",
+    "num_samples": "a whole number above 0",
+}
 
 
 def values_fit(facts: Facts) -> Iterator[Finding]:
@@ -134,6 +138,31 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             what = f'{key} of "{name}" is {text}; {_MEANT[key]} is needed'
             details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
             yield _finding("data-format-undeclared", what, _at(path, entry, key), **details)
+
+
+def entries_are_objects(facts: Facts) -> Iterator[Finding]:
+    for name, (text, line) in (facts["dataset.odd_entries"] if _wanted(facts) else {}).items():
+        path = facts["dataset.info_path"]
+        what = f'the entry "{name}" is {text}; an object with file_name is needed'
+        details: dict[str, Any] = {"entry": name, "info_file": path}
+        yield _finding("data-format-undeclared", what, f"{path}:{line}", **details)
+
+
+def parquet_fits(facts: Facts) -> Iterator[Finding]:
+    """The turns of a Parquet file: a list of objects, with the keys that the tags name."""
+    for name, entry, path in _entries(facts):
+        column = entry["columns"].get("messages")
+        tags = [entry["tags"].get(tag) for tag in ("role_tag", "content_tag")]
+        for file in entry["files"] if entry["formatting"] != "alpaca" else ():
+            inner = (file.get("inner") or {}).get(column)
+            details: dict[str, Any] = {"entry": name, "info_file": path, "file": file["shown"]}
+            if inner == []:
+                what = f'"{column}" holds plain values in {file["shown"]}, where lists of turns are read'
+                yield _finding("data-invalid-json", what, file["shown"], **details)
+            elif inner and not all(tag in inner for tag in tags):
+                keys = ", ".join(field for field in inner if field not in ("list", "element", "item", "array"))
+                what = f"the turns in {file['shown']} have {keys}; the tags name {', '.join(map(str, tags))}"
+                yield _finding("data-role-tag-mismatch", what, _at(path, entry, "tags"), **details)
 
 
 def format_known(facts: Facts) -> Iterator[Finding]:
@@ -293,6 +322,7 @@ def file_types_known(facts: Facts) -> Iterator[Finding]:
 
 
 ALL: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    entries_are_objects, parquet_fits,
     tokenized_whole, info_found, info_is_json, info_is_object, entries_defined, keys_known, values_fit, format_known,
     format_declared, split_there, columns_complete, stage_fits, files_exist, file_types_known,
 )  # fmt: skip

@@ -22,11 +22,15 @@ class NotParquet(Unreadable):
 
 
 class Footer(msgspec.Struct, frozen=True):
-    """Top-level columns in order, the number of rows, and the columns that hold numbers or true and false."""
+    """Top-level columns in order, the number of rows, and the columns that hold numbers or true and false.
+
+    `inner`: column -> names of the fields within it; a column of plain values has none.
+    """
 
     columns: tuple[str, ...]
     rows: int
     numbers: tuple[str, ...] = ()
+    inner: dict[str, list[str]] = {}
 
 
 def read(path: Path) -> Footer:
@@ -48,7 +52,8 @@ def read(path: Path) -> Footer:
         metadata = _Compact(raw).struct(0)
         elements = metadata[2]
         top = _top_level(elements)
-        return Footer(tuple(top), int(metadata[3]), tuple(name for name, numeric in top.items() if numeric))
+        numbers = tuple(name for name, (numeric, _) in top.items() if numeric)
+        return Footer(tuple(top), int(metadata[3]), numbers, {name: fields for name, (_, fields) in top.items()})
     except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
 
@@ -56,17 +61,20 @@ def read(path: Path) -> Footer:
 _NUMBERS = range(6)  # physical types BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE
 
 
-def _top_level(elements: list[dict[int, Any]]) -> dict[str, bool]:
-    """Children of the root and whether they hold numbers. Fields of SchemaElement: 1 the physical type, 4 the name, 5 the
-    number of children."""
-    names: dict[str, bool] = {}
+def _top_level(elements: list[dict[int, Any]]) -> dict[str, tuple[bool, list[str]]]:
+    """Children of the root, whether they hold numbers, and the fields below them. Fields of SchemaElement: 1 the physical
+    type, 4 the name, 5 the number of children."""
+    names: dict[str, tuple[bool, list[str]]] = {}
     at = 1
     for _ in range(elements[0].get(5, 0)):
-        names[elements[at][4].decode("utf-8")] = not elements[at].get(5) and elements[at].get(1) in _NUMBERS
-        pending = 1
+        numeric = not elements[at].get(5) and elements[at].get(1) in _NUMBERS
+        top, fields, pending = elements[at][4].decode("utf-8"), list[str](), 1
         while pending:
             pending += elements[at].get(5, 0) - 1
             at += 1
+            if pending:
+                fields.append(elements[at][4].decode("utf-8"))
+        names[top] = (numeric, fields)
     return names
 
 

@@ -42,6 +42,7 @@ _SCHEDULER_KEYS = {
 }
 # Plain SGD is used with 0.1, everything else with less.
 _HIGHEST_RATE = 1.0
+_SHORTEST = 8  # tokens
 _NEEDED = ("model_name_or_path", "dataset", "output_dir")
 
 
@@ -67,8 +68,25 @@ def rate_learns(facts: Facts) -> Iterator[Finding]:
     if not isinstance(given, (int, float)) or isinstance(given, bool) or 0 < given < _HIGHEST_RATE or given < 0:
         return
     why = "nothing is learnt" if given == 0 else "no optimizer converges with it; is the minus of the exponent lost?"
-    details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+    details: dict[str, Any] = {
+        "key": key,
+        "line": facts.get("recipe.lines", {}).get(key, 1),
+        "recipe": facts["recipe.path"],
+    }
     yield _finding("cfg-bad-value-type", f"{key}: {given}; {why}", in_recipe(facts, key), Severity.WARNING, **details)
+
+
+def text_left(facts: Facts) -> Iterator[Finding]:
+    """A cutoff of which the template alone takes all: 2 for 2k."""
+    given, key = facts["recipe.values"].get("cutoff_len"), "cutoff_len"
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given < _SHORTEST:
+        details: dict[str, Any] = {
+            "key": key,
+            "line": facts.get("recipe.lines", {}).get(key, 1),
+            "recipe": facts["recipe.path"],
+        }
+        what = f"{key}: {given} tokens; the template of one turn takes more, so that nothing is left to learn from"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), Severity.WARNING, **details)
 
 
 def evaluates_some(facts: Facts) -> Iterator[Finding]:
@@ -140,4 +158,4 @@ def _of_loss(metric: str, eval_dataset: Any) -> bool:
     return metric == "loss" or metric in of_sets or metric.endswith(("runtime", "per_second"))
 
 
-ALL = (rate_learns, evaluates_some, in_range, not_empty, template_named, scheduler_keys, metric_measured)
+ALL = (text_left, rate_learns, evaluates_some, in_range, not_empty, template_named, scheduler_keys, metric_measured)

@@ -72,8 +72,11 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
         return None if fits or "str" in types else Misfit("type", f"{_yaml(value)} where {_named(types)} is needed")
     if isinstance(value, str):
         return _text(field, value, exponents_are_numbers)
-    if field.name in _NAMES and not isinstance(value, str) and "str" in types and not (
-        isinstance(value, list) and field.name in _LISTS
+    if (
+        field.name in _NAMES
+        and not isinstance(value, str)
+        and "str" in types
+        and not (isinstance(value, list) and field.name in _LISTS)
     ):
         quoted = str(value) if isinstance(value, (int, float)) and field.name in ("output_dir", "dataset_dir") else None
         return _misfit(value, ["str"], quoted)

@@ -194,6 +194,29 @@ def attention_shifts(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def backend_has_group(facts: Facts) -> Iterator[Finding]:
+    """With ddp_backend the process group is asked for; without torchrun nobody makes it."""
+    values, key = facts["recipe.values"], "ddp_backend"
+    alone = not facts["launch.force_torchrun"] and facts["gpu.count"] in (0, 1)
+    if values.get(key) and not values.get("deepspeed") and alone and not facts["launch.environ"].get("LOCAL_RANK"):
+        what = f"{key}: {values[key]} in a launch without torchrun (FORCE_TORCHRUN): there is no process group"
+        yield _finding(
+            "launch-torchrun-missing", what, in_recipe(facts, key), key=key, force_torchrun="FORCE_TORCHRUN=1"
+        )
+
+
+def folders_free(facts: Facts) -> Iterator[Finding]:
+    """A file where `datasets` makes a folder."""
+    for key, path in (facts.get("arguments.files_for_folders") or {}).items():
+        what = f"{key}: {path} is a file; a folder is made there"
+        yield _finding("disk-readonly", what, in_recipe(facts, key), key=key, path=path)
+
+
+def files_for_folders(values: Mapping[str, Any], workdir: Path) -> dict[str, str]:
+    given = {key: values.get(key) for key in ("cache_dir", "tokenized_path")}
+    return {key: path for key, path in given.items() if isinstance(path, str) and path and (workdir / path).is_file()}
+
+
 def companions(values: Mapping[str, Any], workdir: Path) -> dict[str, dict[str, Any]]:
     """Of reward_model, ref_model and their adapters those that are meant as folders here and cannot be used."""
     from doctor.probes.model import looks_like_path
@@ -222,5 +245,6 @@ def companions(values: Mapping[str, Any], workdir: Path) -> dict[str, dict[str, 
 ALL = (
     names_known, mappings_fit, mixing_adds_up, epochs_train, best_model_known, loader_fits, batches_left, layers_divide,
     modules_there, companions_there,
-    attention_shifts,
+    attention_shifts, folders_free,
+    backend_has_group,
 )  # fmt: skip

@@ -1,0 +1,76 @@
+import pytest
+
+from doctor.probes import llamafactory, recipe, variables
+from knowledge_base.schema import Severity
+from tests.doctor.recipe import standin
+
+MORE = {"packages.versions": {"transformers": "4.46.1"}, "llamafactory.version": "0.9.5",
+        "launch.force_torchrun": True, "launch.world_size": 1}  # fmt: skip
+
+
+def found(tmp_path, more=None, lines="model_name_or_path: m\n", **environ):
+    made = standin.target(tmp_path, lines, **environ)
+    facts = standin.examine(made, recipe, llamafactory, variables, more=MORE)[0].merged({**MORE, **(more or {})})
+    return [f for judgement in variables.JUDGEMENTS for f in judgement(facts)]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("HF_DATASETS_IN_MEMORY_MAX_SIZE", "1GB", "1e9"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "10s", "10"),
+        ("LLAMAFACTORY_VERBOSITY", "LOUD", "DEBUG"),
+        ("ACCELERATE_LOG_LEVEL", "LOUD", "warning"),
+        ("TORCH_DISTRIBUTED_DEBUG", "FULL", "DETAIL"),
+        ("DS_ACCELERATOR", "gpu", "cuda"),
+        ("MPLBACKEND", "TkAgg2", "module://matplotlib_inline.backend_inline"),
+        ("ACCELERATE_DYNAMO_BACKEND", "foo", "INDUCTOR"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "false"),
+        ("PYTHONWARNINGS", "error", "ignore,error::DeprecationWarning:mine"),
+        ("USE_TF", "1", "0"),
+        ("USE_TORCH", "0", "AUTO"),
+    ],
+)
+def test_values_that_their_readers_cannot_use(tmp_path, name, bad, good):
+    (finding,) = found(tmp_path, **{name: bad})
+    assert (finding.cause, finding.evidence[0].where) == ("launch-variable-invalid", name)
+    assert not found(tmp_path, **{name: good})
+
+
+def test_transformers_5_knows_torch_alone(tmp_path):
+    assert not found(tmp_path, {"packages.versions": {"transformers": "5.6.0"}}, USE_TF="1")
+
+
+def test_switches_need_their_packages(tmp_path):
+    (finding,) = found(tmp_path, USE_RAY="1")
+    assert (finding.cause, finding.details["distribution"]) == ("pkg-missing", "ray")
+    assert not found(tmp_path, USE_RAY="0")
+    assert not found(tmp_path, {"packages.versions": {"transformers": "4.46.1", "ray": "2"}}, USE_RAY="1")
+    assert not found(tmp_path, {"llamafactory.version": "0.9.1"}, USE_RAY="1")  # which does not read it
+
+
+def test_deepspeed_of_the_recipe_is_no_rest_of_another_launch(tmp_path):
+    assert not found(tmp_path, lines="deepspeed: ds.json\n", ACCELERATE_USE_DEEPSPEED="true")
+
+
+def test_elastic_launch(tmp_path):
+    assert [f.evidence[0].where for f in found(tmp_path, RDZV_ID="x", MAX_RESTARTS="many")] == ["MAX_RESTARTS"]
+    assert [f.evidence[0].where for f in found(tmp_path, RDZV_ID="x", MIN_NNODES="2", MAX_NNODES="1")] == ["MIN_NNODES"]
+    assert not found(tmp_path, RDZV_ID="x", MIN_NNODES="1", MAX_NNODES="2", MAX_RESTARTS="3")
+    assert not found(tmp_path, MAX_RESTARTS="many")  # read with RDZV_ID alone
+
+
+def test_an_interface_that_is_not_there(tmp_path):
+    there = {"variables.interfaces": ["eth0", "lo"]}
+    assert [f.cause for f in found(tmp_path, there, GLOO_SOCKET_IFNAME="eth9")] == ["nccl-socket-ifname"]
+    assert not found(tmp_path, there, GLOO_SOCKET_IFNAME="eth0")
+    assert not found(tmp_path, {**there, "launch.force_torchrun": False}, GLOO_SOCKET_IFNAME="eth9")
+
+
+def test_certificates_that_are_not_there(tmp_path):
+    (finding,) = found(tmp_path, {"llamafactory.version": "0.9.1"}, SSL_CERT_FILE="none.pem")
+    assert (finding.cause, finding.severity) == ("hub-ssl", None)
+    (milder,) = found(tmp_path, SSL_CERT_FILE="none.pem")
+    assert milder.severity is Severity.WARNING
+    (tmp_path / "own.pem").write_text("")
+    assert not found(tmp_path, SSL_CERT_FILE="own.pem")

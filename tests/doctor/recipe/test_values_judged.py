@@ -1,0 +1,108 @@
+import pytest
+
+from doctor.facts import UnknownFact
+from doctor.probes import arguments, llamafactory, recipe
+from doctor.recipe import values_judged
+from knowledge_base.schema import Severity
+from tests.doctor.recipe import standin
+
+MODULES = {"model.local": True, "model.weights": {"parts": [], "modules": ["q_proj", "v_proj", "embed_tokens"]}}
+COUNTED = {"records.scans": {"a": {"read": 16, "complete": True}}}
+
+
+def found(tmp_path, lines, more=None):
+    made = standin.target(tmp_path, f"model_name_or_path: m\ndo_train: true\noutput_dir: out\n{lines}\n")
+    around = {"launch.environ": {}, "launch.force_torchrun": False, "gpu.count": 0, **(more or {})}
+    facts, _ = standin.examine(made, recipe, llamafactory, arguments, more=around)
+    return [f for judgement in values_judged.ALL for f in _of(judgement, facts)]
+
+
+def _of(judgement, facts):
+    try:
+        return list(judgement(facts))
+    except UnknownFact:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("lines", "causes"),
+    [
+        ("dataset: a,b\nmix_strategy: interleave_under\ninterleave_probs: 0.5,0.6", ["cfg-bad-value-type"]),
+        ("dataset: a,b\nmix_strategy: interleave_under\ninterleave_probs: 0.3,0.7", []),
+        ("dataset: a\nmix_strategy: interleave_under\ninterleave_probs: '0.6'", []),
+        ("num_train_epochs: 0", ["cfg-does-not-train"]),
+        ("num_train_epochs: 0\nmax_steps: 5", []),
+        ("save_strategy: best", ["cfg-best-model-strategy"]),
+        ("save_strategy: best\nmetric_for_best_model: loss", []),
+        ("ddp_backend: gloo", ["launch-torchrun-missing"]),
+        ("streaming: true\ngroup_by_length: true", ["cfg-streaming-args"]),
+    ],
+)
+def test_values_that_the_parser_takes(tmp_path, lines, causes):
+    assert [f.cause for f in found(tmp_path, lines)] == causes
+
+
+def test_shares_are_scaled_to_one(tmp_path):
+    (finding,) = found(tmp_path, "dataset: a,b\nmix_strategy: interleave_under\ninterleave_probs: 0.5,0.6")
+    assert finding.details["probable_value"] == "0.4545,0.5455"
+
+
+def test_a_batch_that_is_never_full(tmp_path):
+    lines = "dataloader_drop_last: true\nper_device_train_batch_size: 32"
+    assert [f.cause for f in found(tmp_path, lines, COUNTED)] == ["cfg-conflicting-args"]
+    assert not found(tmp_path, lines.replace("32", "16"), COUNTED)
+
+
+@pytest.mark.parametrize(
+    ("lines", "severities"),
+    [
+        ("finetuning_type: freeze\nfreeze_extra_modules: lm_headd", [None]),
+        ("finetuning_type: freeze\nfreeze_extra_modules: norm,lm_head", []),
+        ("finetuning_type: lora\nadditional_target: embed", [Severity.WARNING]),
+        ("finetuning_type: lora\nadditional_target: embed_tokens,lm_head", []),
+        ("finetuning_type: lora\nlora_target: q_proj,W_pack", [Severity.WARNING]),
+        ("finetuning_type: lora\nlora_target: W_pack", []),  # nothing left of it is said elsewhere
+    ],
+)
+def test_modules_that_are_passed_over(tmp_path, lines, severities):
+    assert [f.severity for f in found(tmp_path, lines, MODULES)] == severities
+
+
+def test_layers_that_do_not_divide(tmp_path):
+    lines = "finetuning_type: lora\nuse_llama_pro: true\nfreeze_trainable_layers: 3"
+    assert [f.cause for f in found(tmp_path, lines, {"model.config": {"num_hidden_layers": 28}})] == [
+        "cfg-conflicting-args"
+    ]
+    assert not found(tmp_path, lines, {"model.config": {"num_hidden_layers": 27}})
+
+
+def test_attention_that_only_llama_has(tmp_path):
+    (finding,) = found(tmp_path, "shift_attn: true", {"model.config": {"model_type": "qwen2"}})
+    assert (finding.cause, finding.severity) == ("attn-not-supported-by-model", Severity.WARNING)
+    assert not found(tmp_path, "shift_attn: true", {"model.config": {"model_type": "llama"}})
+
+
+def test_models_beside_the_trained_one(tmp_path):
+    (tmp_path / "saves/reward").mkdir(parents=True)
+    told = values_judged.companions({"stage": "ppo", "reward_model": "saves/reward"}, tmp_path)
+    assert told["reward_model"]["lacks"] == "has no adapter_config.json"
+    (tmp_path / "saves/reward/adapter_config.json").write_text("{}")
+    assert not values_judged.companions({"stage": "ppo", "reward_model": "saves/reward"}, tmp_path)
+    assert not values_judged.companions({"stage": "sft", "reward_model": "saves/none"}, tmp_path)
+    assert not values_judged.companions({"stage": "dpo", "ref_model": "org/on-the-hub"}, tmp_path)
+    assert values_judged.companions({"stage": "dpo", "ref_model": "./none"}, tmp_path)["ref_model"]["adapter"] is False
+
+
+def test_a_file_where_a_folder_is_made(tmp_path):
+    (tmp_path / "notes").write_text("")
+    given = {"cache_dir": "notes", "tokenized_path": "not-there"}
+    assert values_judged.files_for_folders(given, tmp_path) == {"cache_dir": "notes"}
+
+
+def test_names_of_tool_formats(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/tool_utils.py").write_text(
+        'TOOLS = {\n    "default": DefaultToolUtils(),\n    "qwen": QwenToolUtils(),\n}\n'
+    )
+    assert values_judged.tool_formats(tmp_path) == ["default", "qwen"]
+    assert values_judged.tool_formats(tmp_path / "older") == []
