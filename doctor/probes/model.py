@@ -265,7 +265,7 @@ def is_a_model(facts: Facts) -> Iterator[Finding]:
         yield _finding("model-incomplete-download", what, where, **details)
     elif (dtype := _unknown_dtype(facts["model.config"])) is not None:
         what = f"config.json names the dtype {dtype}, which torch does not have"
-        yield _finding("model-config-invalid-json", what, where, **details, file=where)
+        yield _finding("model-config-invalid-json", what, where, **details, file=where, value_wrong=True)
     elif weights["format"] == "none" and not facts["recipe.values"].get("train_from_scratch"):
         what = f"no weights in {folder}: neither safetensors nor pytorch_model.bin"
         yield _finding("model-shards-missing", what, folder, **details, files=[], missing=[])
@@ -436,7 +436,7 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
         said.append(("generation_config.json", generation))
     for name, fault in said:
         where = f"{folder}/{name}"
-        yield _finding("model-config-invalid-json", f"{name}: {fault}", where, **details, value_wrong=True)
+        yield _finding("model-config-invalid-json", f"{name}: {fault}", where, **details, file=where, value_wrong=True)
 
 
 _SIZES = {"layers": "layers", "hidden": "hidden_size", "queries": "rows of q_proj", "keys": "rows of k_proj",

@@ -252,6 +252,8 @@ def _cause_of(message: str, facts: Facts, keys: list[str]) -> tuple[str, dict[st
     elif cause == "cfg-missing-argument":
         name = next((n for n in ("model_name_or_path", "dataset", "reward_model") if n in message), "")
         details = {"model_missing": name == "model_name_or_path", "dataset_missing": name == "dataset"}
+    elif cause == "pkg-accelerate-mismatch":
+        details = {"data_seed": True} if "data_seed" in keys else {}
     elif cause == "launch-torchrun-missing":
         details = {"force_torchrun": "FORCE_TORCHRUN=1"}
     elif cause == "attn-unsloth":
