@@ -288,7 +288,7 @@ def offloaded_optimizer(facts: Facts) -> Iterator[Finding]:
     if old and not offloads:
         what = "zero_optimization.cpu_offload is deprecated, and its optimizer is refused; use offload_optimizer"
         path = facts["deepspeed.config_path"]
-        yield _found("ds-offload-client-optimizer", what, path, ds_config=path)
+        yield _found("ds-offload-client-optimizer", what, path, ds_config=path, cpu_offload=True)
         return
     what = f"offload_optimizer with optim: {optim}; DeepSpeed offloads its own CPU Adam only"
     yield _found("ds-offload-client-optimizer", what, in_recipe(facts, "optim"),

@@ -155,7 +155,7 @@ def parquet_fits(facts: Facts) -> Iterator[Finding]:
         tags = [entry["tags"].get(tag) for tag in ("role_tag", "content_tag")]
         for file in entry["files"] if entry["formatting"] != "alpaca" else ():
             inner = (file.get("inner") or {}).get(column)
-            details: dict[str, Any] = {"entry": name, "info_file": path, "file": file["shown"]}
+            details: dict[str, Any] = {"entry": name, "info_file": path, "file": file["shown"], "ambiguous": True}
             if inner == []:
                 what = f'"{column}" holds plain values in {file["shown"]}, where lists of turns are read'
                 yield _finding("data-invalid-json", what, file["shown"], **details)

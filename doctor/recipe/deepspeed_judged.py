@@ -124,7 +124,7 @@ def scheduler_fits(facts: Facts) -> Iterator[Finding]:
         return
     kind = scheduler.get("type")
     if not isinstance(kind, str) or kind not in _SCHEDULERS:
-        near = next(iter(difflib.get_close_matches(str(kind), _SCHEDULERS, n=1)), None)
+        near = _near(str(kind), tuple(_SCHEDULERS))
         said = f'scheduler.type "{kind}" is none of' if kind else "scheduler names no type, which must be one of"
         yield _invalid(facts, f"{said} {', '.join(_SCHEDULERS)}", corrected={"scheduler.type": near} if near else None)
         return
@@ -231,7 +231,7 @@ def monitors_there(facts: Facts) -> Iterator[Finding]:
     for name, (package, cause) in _MONITORS.items():
         if _part(facts, name).get("enabled") is True and package not in facts["packages.versions"]:
             what = f"{name} is enabled in the DeepSpeed JSON, and {package} is not installed"
-            details: dict[str, Any] = {"module": package, "distribution": package}
+            details: dict[str, Any] = {"module": package, "distribution": package, "in_deepspeed": True}
             yield _found(cause, what, facts["deepspeed.config_path"], **details)
 
 

@@ -124,7 +124,7 @@ def loader_fits(facts: Facts) -> Iterator[Finding]:
     key = "dataloader_persistent_workers"
     if values.get(key) is True and not values.get("dataloader_num_workers") and key in facts["arguments.fields"]:
         what = f"{key}: true with dataloader_num_workers: 0"
-        yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key)
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key, other_key="dataloader_num_workers")
     if values.get("group_by_length") is True and values.get("streaming") is True:
         what = "group_by_length sorts by length, which streamed data have not"
         yield _finding("cfg-streaming-args", what, in_recipe(facts, "group_by_length"), key="group_by_length")
@@ -140,9 +140,8 @@ def batches_left(facts: Facts) -> Iterator[Finding]:
     there = sum(scan["read"] for scan in scans)
     if scans and all(scan["complete"] for scan in scans) and 0 < there < taken and not values.get("packing"):
         what = f"dataloader_drop_last: {there} records do not fill one batch of {taken}: no step is left"
-        yield _finding(
-            "cfg-conflicting-args", what, in_recipe(facts, "dataloader_drop_last"), key="dataloader_drop_last"
-        )
+        details: dict[str, Any] = {"key": "dataloader_drop_last", "other_key": "per_device_train_batch_size"}
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, "dataloader_drop_last"), **details)
 
 
 def layers_divide(facts: Facts) -> Iterator[Finding]:
@@ -153,7 +152,7 @@ def layers_divide(facts: Facts) -> Iterator[Finding]:
         return
     if values.get("finetuning_type", "lora") in ("lora", "freeze") and trained > 0 and layers % trained:
         what = f"use_llama_pro: the model has {layers} layers, which {key}: {trained} does not divide"
-        yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key)
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key, other_key="use_llama_pro")
 
 
 def modules_there(facts: Facts) -> Iterator[Finding]:
@@ -171,9 +170,8 @@ def modules_there(facts: Facts) -> Iterator[Finding]:
         severity = None if how == "freeze" else Severity.WARNING
         what = f"{key}: {', '.join(unknown)} is no module of the model; it has {', '.join(there[:15])}"
         what += "" if how == "freeze" else "; it is passed over without a word"
-        yield _finding(
-            "peft-target-modules-missing", what, in_recipe(facts, key), severity, key=key, modules=there[:50]
-        )
+        details: dict[str, Any] = {"key": key, "modules": there[:50], "other_target": key != "lora_target"}
+        yield _finding("peft-target-modules-missing", what, in_recipe(facts, key), severity, **details)
 
 
 def companions_there(facts: Facts) -> Iterator[Finding]:
@@ -189,9 +187,8 @@ def attention_shifts(facts: Facts) -> Iterator[Finding]:
     kind = facts["model.config"].get("model_type")
     if facts["recipe.values"].get("shift_attn") is True and kind and kind != "llama":
         what = f"shift_attn: LLaMA-Factory has it for llama alone, the model is {kind}: it trains without"
-        yield _finding(
-            "attn-not-supported-by-model", what, in_recipe(facts, "shift_attn"), Severity.WARNING, key="shift_attn"
-        )
+        details: dict[str, Any] = {"key": "shift_attn", "shift_attn": True}
+        yield _finding("attn-not-supported-by-model", what, in_recipe(facts, "shift_attn"), Severity.WARNING, **details)
 
 
 def backend_has_group(facts: Facts) -> Iterator[Finding]:
