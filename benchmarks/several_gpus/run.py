@@ -1,7 +1,7 @@
 """Measure what one machine with several GPUs shows: `python run.py PART OUT --wheels WHEELS [--root DIR] [--cpu]`.
 
-PART is one of see, no_sync, memory, lost, one, pace, wrong_wheel; README.md says what each shows. The interpreter
-that runs this holds torch. `--cpu` rehearses the part on two CPU processes with a tiny model.
+PART is one of see, no_sync, memory, lost, one, pace, wrong_wheel, gpu_causes; README.md says what each shows. The
+interpreter that runs this holds torch. `--cpu` rehearses the part on two CPU processes with a tiny model.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import gpu_causes
 import lost
 import no_sync
 import one
@@ -23,7 +24,8 @@ import see
 import wrong_wheel
 from rows import Out
 
-PARTS = ("see", "no_sync", "memory", "lost", "one", "pace", "wrong_wheel")
+PARTS = ("see", "no_sync", "memory", "lost", "one", "pace", "wrong_wheel", "gpu_causes")
+ALONE = ("one", "pace", "wrong_wheel", "gpu_causes")  # one GPU suffices
 # Of two wheels of one package in a folder, the wrong one is installed; the other one is what the fix asks for.
 LEFT_OUT = {"no_sync": "deepspeed-0.15", "wrong_wheel": "torchaudio-2.11"}
 # DeepSpeed's Adam on the CPU is compiled before anything is measured: the compiling process holds a CUDA context.
@@ -46,12 +48,13 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, required=True, help="the folder that wheels.py wrote")
     parser.add_argument("--root", type=Path, default=Path("/tmp/several_gpus"), help="environments, models, runs")
     parser.add_argument("--seconds", type=float, default=420.0, help="of the part memory: no run begins after them")
+    parser.add_argument("--cases", default="", metavar="A,B", help="of the part gpu_causes: only these")
     parser.add_argument("--cpu", action="store_true")
     asked = parser.parse_args()
     begun = time.monotonic()
     os.environ |= {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHMEM_DISABLE_NVLS": "1"}
     ranks = 2 if asked.cpu else gpus()
-    if ranks < 2 and asked.part not in ("one", "pace", "wrong_wheel"):
+    if ranks < 2 and asked.part not in ALONE:
         sys.exit(f"{ranks} GPUs are seen; this measures two or more (--cpu rehearses)")
     out, root, cpu = Out(asked.out, asked.part), asked.root.resolve(), asked.cpu
     wheels = asked.wheels.resolve()
@@ -74,6 +77,8 @@ def main() -> None:
         one.run(out, doctor, trains, work, ranks, cpu)
     elif asked.part == "pace":
         pace.run(out, doctor, trains, work, cpu)
+    elif asked.part == "gpu_causes":
+        gpu_causes.run(out, doctor, trains, work, gpu_causes.names_of(asked.cases))
     elif asked.part == "wrong_wheel":
         wrong_wheel.run(out, doctor, trains, wheels / "audio", work, cpu)
     else:

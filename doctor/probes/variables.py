@@ -43,7 +43,7 @@ _SWITCHES = {
     "USE_OPENMIND_HUB": ("openmind", "openmind", "0.9.1"),
 }
 _RECORDED = (*_NUMBERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH", "PYTHONWARNINGS", "ACCELERATE_USE_DEEPSPEED",
-             "GLOO_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
+             "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -146,14 +146,24 @@ def elastic_fits(facts: Facts) -> Iterator[Finding]:
 
 
 def interface_there(facts: Facts) -> Iterator[Finding]:
-    """Gloo binds to the interface itself; several may be named."""
-    there, name = facts["variables.interfaces"], "GLOO_SOCKET_IFNAME"
-    value = facts["variables.set"].get(name)
+    """Gloo binds to the interface itself; several may be named. NCCL takes prefixes, `=` before exact names and `^` before
+    those that it shall not use, and fails where none of them is there (its user guide; one rank does, too)."""
+    there, given = facts["variables.interfaces"], facts["variables.set"]
     launches = facts["launch.force_torchrun"] or facts.get("launch.world_size", 1) != 1
-    if not there or not value or not launches:
-        return
-    absent = [one for one in value.split(",") if one and one not in there]
-    if absent:
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        value, of_nccl = given.get(name), name.startswith("NCCL")
+        if (
+            not there
+            or not value
+            or not launches
+            or (of_nccl and (value.startswith("^") or not facts.get("gpu.count")))
+        ):
+            continue
+        words = [word for word in value.removeprefix("=").split(",") if word]
+        prefixes = of_nccl and not value.startswith("=")
+        absent = [w for w in words if not any(one.startswith(w) if prefixes else one == w for one in there)]
+        if not absent or (of_nccl and len(absent) < len(words)):
+            continue
         what = f"{name}={value}: there is no {', '.join(absent)}; there are {', '.join(there)}"
         yield _found("nccl-socket-ifname", what, name, interfaces=there)
 

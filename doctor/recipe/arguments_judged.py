@@ -70,6 +70,8 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
         if kind == "choice":
             if (key, meant) == ("flash_attn", "fa2") and "flash-attn" not in facts.get("packages.versions", {}):
                 meant = "sdpa"  # what was meant would not run here
+            if key == "ddp_backend" and meant == "nccl" and facts.get("gpu.count") == 0:
+                meant = "gloo"
             details |= {"nearest": meant} if meant is not None else {}
             yield _finding("cfg-invalid-choice", what, where, **details)
             continue
@@ -344,9 +346,14 @@ def quantiser_there(facts: Facts) -> Iterator[Finding]:
 
 
 def flash_attention_there(facts: Facts) -> Iterator[Finding]:
+    """LLaMA-Factory says so in one line, goes on with another attention and trains (seen on an H100, and in
+    model/model_utils/attention.py of 0.9.1 and 0.9.5)."""
     if facts["recipe.values"].get("flash_attn") == "fa2" and "flash-attn" not in facts["packages.versions"]:
         yield _finding(
-            "attn-flash-missing", "flash_attn: fa2, and flash-attn is not installed", in_recipe(facts, "flash_attn")
+            "attn-flash-missing",
+            "flash_attn: fa2, and flash-attn is not installed",
+            in_recipe(facts, "flash_attn"),
+            Severity.WARNING,
         )
 
 

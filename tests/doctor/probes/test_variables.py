@@ -67,6 +67,13 @@ def test_an_interface_that_is_not_there(tmp_path):
     assert not found(tmp_path, {**there, "launch.force_torchrun": False}, GLOO_SOCKET_IFNAME="eth9")
 
 
+@pytest.mark.parametrize(("value", "named"), [("eth9", 1), ("=eth", 1), ("eth", 0), ("^docker", 0), ("ib0,eth0", 0)])
+def test_nccl_takes_prefixes_and_one_interface_is_enough(tmp_path, value, named):
+    there = {"variables.interfaces": ["eth0", "lo"], "gpu.count": 1}
+    assert [f.cause for f in found(tmp_path, there, NCCL_SOCKET_IFNAME=value)] == ["nccl-socket-ifname"] * named
+    assert not found(tmp_path, {**there, "gpu.count": 0}, NCCL_SOCKET_IFNAME=value)
+
+
 def test_certificates_that_are_not_there(tmp_path):
     (finding,) = found(tmp_path, {"llamafactory.version": "0.9.1"}, SSL_CERT_FILE="none.pem")
     assert (finding.cause, finding.severity) == ("hub-ssl", None)

@@ -1,0 +1,73 @@
+"""What compiling DeepSpeed's operators takes: a C++ compiler, and beside a GPU the nvcc of the CUDA home.
+
+torch.utils.cpp_extension compiles with CXX (c++), DeepSpeed asks the nvcc of CUDA_HOME for its version before each load
+(op_builder/builder.py). An operator that was built before needs no compiler, one that was built with the package neither.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from doctor.facts import Facts
+from doctor.findings import Finding, found
+from doctor.probes.build_locks import FUSED, OFFLOADED, operators
+from doctor.target import Target
+
+ID = "op_builds"
+AFTER: tuple[str, ...] = ("surroundings", "tools")
+
+_WITH_PACKAGE = {OFFLOADED: "deepspeed/ops/adam/cpu_adam_op*.so", FUSED: "deepspeed/ops/adam/fused_adam_op*.so"}
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """`op_builds.compiler`: {name, path or None}; `op_builds.done`, `op_builds.installed`: operators that were built here or
+    with the package; `op_builds.cuda_home`: {variable, path, nvcc: bool} of the CUDA home that a variable names."""
+    environ = target.environ
+    name = environ.get("CXX") or "c++"
+    root = Path(facts["surroundings.extensions_dir"] or os.devnull)
+    own = "py" + "".join(target.version.split(".")[:2]) + "_"
+    built = [*root.glob("*/*.so"), *root.glob(f"{own}*/*/*.so")]
+    installed = [
+        operator
+        for operator, pattern in _WITH_PACKAGE.items()
+        if any(next(Path(site).glob(pattern), None) for site in target.interpreter.site)
+    ]
+    variable = next((name for name in ("CUDA_HOME", "CUDA_PATH") if environ.get(name)), None)
+    home = environ[variable] if variable else None
+    return {
+        "op_builds.compiler": {"name": name, "path": shutil.which(name.split()[0], path=environ.get("PATH"))},
+        "op_builds.done": sorted({path.parent.name for path in built}),
+        "op_builds.installed": installed,
+        "op_builds.cuda_home": home
+        and {"variable": variable, "path": home, "nvcc": os.path.exists(os.path.join(home, "bin", "nvcc"))},
+    }
+
+
+def compiler_there(facts: Facts) -> Iterator[Finding]:
+    compiler = facts["op_builds.compiler"]
+    wanted = operators(facts) - {*facts["op_builds.done"], *facts["op_builds.installed"]}
+    if wanted and compiler["path"] is None:
+        what = f"DeepSpeed compiles {', '.join(sorted(wanted))} when the run starts, and there is no {compiler['name']}"
+        yield found(ID, "env-compiler-missing", what, "CXX" if compiler["name"] != "c++" else "PATH")
+
+
+def nvcc_there(facts: Facts) -> Iterator[Finding]:
+    """Where a variable names the CUDA home, it counts, whatever nvcc is on PATH."""
+    wanted = (operators(facts) & {OFFLOADED, FUSED}) - set(facts["op_builds.installed"])
+    if not wanted or not facts.get("gpu.count"):
+        return
+    given = facts["op_builds.cuda_home"]
+    if given and not given["nvcc"]:
+        what = f"{given['variable']}={given['path']} has no bin/nvcc, which DeepSpeed asks before it loads"
+        yield found(ID, "env-cuda-home-missing", f"{what} {', '.join(sorted(wanted))}", given["variable"])
+    elif not given and facts["tools.cuda_home"] is None:
+        built = ", ".join(sorted(wanted))
+        what = f"no CUDA toolkit is here (CUDA_HOME, nvcc on PATH, /usr/local/cuda), and DeepSpeed builds {built}"
+        yield found(ID, "env-cuda-home-missing", what, "CUDA_HOME")
+
+
+JUDGEMENTS = (compiler_there, nvcc_there)
