@@ -192,14 +192,18 @@ def attention_shifts(facts: Facts) -> Iterator[Finding]:
 
 
 def backend_has_group(facts: Facts) -> Iterator[Finding]:
-    """With ddp_backend the process group is asked for; without torchrun nobody makes it."""
+    """With ddp_backend the process group is asked for; without torchrun nobody makes it, and NCCL makes it on GPUs alone."""
     values, key = facts["recipe.values"], "ddp_backend"
-    alone = not facts["launch.force_torchrun"] and facts["gpu.count"] in (0, 1)
-    if values.get(key) and not values.get("deepspeed") and alone and not facts["launch.environ"].get("LOCAL_RANK"):
+    torchrun = facts["launch.force_torchrun"] or facts["gpu.count"] not in (0, 1)
+    if not values.get(key) or values.get("deepspeed"):
+        return
+    if not torchrun and not facts["launch.environ"].get("LOCAL_RANK"):
         what = f"{key}: {values[key]} in a launch without torchrun (FORCE_TORCHRUN): there is no process group"
-        yield _finding(
-            "launch-torchrun-missing", what, in_recipe(facts, key), key=key, force_torchrun="FORCE_TORCHRUN=1"
-        )
+        details: dict[str, Any] = {"key": key, "force_torchrun": "FORCE_TORCHRUN=1"}
+        yield _finding("launch-torchrun-missing", what, in_recipe(facts, key), **details)
+    elif torchrun and values[key] == "nccl" and facts["gpu.count"] == 0 and not facts["gpu.devices"]:
+        what = f"{key}: nccl on a machine without GPU; gloo works there"
+        yield _finding("cuda-unavailable", what, in_recipe(facts, key), key=key)
 
 
 def folders_free(facts: Facts) -> Iterator[Finding]:

@@ -53,6 +53,7 @@ def neutral(place: Workspace, log: str) -> str:
     """A log with the paths of a user, nobody's secrets, and no machine's name."""
     text = redact.text(place.neutral(log))
     text = text.replace(str(place.root.parent), "/home/user")
+    text = text.replace(place.environ["TORCH_EXTENSIONS_DIR"], "/home/user/.cache/torch_extensions")
     text = re.sub(r"/[^\s\"':,]*/tests/faults/serve\.py", "/home/user/serve.py", text)
     return re.sub(r"\[\w[\w.-]*:\d+:\d+\]|\[rank\d+\]:\[W[^\]]*\]", "[host]", text)
 

@@ -68,6 +68,13 @@ def test_modules_that_are_passed_over(tmp_path, lines, severities):
     assert [f.severity for f in found(tmp_path, lines, MODULES)] == severities
 
 
+def test_nccl_needs_gpus(tmp_path):
+    torchrun = {"launch.force_torchrun": True, "gpu.devices": []}
+    assert [f.cause for f in found(tmp_path, "ddp_backend: nccl", torchrun)] == ["cuda-unavailable"]
+    assert not found(tmp_path, "ddp_backend: gloo", torchrun)
+    assert not found(tmp_path, "ddp_backend: nccl", {**torchrun, "gpu.count": 2})
+
+
 def test_layers_that_do_not_divide(tmp_path):
     lines = "finetuning_type: lora\nuse_llama_pro: true\nfreeze_trainable_layers: 3"
     assert [f.cause for f in found(tmp_path, lines, {"model.config": {"num_hidden_layers": 28}})] == [

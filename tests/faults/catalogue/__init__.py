@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from tests.faults.catalogue import data, dataset_info, deepspeed, launch, model, packages, recipe
+from tests.faults.catalogue import (
+    data,
+    dataset_info,
+    deepspeed,
+    deepspeed_values,
+    launch,
+    model,
+    model_values,
+    packages,
+    recipe,
+    recipe_values,
+    variables,
+)
 from tests.faults.fault import Fault
 
 FAULTS: list[Fault] = [
-    *recipe.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *deepspeed.FAULTS, *launch.FAULTS,
-    *packages.FAULTS,
+    *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *model_values.FAULTS,
+    *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
 ]  # fmt: skip

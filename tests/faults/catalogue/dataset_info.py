@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
 
 from tests.faults.catalogue.recipe import values
 from tests.faults.fault import Fault, Inject
@@ -55,6 +58,36 @@ def moved_away(place: Workspace) -> None:
     (place.root / "data").rename(place.root / "datasets")
     (place.root / "src").mkdir()
     (place.root / "datasets").rename(place.root / "src/data")
+
+
+def replaced(change: Callable[[dict[str, Any]], Any]) -> Inject:
+    """Something else in the place of the entry."""
+
+    def inject(place: Workspace) -> None:
+        info = json.loads(place.info.read_text())
+        place.info.write_text(json.dumps({name: change(entry) for name, entry in info.items()}, indent=2))
+
+    return inject
+
+
+PARQUET = """
+import json, sys
+import pyarrow, pyarrow.parquet
+rows = [{row} for row in json.load(open(sys.argv[1]))]
+pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sys.argv[2])
+"""
+
+
+def in_parquet(row: str) -> Inject:
+    """The data as a Parquet file, written by the pyarrow that will read it; `row` is an expression."""
+
+    def inject(place: Workspace) -> None:
+        file = place.data.with_suffix(".parquet")
+        script = PARQUET.replace("{row}", row)
+        subprocess.run([str(place.environment.python), "-c", script, str(place.data), str(file)], check=True)
+        place.write_info(file_name=file.name)
+
+    return inject
 
 
 FAULTS = [
@@ -177,6 +210,52 @@ FAULTS = [
         "stage: kto with sft data",
         values(stage="kto"),
         "sky-t1 lora",
+        healable=False,
+    ),
+    Fault(
+        "entry-null", "data-format-undeclared", "an entry that is null", replaced(lambda entry: None), healable=False
+    ),
+    Fault(
+        "entry-is-a-name",
+        "data-format-undeclared",
+        "the file name in the place of the entry",
+        replaced(lambda entry: entry["file_name"]),
+        healable=False,
+    ),
+    Fault(
+        "entry-is-a-list",
+        "data-format-undeclared",
+        "the entry in a list",
+        replaced(lambda entry: [entry]),
+        "current full",
+        healable=False,
+    ),
+    Fault("columns-null", "data-format-undeclared", "columns: null", entry(columns=None), healable=False),
+    Fault("samples-of-entry-zero", "data-format-undeclared", "num_samples: 0", entry(num_samples=0), healable=False),
+    Fault(
+        "samples-of-entry-negative",
+        "data-format-undeclared",
+        "num_samples: -1",
+        entry(num_samples=-1),
+        "current full",
+        healable=False,
+    ),
+    Fault("file-with-slash", "data-file-missing", "file_name: sky-t1.json/", entry(file_name="sky-t1.json/")),
+    Fault(
+        "parquet-turns-as-text",
+        "data-invalid-json",
+        "a Parquet file with the turns as text",
+        in_parquet("{**row, 'conversations': json.dumps(row['conversations'])}"),
+        healable=False,
+    ),
+    Fault(
+        "parquet-other-keys",
+        "data-role-tag-mismatch",
+        "a Parquet file with role and content, the tags of from and value",
+        in_parquet(
+            "{**row, 'conversations': [{'role': t['from'], 'content': t['value']} for t in row['conversations']]}"
+        ),
+        "current full",
         healable=False,
     ),
 ]
