@@ -93,9 +93,10 @@ def _planted(rows: dict[str, Any]) -> str:
         "\n## Faults of the fault campaign\n\nThose of [faults.md](faults.md) whose real run failed, rehearsed although "
         "`check` had spoken: `python -m tests.stack.rehearse --planted`.\n\n"
         f"**{len(caught)} of {len(rows)} were caught** ({len(caught) / len(rows):.0%}), {len(named)} by the cause that they "
-        f"were planted as; {either} ({either / len(rows):.0%}) by `check` or the rehearsal, which `train` asks both. A rehearsal "
-        "takes ports, process counts, trackers, the output directory and what only a GPU does into its own hands, and what is "
-        "wrong with those is for `check` to see.\n\n| fault | stack | caught | named | seconds |\n| --- | --- | --- | --- | --- |\n"
+        f"were planted as; {either} ({either / len(rows):.0%}) by `check` or the rehearsal, which `train` asks both. A "
+        "rehearsal takes ports, process counts, trackers, the output directory and what only a GPU does into its own hands, "
+        "and what is wrong with those is for `check` to see.\n\n"
+        "| fault | stack | caught | named | seconds |\n| --- | --- | --- | --- | --- |\n"
     ]
     for name, one in rows.items():
         told = f"`{one['causes'][0]}`" if one["causes"] else "refused" if one["verdict"] == "refused" else ""
