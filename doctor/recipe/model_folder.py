@@ -161,7 +161,12 @@ def _indexed(folder: Path, index: str, kind: str, model: dict[str, Any] | None) 
 
 
 def _checked(
-    folder: Path, files: list[str], kind: str, index: str | None, wanted: dict[str, set[str]], model: dict[str, Any] | None
+    folder: Path,
+    files: list[str],
+    kind: str,
+    index: str | None,
+    wanted: dict[str, set[str]],
+    model: dict[str, Any] | None,
 ) -> Weights:
     look = _safetensors if kind == "safetensors" else _bin
     with ThreadPoolExecutor(max_workers=8) as pool:  # network file systems answer each open after milliseconds

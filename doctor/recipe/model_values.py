@@ -65,7 +65,9 @@ def _counts(text: Mapping[str, Any]) -> Iterator[str]:
     for name in (*_COUNTS, *_COUNTS_OR_NONE):
         given = text.get(name, 1)
         left_open = given is None and name in _COUNTS_OR_NONE
-        if not (_whole(given) or left_open or isinstance(given, (list, Mapping))):  # of some families one for each layer
+        if not (
+            _whole(given) or left_open or isinstance(given, (list, Mapping))
+        ):  # of some families one for each layer
             yield f"{name} is {given!r}; a whole number above 0 is needed"
     for name in _NUMBERS:
         given = text.get(name)
