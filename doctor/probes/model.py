@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -448,8 +449,8 @@ def _sizes_by_config(config: Mapping[str, Any]) -> dict[str, int]:
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     found = {"layers": config.get("num_hidden_layers"), "hidden": hidden, "middle": config.get("intermediate_size")}
     if isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
-        width = expected_tensors.head_width(config)
-        if isinstance(width, int):
+        with suppress(TypeError, ValueError, ArithmeticError):  # a head_dim that is no number: values_usable says so
+            width = expected_tensors.head_width(config)
             groups = config.get("num_key_value_heads") or heads
             found |= {"queries": heads * width, "keys": groups * width if isinstance(groups, int) else None}
     return {name: size for name, size in found.items() if isinstance(size, int)}

@@ -20,10 +20,10 @@ def misfits(config: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> 
     if config is None or config.get("model_type") not in FAMILIES or config.get("quantization_config") or not tensors:
         return [], []
     try:
-        called_for = wanted(config)
+        called_for = wanted(config, _layers(tensors) + 2)
     except KeyError as key:
         return [], [f"config.json names no {key.args[0]}: the default of the class counts"]
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         return [], []
     bare = not any(name.startswith("model.") for name in tensors)
     if bare and "lm_head.weight" not in tensors:  # saved from the model without its head: loading adds the prefix
@@ -58,8 +58,15 @@ def head_width(config: Mapping[str, Any]) -> int:
     return int(config.get("head_dim") or by_class)
 
 
-def wanted(config: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Name -> shape. Raises KeyError, ValueError where the configuration does not say it."""
+def _layers(tensors: Mapping[str, Tensor]) -> int:
+    """One more than the highest number of a layer."""
+    numbers = [name.split(".layers.", 1)[1].split(".", 1)[0] for name in tensors if ".layers." in name]
+    return max((int(number) for number in numbers if number.isdecimal() and len(number) < 6), default=-1) + 1
+
+
+def wanted(config: Mapping[str, Any], most: int | None = None) -> dict[str, list[int]]:
+    """Name -> shape, of the first `most` layers: a configuration may say any number. Raises KeyError, ValueError where the
+    configuration does not say it."""
     hidden, heads, kind = int(config["hidden_size"]), int(config["num_attention_heads"]), config["model_type"]
     groups = int(config.get("num_key_value_heads") or heads)
     width = head_width(config)
@@ -81,7 +88,8 @@ def wanted(config: Mapping[str, Any]) -> dict[str, list[int]]:
     elif kind == "qwen3":
         layer |= {"self_attn.q_norm.weight": [width], "self_attn.k_norm.weight": [width]}
     found = {"model.embed_tokens.weight": [vocabulary, hidden], "model.norm.weight": [hidden]}
-    for number in range(int(config["num_hidden_layers"])):
+    layers = int(config["num_hidden_layers"])
+    for number in range(layers if most is None else min(layers, most)):
         found |= {f"model.layers.{number}.{name}": shape for name, shape in layer.items()}
     if not config.get("tie_word_embeddings", False):
         found["lm_head.weight"] = [vocabulary, hidden]

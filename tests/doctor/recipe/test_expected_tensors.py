@@ -63,3 +63,15 @@ def test_a_size_that_is_not_named():
 def test_heads_of_qwen3():
     assert expected_tensors.head_width({**standin.QWEN2, "model_type": "qwen3"}) == 128
     assert expected_tensors.head_width({**standin.QWEN2, "model_type": "qwen3", "head_dim": 4}) == 4
+
+
+def test_a_number_of_layers_that_no_memory_holds_is_not_counted_up():
+    missing, _ = expected_tensors.misfits({**standin.QWEN2, "num_hidden_layers": 10**9}, tensors())
+    assert missing[0] == "model.layers.1.input_layernorm.weight is not in the weights"
+    assert len(missing) <= expected_tensors.MOST + 1
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan"), "many", [], {}])
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "head_dim", "num_attention_heads"])
+def test_odd_values_raise_nothing(key, odd):
+    expected_tensors.misfits({**standin.QWEN2, key: odd}, tensors())
