@@ -217,7 +217,7 @@ def own_code_there(facts: Facts) -> Iterator[Finding]:
         or (asks and not facts["recipe.values"].get("trust_remote_code"))
     ):
         return
-    named = {name for entry in auto_map.values() for name in (entry if isinstance(entry, list) else [entry])}
+    named = [name for entry in auto_map.values() for name in (entry if isinstance(entry, list) else [entry])]
     files = {f"{n.partition('.')[0]}.py" for n in named if isinstance(n, str) and "." in n and "--" not in n}
     absent = sorted(files - set(facts["model.files"]))
     if absent and len(facts["model.files"]) < 200:

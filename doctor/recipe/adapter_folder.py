@@ -91,7 +91,7 @@ def _faults(config: dict[str, Any]) -> list[str]:
     if kind not in _TYPES:
         return [f"peft_type is {kind}, which no peft has" if kind else "it names no peft_type"]
     whole = {name: config[name] for name in ("r", "lora_alpha") if name in config and kind == "LORA"}
-    wrong = [n for n, v in whole.items() if isinstance(v, (str, bool)) or v is None or v <= 0]
+    wrong = [n for n, v in whole.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or v <= 0]
     return [f"{name} is {whole[name]!r}; a number above 0 is needed" for name in wrong]
 
 

@@ -161,7 +161,7 @@ def modules_there(facts: Facts) -> Iterator[Finding]:
     how = values.get("finetuning_type", "lora")
     if not there or not facts["model.local"]:
         return
-    asked = {"freeze": ("freeze_extra_modules",), "lora": ("additional_target", "lora_target")}.get(how, ())
+    asked = {"freeze": ("freeze_extra_modules",), "lora": ("additional_target", "lora_target")}.get(str(how), ())
     for key in asked:
         given = _names(values.get(key))
         unknown = [n for n in given if n not in there and n not in _OUTSIDE and "." not in n and n != "all"]

@@ -58,6 +58,7 @@ def test_a_batch_that_is_never_full(tmp_path):
     [
         ("finetuning_type: freeze\nfreeze_extra_modules: lm_headd", [None]),
         ("finetuning_type: freeze\nfreeze_extra_modules: norm,lm_head", []),
+        ("finetuning_type: [lora]\nadditional_target: embed", []),
         ("finetuning_type: lora\nadditional_target: embed", [Severity.WARNING]),
         ("finetuning_type: lora\nadditional_target: embed_tokens,lm_head", []),
         ("finetuning_type: lora\nlora_target: q_proj,W_pack", [Severity.WARNING]),
