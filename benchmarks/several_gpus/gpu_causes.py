@@ -78,8 +78,8 @@ def run(out: Out, doctor: Path, new: Path, root: Path, names: list[str]) -> None
     (root / "stub" / "libcuda.so.1").symlink_to(TOOLKIT / "lib64" / "stubs" / "libcuda.so")
     out.row("versions", versions=place.versions(new))
     chosen = [case for case in (MEMORY, *CASES) if not names or case.name in names]
-    for case in chosen[:1] if chosen[:1] == [MEMORY] else []:
-        _case(out, doctor, new, root, case, FIRST_PORT)
+    if MEMORY in chosen:
+        _case(out, doctor, new, root, MEMORY, FIRST_PORT)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         beside = [case for case in chosen if case is not MEMORY]
         for done in [pool.submit(_case, out, doctor, new, root, c, FIRST_PORT + 1 + n) for n, c in enumerate(beside)]:

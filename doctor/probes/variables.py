@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from doctor import redact
 from doctor.facts import Facts
 from doctor.findings import Finding, found
+from doctor.recipe.model_values import at_least
 from doctor.recipe.values_judged import COMPILED
 from doctor.target import Target
 from knowledge_base.schema import Severity
@@ -93,7 +92,7 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
 def torch_not_hidden(facts: Facts) -> Iterator[Finding]:
     """transformers 4 counts torch as absent where TensorFlow is asked for, or torch is switched off."""
     given = facts["variables.set"]
-    if _at_least(str(facts["packages.versions"].get("transformers", "5")), "5.0.0.dev0"):
+    if at_least(str(facts["packages.versions"].get("transformers", "5")), "5.0.0.dev0"):
         return
     torch, other = given.get("USE_TORCH", "AUTO").upper(), given.get("USE_TF", "AUTO").upper()
     yes = ("1", "ON", "YES", "TRUE")
@@ -107,19 +106,12 @@ def packages_of_switches(facts: Facts) -> Iterator[Finding]:
     given, installed = facts["variables.set"], facts["packages.versions"]
     own = str(facts["llamafactory.version"])
     for name, (package, distribution, since) in _SWITCHES.items():
-        if given.get(name, "").lower() not in ("true", "1", "y") or package in installed or not _at_least(own, since):
+        if given.get(name, "").lower() not in ("true", "1", "y") or package in installed or not at_least(own, since):
             continue
         if name == "USE_OPENMIND_HUB" and facts.get("model.local"):
             continue
         details: dict[str, Any] = {"module": package} | ({"distribution": distribution} if distribution else {})
         yield _found("pkg-missing", f"{name}={given[name]} needs {package}, which is not installed", name, **details)
-
-
-def _at_least(version: str, least: str) -> bool:
-    try:
-        return Version(version) >= Version(least)
-    except InvalidVersion:
-        return False
 
 
 def left_by_accelerate(facts: Facts) -> Iterator[Finding]:
@@ -133,7 +125,7 @@ def left_by_accelerate(facts: Facts) -> Iterator[Finding]:
 def elastic_fits(facts: Facts) -> Iterator[Finding]:
     """Read by releases that start torchrun elastically, when RDZV_ID is set."""
     given = facts["variables.set"]
-    if "RDZV_ID" not in given or not _at_least(str(facts["llamafactory.version"]), "0.9.4"):
+    if "RDZV_ID" not in given or not at_least(str(facts["llamafactory.version"]), "0.9.4"):
         return
     numbers = {}
     for name in ("MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS"):
@@ -172,7 +164,7 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
     """httpx opens it when its first client is made: at the import of gradio, which older releases import to train."""
     missing = facts["variables.certificates_missing"]
     if missing:
-        severity = Severity.WARNING if _at_least(str(facts["llamafactory.version"]), "0.9.4") else None
+        severity = Severity.WARNING if at_least(str(facts["llamafactory.version"]), "0.9.4") else None
         yield _found(
             "hub-ssl", f"SSL_CERT_FILE={missing} does not exist", "SSL_CERT_FILE", severity, variable="SSL_CERT_FILE"
         )
