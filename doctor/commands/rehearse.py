@@ -10,12 +10,14 @@ from typing import Any
 
 from doctor import examine, redact, target
 from doctor.commands import unfinished
+from doctor.commands.check import examine_target
+from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
-from doctor.probes import all_probes
-from doctor.recipe import yaml_recipe
 from doctor.rehearse import FAILED, PASSED, Rehearsal, cached, rehearse
+from doctor.rehearse.beforehand import CHECK, judged
+from doctor.rehearse.notes import note
 from doctor.report import document
 from doctor.report.words import language, say
 from knowledge_base.schema import Text
@@ -37,10 +39,15 @@ def run(
     found = target.find(recipe, workdir, python, env, offline)
     if unfinished.take_back(found, lang):
         found = target.find(recipe, workdir, python, env, offline)
-    yaml_recipe.read(found.recipe, found.shown(found.recipe))
-    facts, _ = examine.collect(found, all_probes(), examine.DEFAULT_BUDGET)
+    started = time.monotonic()
+    tell = progress(lang)
+    examined = examine_target(found, examine.DEFAULT_BUDGET)
+    facts, blocking = examined.facts, [finding for finding in examined.findings if document.blocks_training(finding)]
+    took = time.monotonic() - started
     kept = None if again else cached(found, facts)
-    result = kept or rehearse(found, facts, progress(lang), seconds)
+    if blocking and kept is None:
+        tell(note("check_failed", count=len(blocking)))
+    result = judged(kept or rehearse(found, facts, tell, seconds), blocking, took)
     content = envelope(result, facts, lang)
     if form == "json":
         print_json(content)
@@ -100,7 +107,10 @@ def _print(content: dict[str, Any], recipe: str | None, lang: str) -> None:
     if told["cached"]:
         out.print(say("rehearsal_cached", lang))
     out.print(f"{say('run_directory', lang)}: {told['directory']}", soft_wrap=True)
-    failed = next((s for s in told["stages"] if not s["passed"] and "skipped" not in s and s.get("log")), None)
+    broken = [stage for stage in told["stages"] if not stage["passed"] and "skipped" not in stage]
+    if any(stage["id"] == CHECK for stage in broken):
+        out.print(say("next_fix", lang, command=next_command("fix", *([recipe] if recipe else []))), soft_wrap=True)
+    failed = next((stage for stage in broken if stage.get("log")), None)
     if failed and content["findings"]:
         words = ["skyt1-doctor", "fix", *([recipe] if recipe else []), "--from-log", failed["log"]]
         out.print(say("mend_with", lang, command=shlex.join(words)), soft_wrap=True)

@@ -94,6 +94,10 @@ _NOTES = {
     "no_resume": ("stage {stage} of LLaMA-Factory cannot resume", "LLaMA-Factory 的 {stage} 阶段不支持续训"),
     "failed_before": ("an earlier stage failed", "前面的阶段失败"),
     # progress
+    "check_failed": (
+        "check: {count} problems stop the real run; the rehearsal shows what else does",
+        "检查：{count} 个问题会阻止真实训练；预演将显示其他问题",
+    ),
     "making": ("making a small {architecture} ({layers} layers)", "生成小型 {architecture}（{layers} 层）"),
     "sampling": ("choosing records", "挑选数据记录"),
     "sampled": ("{count} of {read} records chosen from {name}", "从 {name} 的 {read} 条中选出 {count} 条"),

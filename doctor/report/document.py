@@ -54,11 +54,17 @@ def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
         "why": cause.why.in_language(lang).strip(),
         "evidence": [{"what": item.what, "where": item.where} for item in finding.evidence],
         "source": finding.source,
-        "blocks_training": severity is Severity.ERROR and cause.blocks_training is not False,
+        "blocks_training": blocks_training(finding),
         "rank": finding.rank,
         "fixes": remedies(offers.offered(cause, finding.details), finding.details, lang),
         "does_not_help": folk_advice(cause, lang),
     }
+
+
+def blocks_training(finding: Finding) -> bool:
+    """Whether a run that is started with this finding does not come to its end, or trains wrongly."""
+    cause = index().cause(finding.cause)
+    return (finding.severity or cause.severity) is Severity.ERROR and cause.blocks_training is not False
 
 
 def entry(cause: Cause, lang: str) -> dict[str, Any]:

@@ -118,6 +118,7 @@ _WORDS = {
     "disk_free": ("disk free", "磁盘剩余"),
     "next_checkpoint": ("next checkpoint", "下个检查点"),
     "skipped": ("skipped", "跳过"),
+    "stage_check": ("check", "检查"),
     "stage_model": ("model", "模型"),
     "stage_train": ("train", "训练"),
     "stage_evaluate": ("evaluate", "评估"),

@@ -134,8 +134,10 @@ def build(root: Path, run_name: str = "", extra: str = "", rows: int = 40) -> Ta
     return Target(Path(bin_) / "python", interpreter, "a test", work, work / "recipe.yaml", environ)
 
 
+PROBES = (recipe, llamafactory, dataset, deepspeed, model)  # the stand-in has no packages to judge
+
+
 def facts_of(target: Target) -> Facts:
     """What a rehearsal reads, collected by the real probes; a machine of one node without a GPU."""
-    probes = (recipe, llamafactory, dataset, deepspeed, model)
     known = {"gpu.count": 0, "launch.world_size": 8, "launch.nnodes": 1, "launch.nproc_given": True}
-    return examine.collect(target, probes, 20.0)[0].merged({**known, "packages.versions": {"torch": "2.5.1"}})
+    return examine.collect(target, PROBES, 20.0)[0].merged({**known, "packages.versions": {"torch": "2.5.1"}})

@@ -22,10 +22,10 @@ import msgspec
 
 from doctor import examine, target
 from doctor.errors import BadInput
-from doctor.examine import severity_of
-from doctor.findings import Severity
 from doctor.recipe import yaml_recipe
 from doctor.rehearse import FAILED, launches, rehearse
+from doctor.rehearse.beforehand import judged
+from doctor.report import document
 from knowledge_base.schema import Text
 from tests.faults import fault as planting
 from tests.faults.catalogue import FAULTS as PLANTED
@@ -64,7 +64,7 @@ class Campaign:
         return self.environments[stack]
 
     def run(self, fault: Fault) -> dict[str, Any]:
-        """What the rehearsal of one fault showed."""
+        """What the rehearsal of one fault showed: `caught` by the toy run, `command` with `check` before it."""
         environment = self.environment(fault.stack)
         root = self.folder / "runs" / fault.id
         shutil.rmtree(root, ignore_errors=True)
@@ -88,6 +88,7 @@ class Campaign:
                 said = {
                     "verdict": "refused",
                     "caught": True,
+                    "command": FAILED,
                     "stage": None,
                     "causes": [],
                     "unrecognised": str(error)[:200],
@@ -100,7 +101,7 @@ class Campaign:
         found = msgspec.structs.replace(found, environ=environ)
         yaml_recipe.read(found.recipe, found.shown(found.recipe))  # as the command does first
         examined = examine.examine(found, 20.0)
-        checked = [f.cause for f in examined.findings if severity_of(f) is Severity.ERROR]
+        blocking = [finding for finding in examined.findings if document.blocks_training(finding)]
         served = not (fault.fresh or self.fresh)
         if served:
             if fault.stack not in self.servers:
@@ -117,12 +118,13 @@ class Campaign:
             "stack": fault.stack,
             "verdict": result.verdict,
             "caught": result.verdict == FAILED,
+            "command": judged(result, blocking, 0.0).verdict,
             "stage": broken[0] if broken else None,
             "causes": causes,
             "expected": list(fault.causes),
             "right": causes[:1] == [c for c in causes[:1] if c in fault.causes] and bool(causes) == bool(fault.causes),
             "unrecognised": f"{told.get('exception')}: {str(told.get('message'))[:160]}" if told else None,
-            "check": sorted(set(checked) & {*fault.causes}) or None,
+            "check": sorted({f.cause for f in blocking} & {*fault.causes}) or None,
             "seconds": round(time.monotonic() - begun, 1),
             "served": served,
             "stages": {stage.id: stage.seconds for stage in result.stages if not stage.skipped},
