@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
+GATHERS = Path(__file__).parent / "gathers_child.py"
 SMALL_VOCABULARY = 10_000  # up to here bf16 without instructions for it is quick enough
 
 
@@ -36,6 +40,19 @@ def resumes_alone(target: Target) -> bool:
     It loads the optimizer onto `args.device`, which is `cpu:0` and `cpu:1` there: names that torch.load does not know.
     """
     return "map_location = self.args.device if self.args.world_size > 1" in _transformers(target, "trainer.py")
+
+
+def await_gathers(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of ranks that wait for each of DeepSpeed's gathers (gathers_child.py); `folder` is made for it.
+
+    A folder with a colon in its name cannot stand on PYTHONPATH: then the environment stays as it is.
+    """
+    if os.pathsep in str(folder):
+        return dict(environ)
+    folder.mkdir()
+    shutil.copyfile(GATHERS, folder / "sitecustomize.py")
+    path = os.pathsep.join([str(folder.absolute()), *filter(None, [environ.get("PYTHONPATH")])])
+    return {**environ, "PYTHONPATH": path}
 
 
 def _transformers(target: Target, name: str) -> str:

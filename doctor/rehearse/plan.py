@@ -25,6 +25,7 @@ CPU_LOGITS = 0.8e9
 GPU_LENGTH, SHORTEST = 4096, 64
 MOST_MICRO_STEPS = 64  # of one optimizer step
 MOST_EVALUATED = 8  # records
+WORKERS = 2  # processes that convert and tokenize: as with ranks, more show nothing further, and each takes a second
 NEW_TOKENS = 8
 
 # What only works with a GPU, and what a value of it means; taken out where there is none.
@@ -97,6 +98,7 @@ def make(
     plan = Plan({}, [], {}, [], {}, None, machine.processes)
     _machine(values, machine, plan)
     _length(values, machine, vocabulary, plan)
+    _workers(values, plan)
     _steps(values, plan)
     _evaluation(values, data, plan)
     _models(values, plan)
@@ -171,6 +173,14 @@ def _length(values: Mapping[str, Any], machine: Machine, vocabulary: int, plan: 
         longest = min(longest, 1024)
     if isinstance(length, int) and length > longest:
         _limit(plan, "cutoff_len", length, int(longest))
+
+
+def _workers(values: Mapping[str, Any], plan: Plan) -> None:
+    key = "preprocessing_num_workers"
+    given = values.get(key)
+    if _number(given, 0) > WORKERS:
+        plan.values[key] = WORKERS
+        plan.limits[key] = [given, WORKERS]
 
 
 def _steps(values: Mapping[str, Any], plan: Plan) -> None:

@@ -97,6 +97,8 @@ class _Stages(Context):
         self.result.not_rehearsed += [*self.made.notes, *self.prepared.notes]
         self.result.limit = {key: {"recipe": old, "rehearsed": new} for key, (old, new) in self.made.limits.items()}
         self.environ = launches.environment(self.target, self.made.processes, machine.gpus)
+        if machine.gpus == 0 and self.made.processes > 1 and self.values.get("deepspeed"):
+            self.environ = cpu.await_gathers(self.environ, self.work / "site")
 
     def machine(self, vocabulary: int) -> plan.Machine:
         gpus = self.facts.get("gpu.count") or 0

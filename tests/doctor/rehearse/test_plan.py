@@ -102,6 +102,14 @@ def test_endless_accumulation_is_cut_and_said():
     assert "512" in said(result)
 
 
+def test_two_processes_prepare_the_data_where_more_are_asked_for():
+    result = made({**SKY, "preprocessing_num_workers": 16})
+    assert result.values["preprocessing_num_workers"] == 2
+    assert result.limits["preprocessing_num_workers"] == [16, 2]
+    for few in ({"preprocessing_num_workers": 1}, {"preprocessing_num_workers": None}, {}):
+        assert "preprocessing_num_workers" not in made({**SKY, **few}).values
+
+
 @pytest.mark.parametrize(
     "refused",
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from doctor.rehearse import cpu
 from doctor.target import Target
 from tests.stack.environments import Environment
 
@@ -29,7 +30,8 @@ class Served:
             text = CLIENT.read_text(encoding="utf-8").replace("@SOCKET@", str(socket))
             script.write_text(f"#!{sys.executable} -IS\n{text}", encoding="utf-8")
             script.chmod(0o755)
-        environ = {**environment.environ, "OMP_NUM_THREADS": "1"}
+        # DeepSpeed is imported here, once for all: what a rehearsal adds to its ranks has to be there before.
+        environ = cpu.await_gathers({**environment.environ, "OMP_NUM_THREADS": "1"}, self.folder / "site")
         self.log = self.folder / "server.log"
         with self.log.open("wb") as log:
             argv = [str(environment.python), str(SERVE), str(socket)]
