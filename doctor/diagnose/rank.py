@@ -163,14 +163,19 @@ class Judge:
             if any(self._after(candidate, other) for other in roots if other is not candidate):
                 candidate.score *= LATER
         told = [c for c in found if not any(self._explains(other, c) for other in found if other is not c)]
+        for candidate in told:
+            # A warning that explains a failure is as sure as the failure is.
+            echoes = [c.score for c in found if candidate.soft and candidate.summary.id in c.summary.yields_to]
+            candidate.score = max(candidate.score, min([candidate.best.sign.strength, *echoes]) if echoes else 0.0)
         return sorted(told or found, key=lambda c: (-c.score, c.best.index))
 
     @staticmethod
     def _explains(other: Candidate, candidate: Candidate) -> bool:
-        if other.score < LEAST_FIRST or (other.soft and not candidate.soft):
+        if other.score < LEAST_FIRST:
             return False
-        by_role = RUNGS[other.summary.role] < RUNGS[candidate.summary.role]
-        return by_role or other.summary.id in candidate.summary.yields_to
+        if other.summary.id in candidate.summary.yields_to:
+            return True  # also by a warning: CUDA does not start, and what needs it fails a minute later
+        return RUNGS[other.summary.role] < RUNGS[candidate.summary.role] and (candidate.soft or not other.soft)
 
     def _after(self, candidate: Candidate, other: Candidate) -> bool:
         """Whether the candidate shows only after another candidate's failure, and not in the same chain of tracebacks."""

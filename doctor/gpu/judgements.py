@@ -197,6 +197,13 @@ def driver(facts: Facts) -> Iterator[Finding]:
         yield _found("cuda-driver-too-old", what, "driver", **tag)
 
 
+def stub(facts: Facts) -> Iterator[Finding]:
+    """The toolkit's stub of libcuda where the loader looks first: the cards are there, and CUDA cannot start."""
+    if facts.get("gpu.libcuda_is_stub") and facts["gpu.nodes"]:
+        what = f"{facts['gpu.libcuda']} is the CUDA toolkit's stub for linking, and it is found before the driver's library"
+        yield _found("cuda-driver-missing", what, "LD_LIBRARY_PATH", stub=True)
+
+
 def architecture(facts: Facts) -> Iterator[Finding]:
     """Cards that the wheel of torch has no kernels for.
 
@@ -345,6 +352,6 @@ def unlinked(facts: Facts) -> Iterator[Finding]:
 
 
 ALL = (
-    precision_of_gpus, count_mismatch, visible_devices, busy, bf16, driver, architecture, p2p, faults, lost, fabric,
+    precision_of_gpus, count_mismatch, visible_devices, busy, bf16, driver, stub, architecture, p2p, faults, lost, fabric,
     prohibited, slowed, attention, fp8, unlinked,
 )  # fmt: skip

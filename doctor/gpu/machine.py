@@ -55,6 +55,11 @@ def libcuda(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+def is_stub(library: str) -> bool:
+    """Whether it is the CUDA toolkit's library for linking, which starts nothing: error 34 of the first CUDA call."""
+    return "stubs" in Path(os.path.realpath(library)).parts
+
+
 def pci_functions() -> list[str] | None:
     """PCI addresses of NVIDIA display functions, None where sysfs does not show the bus."""
     try:

@@ -29,13 +29,15 @@ _BF16_BY_CUDA = re.compile(r"if\s+torch\.cuda\.is_available\(\)\s+and\s+not\s+is
 def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
     """What needs no driver first, then what NVML says."""
     nodes, functions = machine.nodes(), machine.pci_functions()
+    driver = machine.libcuda(target.environ)
     value = target.environ.get("CUDA_VISIBLE_DEVICES")
     found: dict[str, Any] = {
         "gpu.nodes": nodes,
         "gpu.pci": functions if functions is not None else Unknown("/sys/bus/pci is not shown here"),
         "gpu.nvidia_smi": shutil.which("nvidia-smi", path=target.environ.get("PATH")),
         "gpu.visible_devices": value,
-        "gpu.libcuda": machine.libcuda(target.environ),
+        "gpu.libcuda": driver,
+        "gpu.libcuda_is_stub": driver is not None and machine.is_stub(driver),
         "gpu.in_container": any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
         or "KUBERNETES_SERVICE_HOST" in target.environ,
         **_bf16_rules(target, facts),

@@ -89,6 +89,15 @@ def test_a_cause_yields_to_those_it_names(ask: Any) -> None:
     assert causes(ask("ValueError: the real other\n", known(generic, ROOT))) == ["generic"]
 
 
+def test_a_cause_yields_to_the_warning_of_one_that_it_names_and_the_answer_is_as_sure(ask: Any) -> None:
+    text = "UserWarning: the real disk reason\nValueError: not supported on your device\n"
+    failed = cause("failed", "not supported on your device", 0.97)
+    (plain,) = [f for f in ask(text, known(failed, ROOT)).findings if f.cause == "failed"]
+    named = cause("failed", "not supported on your device", 0.97, yields_to=("root",))
+    (found,) = ask(text, known(named, ROOT)).findings
+    assert (found.cause, found.confidence) == ("root", min(plain.confidence, ROOT.signatures[0].strength))
+
+
 def test_two_plausible_causes_are_shown_as_two_the_likelier_first(ask: Any) -> None:
     index = known(cause("often", "another reason", 0.8), cause("sometimes", "reason$", 0.6), cause("hardly", "OS", 0.2))
     found = ask("OSError: another reason\n", index).findings

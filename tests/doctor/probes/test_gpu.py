@@ -318,6 +318,25 @@ def test_cuda_without_nvml_is_unknown_not_broken(tmp_path, machine_with):
     assert [f.cause for f in judgement(known.merged({"gpu.libcuda": None}))] == ["cuda-driver-missing"]
 
 
+def test_the_toolkits_stub_before_the_driver_is_named(tmp_path, machine_with):
+    machine_with(devices=[{}])
+    stub = tmp_path / "cuda" / "lib64" / "stubs" / "libcuda.so"
+    stub.parent.mkdir(parents=True)
+    stub.touch()
+    (tmp_path / "libcuda.so.1").symlink_to(stub)
+    known = collected(tmp_path, LD_LIBRARY_PATH=f"{tmp_path}")
+    assert known["gpu.libcuda_is_stub"] is True
+    judgement = next(rule for rule in gpu.JUDGEMENTS if rule.__name__ == "stub")
+    (found,) = judgement(known)
+    assert found.cause == "cuda-driver-missing"
+    assert str(tmp_path / "libcuda.so.1") in found.evidence[0].what
+    assert list(judgement(known.merged({"gpu.nodes": []}))) == []  # a login node has nothing to start
+    (tmp_path / "libcuda.so.1").unlink()
+    (tmp_path / "libcuda.so.1").symlink_to(tmp_path / "libcuda.so.535.104.05")
+    (tmp_path / "libcuda.so.535.104.05").touch()
+    assert list(judgement(collected(tmp_path, LD_LIBRARY_PATH=f"{tmp_path}"))) == []
+
+
 def test_collect_without_nodes_asks_nobody(tmp_path, monkeypatch):
     (tmp_path / "dev").mkdir()
     monkeypatch.setattr(machine, "DEV", tmp_path / "dev")
