@@ -11,7 +11,7 @@ from doctor.facts import Facts
 from doctor.findings import Evidence, Finding
 from doctor.probes import Judgement
 from doctor.probes.model import looks_like_path
-from doctor.recipe import adapter_folder
+from doctor.recipe import adapter_folder, adapter_tensors_judged
 from doctor.target import Target
 
 ID = "adapter"
@@ -130,4 +130,11 @@ def targets_there(facts: Facts) -> Iterator[Finding]:
             yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (adapters_whole, ranks_agree, width_agrees, fields_known, targets_there)
+JUDGEMENTS: tuple[Judgement, ...] = (
+    adapters_whole,
+    ranks_agree,
+    width_agrees,
+    fields_known,
+    targets_there,
+    *adapter_tensors_judged.ALL,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -11,12 +12,14 @@ from packaging.version import InvalidVersion, Version
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, found, in_recipe
 from doctor.probes import Judgement
-from doctor.recipe import source_cache, source_tree, transformers_models
+from doctor.recipe import config_class, expected_tensors, module_shapes, source_cache, source_tree, transformers_models
 from doctor.target import Target
 
 ID = "architecture"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "packages", "model", "arguments")
 SOURCE = f"probe:{ID}"
+MOST = 12  # words of one kind that are kept
+_FACTS = tuple(f"architecture.{name}" for name in ("type_known", "tokenizer_known", "config_misfits", "tensor_misfits"))
 
 _finding = partial(found, ID)
 
@@ -29,7 +32,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     root = source_tree.package_root("transformers", target.site)
     if root is None:
         lacking = Unknown("transformers is not installed in the target")
-        return {"architecture.type_known": lacking, "architecture.tokenizer_known": lacking}
+        return dict.fromkeys(_FACTS, lacking)
     try:
         files = transformers_models.sources(root)
         known = source_cache.cached(
@@ -37,7 +40,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         )
     except OSError as error:
         lacking = Unknown(f"the source of transformers cannot be read ({error.strerror})")
-        return {"architecture.type_known": lacking, "architecture.tokenizer_known": lacking}
+        return dict.fromkeys(_FACTS, lacking)
     kind = (facts.get("model.config") or {}).get("model_type")
     wanted = (facts.get("model.tokenizer") or {}).get("class")
     plain = str(wanted).removesuffix("Fast")
@@ -47,7 +50,37 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         else Unknown("the configuration names no model_type"),
         "architecture.tokenizer_known": wanted is None
         or {str(wanted), plain, f"{plain}Fast"} & set(known.tokenizers) != set(),
+        **_by_source(facts, root),
     }
+
+
+def _by_source(facts: Facts, transformers: Path) -> dict[str, Any]:
+    """What the configuration class refuses, and tensors that the model class does not make, each in words."""
+    config = facts.get("model.config") or {}
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or config.get("auto_map"):
+        return {"architecture.config_misfits": [], "architecture.tensor_misfits": []}
+    known = config_class.read(transformers, kind)
+    told = {
+        "architecture.config_misfits": list(config_class.misfits(known, config))[:MOST],
+        "architecture.tensor_misfits": [],
+    }
+    outline, folder = facts["model.weights"].get("outline"), config_class.folder_of(transformers, kind)
+    roots = config.get("architectures")
+    if not outline or folder is None or not known.defaults or not isinstance(roots, list) or not roots:
+        return told
+    if config.get("quantization_config") or kind in expected_tensors.FAMILIES:
+        return told
+    settings = {**known.defaults, **config}
+    settings |= {name: settings[own] for name, own in known.renamed.items() if own in settings}
+    try:
+        source = (folder / f"modeling_{folder.name}.py").read_text(encoding="utf-8")
+        renaming = transformers / "conversion_mapping.py"
+        renamed = renaming.is_file() and f'"{kind}"' in renaming.read_text(encoding="utf-8")
+        found = module_shapes.made(source, settings, str(roots[0]))
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return told
+    return told | {"architecture.tensor_misfits": list(module_shapes.misfits(found, outline, renamed))[:MOST]}
 
 
 def _folder(facts: Facts) -> str | None:
@@ -238,6 +271,25 @@ def attention_of_config(facts: Facts) -> Iterator[Finding]:
         yield _finding("attn-flash-missing", what, f"{folder or facts['model.name']}/config.json")
 
 
+def config_fits_class(facts: Facts) -> Iterator[Finding]:
+    """A strict configuration class refuses what has another type, before anything is loaded."""
+    folder, misfits = _folder(facts), facts["architecture.config_misfits"]
+    if folder is not None and misfits:
+        where = f"{folder}/config.json"
+        details: dict[str, Any] = {"path": folder, "model_path": folder, "file": where, "value_wrong": True}
+        yield _finding("model-config-invalid-json", f"config.json: {'; '.join(misfits[:4])}", where, **details)
+
+
+def tensors_fit_class(facts: Facts) -> Iterator[Finding]:
+    """Of families that `expected_tensors` does not list: by the source of the model class."""
+    folder, misfits = _folder(facts), facts["architecture.tensor_misfits"]
+    if folder is None or not misfits or not facts["model.local"] or facts["recipe.values"].get("train_from_scratch"):
+        return
+    what = "; ".join(misfits[:4]) + (f" (and {len(misfits) - 4} more)" if len(misfits) > 4 else "")
+    details: dict[str, Any] = {"model_path": folder, "file": f"{folder}/config.json"}
+    yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details)
+
+
 def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     if facts.get("model.path") is None or values.get("finetuning_type", "lora") != "lora":
@@ -278,5 +330,5 @@ _ATTENTION = (
 JUDGEMENTS: tuple[Judgement, ...] = (
     model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
     quantised_model_fits, quantised_model_readable, own_code_there, attention_of_config,
-    lora_targets_exist,
+    config_fits_class, tensors_fit_class, lora_targets_exist,
 )  # fmt: skip

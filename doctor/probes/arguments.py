@@ -14,6 +14,7 @@ from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
 from doctor.recipe import (
     argument_source,
+    combinations_judged,
     config_files,
     expressions,
     key_history,
@@ -22,6 +23,7 @@ from doctor.recipe import (
     ranges_judged,
     recipe_kind,
     refusals,
+    resumed_checkpoint,
     source_cache,
     source_tree,
     value_types,
@@ -46,7 +48,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     transformers = source_tree.package_root("transformers", target.site)
     if root is None or transformers is None:
         lacking = Unknown(f"{'LLaMA-Factory' if root is None else 'transformers'} is not installed in the target")
-        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, values)
+        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, facts, values)
     package = Path(root)
     launcher = new_launcher.which(target.environ, values, package)
     if launcher["starts"] != launcher["recipe"]:
@@ -63,7 +65,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         )
     except (OSError, SyntaxError) as error:
         lacking = Unknown(f"the argument classes cannot be read ({error})")
-        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, values)
+        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, facts, values)
     command = recipe_kind.subcommand(values)
     group = {"train": "train", "eval": "eval"}.get(command, "infer")
     fields = {name: f for cls in source.groups.get(group, []) for name, f in source.classes[cls].fields.items()}
@@ -74,7 +76,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         why = recipe_kind.other_program(target.environ) if megatron else "the file is not a LLaMA-Factory recipe"
         lacking = Unknown(f"not judged: {why}")
         found: dict[str, Any] = {f"arguments.{name}": lacking for name in _FACTS} | {"arguments.subcommand": command}
-        return found | _folders(target, values)
+        return found | _folders(target, facts, values)
     every = {name for cls in source.classes.values() for name in cls.fields}
     return {
         "arguments.launcher": launcher,
@@ -89,7 +91,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
         "arguments.companions": values_judged.companions(values, target.workdir),
         **config_files.read(target, values, transformers),
-        **_folders(target, values),
+        **_folders(target, facts, values),
     }
 
 
@@ -215,11 +217,11 @@ def _shown(file: str) -> str:
     return "/".join(parts[start:])
 
 
-def _folders(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_output_dir(target, values), "arguments.resume": _resume(target, values)}
+def _folders(target: Target, facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_output_dir(target, values), "arguments.resume": _resume(target, facts, values)}
 
 
-def _resume(target: Target, values: Mapping[str, Any]) -> Any:
+def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
     """What stands in resume_from_checkpoint (`true` means output_dir, as the Trainer reads it); None without it.
 
     `complete`: the newest checkpoint-N in it, or beside it, that has weights and trainer_state.json.
@@ -235,6 +237,7 @@ def _resume(target: Target, values: Mapping[str, Any]) -> Any:
         if whole:
             folder = below or folder
         names = set(os.listdir(folder)) if folder.is_dir() else set()
+        damaged = list(resumed_checkpoint.faults(folder, names, values, _stage(facts, values))) if names else []
     except OSError as error:
         return Unknown(f"{given} cannot be listed ({error.strerror})")
     return {
@@ -245,7 +248,17 @@ def _resume(target: Target, values: Mapping[str, Any]) -> Any:
         "trainer_state": "trainer_state.json" in names,
         "global_step": any(name.startswith("global_step") for name in names),
         "complete": target.shown(below) if below and below != folder else None,
+        "faults": damaged[:12],
+        "steps_done": resumed_checkpoint.steps_done(folder),
+        "saved_by": resumed_checkpoint.saved_by(folder),
     }
+
+
+def _stage(facts: Facts, values: Mapping[str, Any]) -> Any:
+    """The stage of ZeRO; None without DeepSpeed, 0 where its JSON does not say it."""
+    zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
+    stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
+    return stage if values.get("deepspeed") else None
 
 
 def _complete(folder: Path) -> Path | None:
@@ -287,6 +300,6 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL,
+    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL, *combinations_judged.ALL,
     *optimizers_judged.ALL, config_files.configs_fit,
 )  # fmt: skip

@@ -102,7 +102,7 @@ def _document(target: Target, folder: Any) -> tuple[json_text.Document | None, s
         if path.stat().st_size > LARGEST_INFO:
             return None, f"larger than {LARGEST_INFO >> 20} MiB", path
         raw = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None, "absent", path
     except OSError as error:
         return None, f"unreadable ({error.strerror})", path
@@ -164,6 +164,19 @@ def _tokenized_fault(target: Target, given: Any) -> str | None:
             return f"{Path(split) / 'state.json'} cannot be read ({error})"
         if lost:
             return f"{lost[0]} is empty or not there"
+        if lacking := _lacks_ids(folder / split / "dataset_info.json"):
+            return f"{Path(split) / 'dataset_info.json'} {lacking}"
+    return None if "train" in splits or splits == [""] else f"it has no split train, only {', '.join(map(str, splits))}"
+
+
+def _lacks_ids(path: Path) -> str | None:
+    """The Trainer takes input_ids: data that were saved before they were tokenised have none."""
+    try:
+        features = json.loads(path.read_text(encoding="utf-8")).get("features")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if isinstance(features, dict) and "input_ids" not in features and "chosen_input_ids" not in features:
+        return f"names no column input_ids: {', '.join(map(str, list(features)[:6]))}"
     return None
 
 

@@ -20,7 +20,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, Severity, found, in_recipe
 from doctor.probes.packages import version_of
-from doctor.recipe import deepspeed_classes, deepspeed_judged, source_cache
+from doctor.recipe import deepspeed_classes, deepspeed_judged, deepspeed_sections, source_cache
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
@@ -424,5 +424,5 @@ def _same(written: Any, wanted: Any) -> bool:
 JUDGEMENTS = (
     not_installed, config_unusable, config_refused, stage_auto, optimizer_known, nvme_path, offloaded_optimizer, no_sync,
     numactl, cpu_world_size, batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
-    *deepspeed_judged.ALL,
+    *deepspeed_judged.ALL, *deepspeed_sections.ALL,
 )  # fmt: skip

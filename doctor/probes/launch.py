@@ -186,6 +186,9 @@ def master_addr(facts: Facts) -> Iterator[Finding]:
     addr = facts["launch.master_addr"]
     if facts["launch.nnodes"] > 1 and (addr == "localhost" or addr.startswith("127.") or addr == "::1"):
         yield _found("launch-master-addr", f"NNODES={facts['launch.nnodes']} with MASTER_ADDR={addr}", "MASTER_ADDR")
+    elif not addr.strip() and facts["launch.force_torchrun"]:
+        what = "MASTER_ADDR is set and empty: torchrun is given --master_addr without an address"
+        yield _found("launch-master-addr", what, "MASTER_ADDR")
     elif facts["launch.master_unknown"]:
         what = f"MASTER_ADDR={addr} has no address here: {facts['launch.master_unknown']}"
         yield _found("launch-master-addr", what, "MASTER_ADDR")

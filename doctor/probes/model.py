@@ -158,6 +158,7 @@ def _folder_facts(path: Path, name: str) -> dict[str, Any]:
         "model.weights": msgspec.to_builtins(folder.weights),
         "model.tokenizer": folder.tokenizer,
         "model.generation_error": folder.generation,
+        "model.generation_refused": folder.generation_refused,
         "model.files": folder.names[:200],
         "model.leftovers": folder.leftovers,
         "model.is_adapter": folder.adapter,
@@ -180,6 +181,7 @@ def _absent_facts(name: str, why: str) -> dict[str, Any]:
         "model.tokenizer": lacking,
         "model.files": lacking,
         "model.generation_error": None,
+        "model.generation_refused": None,
         "model.leftovers": [],
         "model.is_adapter": False,
         "model.adapter_base": None,
@@ -435,9 +437,27 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
     generation = facts["model.generation_error"]
     if generation and (model_values.NO_OBJECT in generation or model_values.at_least(installed, "5.0.0.dev0")):
         said.append(("generation_config.json", generation))
+    if refused := facts.get("model.generation_refused"):
+        said.append(("generation_config.json", refused))
     for name, fault in said:
         where = f"{folder}/{name}"
         yield _finding("model-config-invalid-json", f"{name}: {fault}", where, **details, file=where, value_wrong=True)
+
+
+def weights_marked(facts: Facts) -> Iterator[Finding]:
+    """Before its release 5 transformers asks the metadata of a safetensors file which library wrote it."""
+    folder, unmarked = _examined(facts), facts["model.weights"].get("unmarked")
+    installed = facts.get("packages.versions", {}).get("transformers", "0")
+    if folder is None or not unmarked or not model_values.at_least("5.0.0.dev0", installed):
+        return
+    what = (
+        f"the metadata of {', '.join(unmarked[:3])} do not name the format pt, which transformers {installed} asks for"
+    )
+    details: dict[str, Any] = {"path": folder, "model_path": folder, "files": unmarked, "file": unmarked[0]} | _origin(
+        facts
+    )
+    details |= {"bad_file": f"{folder}/{unmarked[0]}", "missing": unmarked, "kind": "not a safetensors file"}
+    yield _finding("model-corrupt-safetensors", what, f"{folder}/{unmarked[0]}", **details)
 
 
 _SIZES = {"layers": "layers", "hidden": "hidden_size", "queries": "rows of q_proj", "keys": "rows of k_proj",
@@ -459,4 +479,5 @@ def _sizes_by_config(config: Mapping[str, Any]) -> dict[str, int]:
 JUDGEMENTS: tuple[Judgement, ...] = (
     path_exists, is_a_model, weights_whole, tokenizer_whole, token_ids_fit, special_tokens, embedding_fits_config,
     layers_fit_config, tensors_fit_config, values_usable,
+    weights_marked,
 )  # fmt: skip

@@ -39,7 +39,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         entry = msgspec.convert({k: v for k, v in given.items() if k in Entry.__struct_fields__}, Entry)
         tell = partial(target.tell, "reading_data") if target.tell else None
         scan = data_scan.scan(
-            entry, files, loaders.pop(), facts["dataset.stage"], target.workdir / str(media), until, tell
+            entry, files, loaders.pop(), facts["dataset.stage"], target.workdir / str(media), until, tell, target.python
         )
         scans[name] = msgspec.to_builtins(scan)
     return {"records.scans": scans}

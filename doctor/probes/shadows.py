@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,49 @@ _found = partial(found, ID)
 
 # What a training run imports by its first name; a clone of one of them may stand on PYTHONPATH on purpose.
 PACKAGES = (
-    "accelerate", "datasets", "deepspeed", "evaluate", "fsspec", "huggingface_hub", "multiprocess", "numpy", "packaging",
-    "pandas", "peft", "pyarrow", "requests", "safetensors", "tokenizers", "torch", "tqdm", "transformers", "trl", "wandb",
+    "accelerate",
+    "datasets",
+    "deepspeed",
+    "evaluate",
+    "fsspec",
+    "huggingface_hub",
+    "multiprocess",
+    "numpy",
+    "packaging",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "requests",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "tqdm",
+    "transformers",
+    "trl",
+    "wandb",
     "yaml",
-)  # fmt: skip
+    "llamafactory",
+    "typing_extensions",
+    "pydantic",
+    "httpx",
+    "gradio",
+    "jinja2",
+    "regex",
+    "filelock",
+    "psutil",
+    "torchvision",
+    "matplotlib",
+    "sentencepiece",
+    "tiktoken",
+    "einops",
+    "fire",
+    "omegaconf",
+)
+_FEWEST = 3  # Python files of a package that may be a clone of the real one  # fmt: skip
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
-    """`shadows.found`: [{path, name, package}], `package` true for a folder with __init__.py."""
+    """`shadows.found`: [{path, name, package, stub}], `package`: a folder with __init__.py; `stub`: with little more."""
     listed: list[dict[str, Any]] = []
     names = {*PACKAGES, *sys.stdlib_module_names}
     for given in target.environ.get("PYTHONPATH", "").split(os.pathsep):
@@ -40,14 +76,16 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
                 continue
             package = os.path.isfile(Path(entry.path) / "__init__.py")
             if package or (entry.name.endswith(".py") and entry.is_file()):
-                listed.append({"path": target.shown(Path(entry.path)), "name": name, "package": package})
+                stub = package and len(list(islice(Path(entry.path).glob("*.py"), _FEWEST))) < _FEWEST
+                told = {"path": target.shown(Path(entry.path)), "name": name, "package": package, "stub": stub}
+                listed.append(told)
     return {"shadows.found": listed}
 
 
 def shadowed(facts: Facts) -> Iterator[Finding]:
     for shadow in facts["shadows.found"]:
         what = f"{shadow['path']} is on PYTHONPATH and is imported instead of {shadow['name']}"
-        severity = Severity.WARNING if shadow["package"] else None
+        severity = Severity.WARNING if shadow["package"] and not shadow.get("stub") else None
         details = {"path": shadow["path"], "module": shadow["name"]}
         yield _found("pkg-shadowed-module", what, shadow["path"], severity, **details)
 

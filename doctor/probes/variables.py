@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from doctor import redact
 from doctor.facts import Facts
@@ -17,23 +18,33 @@ from doctor.target import Target
 from knowledge_base.schema import Severity
 
 ID = "variables"
-AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+AFTER: tuple[str, ...] = ("recipe", "llamafactory", "launch")
 
 _found = partial(found, ID)
 
-_NUMBERS = {"HF_DATASETS_IN_MEMORY_MAX_SIZE": float, "HF_HUB_DOWNLOAD_TIMEOUT": int, "HF_HUB_ETAG_TIMEOUT": int}
+_NUMBERS = {
+    "HF_DATASETS_IN_MEMORY_MAX_SIZE": float,
+    "HF_HUB_DOWNLOAD_TIMEOUT": int,
+    "HF_HUB_ETAG_TIMEOUT": int,
+    "DEEPSPEED_TIMEOUT": int,
+}
 _LEVELS = ("debug", "info", "warn", "warning", "error", "critical", "fatal", "notset")
 _BACKENDS = ("agg", "cairo", "gtk3agg", "gtk3cairo", "gtk4agg", "gtk4cairo", "macosx", "nbagg", "notebook", "pdf", "pgf",
              "ps", "qtagg", "qtcairo", "qt5agg", "qt5cairo", "svg", "template", "tkagg", "tkcairo", "webagg", "wx",
              "wxagg", "wxcairo", "auto", "inline", "ipympl", "widget")  # fmt: skip
+# Numbers of which an empty text is none either: their readers take what is set.
+_NUMBERS_OF_LAUNCH = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+_SIZES_OF_OTHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _CHOICES = {
     "LLAMAFACTORY_VERBOSITY": _LEVELS,
     "ACCELERATE_LOG_LEVEL": _LEVELS,
     "TORCH_DISTRIBUTED_DEBUG": ("off", "info", "detail"),
     "DS_ACCELERATOR": ("cuda", "cpu", "xpu", "xpu.external", "npu", "mps", "hpu", "mlu", "sdaa", "supa"),
     "MPLBACKEND": _BACKENDS,
+    "LOGLEVEL": _LEVELS,
     "ACCELERATE_DYNAMO_BACKEND": COMPILED["torch_compile_backend"],
 }
+_DEVICES = ("cpu", "cuda", "npu", "xpu", "mps", "hpu", "mlu", "musa", "sdaa", "xla", "meta")
 _ON = ("true", "1", "y", "yes", "on", "t")
 # Switch -> the package that it needs, the name to install and the first LLaMA-Factory that reads it.
 _SWITCHES = {
@@ -41,8 +52,10 @@ _SWITCHES = {
     "USE_MCA": ("mcore-adapter", None, "0.9.4"),
     "USE_OPENMIND_HUB": ("openmind", "openmind", "0.9.1"),
 }
-_RECORDED = (*_NUMBERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH", "PYTHONWARNINGS", "ACCELERATE_USE_DEEPSPEED",
-             "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
+_PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+_RECORDED = (*_NUMBERS, *_NUMBERS_OF_LAUNCH, *_SIZES_OF_OTHERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH",
+             "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED", "GLOO_SOCKET_IFNAME",
+             "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -50,11 +63,32 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     certificates = environ.get("SSL_CERT_FILE")
     return {
         "variables.set": {n: redact.text(f"{n}={environ[n]}").partition("=")[2] for n in _RECORDED if environ.get(n)},
+        "variables.empty": [name for name in _NUMBERS if environ.get(name) == ""],
+        "variables.ports": _ports(environ),
+        "variables.triton_file": _triton_file(environ),
         "variables.certificates_missing": certificates
         if certificates and not os.path.exists(target.workdir / certificates)
         else None,
         "variables.interfaces": _interfaces(),
+        "variables.socks": next((n for n in _PROXIES if environ.get(n, "").lower().startswith("socks")), None),
     }
+
+
+def _ports(environ: Mapping[str, str]) -> list[str]:
+    """Proxies whose port is no number."""
+    found = []
+    for name in _PROXIES:
+        try:
+            urlsplit(environ.get(name, "")).port  # noqa: B018 - it raises
+        except ValueError:
+            found.append(name)
+    return found
+
+
+def _triton_file(environ: Mapping[str, str]) -> str | None:
+    """A file in the place of Triton's folder, of which DeepSpeed asks when it is imported."""
+    given = environ.get("TRITON_CACHE_DIR", "")
+    return given if given and os.path.isfile(given) else None
 
 
 def _interfaces() -> list[str]:
@@ -76,10 +110,25 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
                 kind(given[name])
             except ValueError:
                 yield _invalid(name, given[name], f"is no {'whole ' if kind is int else ''}number")
+    for name in facts.get("variables.empty") or ():
+        if not (name == "HF_DATASETS_IN_MEMORY_MAX_SIZE" or name == "DEEPSPEED_TIMEOUT"):
+            yield _invalid(name, "", "is empty, and is read as a number: unset it")
+    for name in _NUMBERS_OF_LAUNCH:
+        if name in given and not given[name].strip().lstrip("-").isdecimal() and not facts.get("launch.force_torchrun"):
+            yield _invalid(name, given[name], "is no whole number")
+    for name in facts.get("variables.ports") or ():
+        yield _invalid(name, "…", "has a port that is no number")
     for name, known in _CHOICES.items():
         value = given.get(name, known[0]).lower()
         if value not in known and not value.startswith("module://"):
             yield _invalid(name, given[name], f"is none of {', '.join(known)}")
+    device = given.get("ACCELERATE_TORCH_DEVICE", "").partition(":")[0]
+    if device and device not in ("cpu", "meta", *(("cuda",) if facts.get("gpu.count") != 0 else ())):
+        one_of_them = device in _DEVICES
+        lacking = f"asks for {device}, which this machine does not have"
+        why = lacking if one_of_them else f"is none of {', '.join(_DEVICES)}"
+        if device != "cuda":
+            yield _invalid("ACCELERATE_TORCH_DEVICE", given["ACCELERATE_TORCH_DEVICE"], why)
     actions = [part.partition(":")[0].strip() for part in given.get("PYTHONWARNINGS", "").split(",")]
     if any(action and "error".startswith(action) for action in actions):
         filtered = re.search(r"(^|,)\s*e\w*\s*::", given["PYTHONWARNINGS"])  # of one category, which may never come
@@ -160,6 +209,36 @@ def interface_there(facts: Facts) -> Iterator[Finding]:
         yield _found("nccl-socket-ifname", what, name, interfaces=there)
 
 
+def sizes_of_another_launch(facts: Facts) -> Iterator[Finding]:
+    """accelerate counts the processes by MPI's variables, which a job left in the shell, and asks where the others are."""
+    given: Mapping[str, str] = facts["variables.set"]
+    if facts.get("launch.force_torchrun") or facts.get("launch.environ", {}).get("MASTER_ADDR"):
+        return
+    for name in _SIZES_OF_OTHERS:
+        if given.get(name, "").isdecimal() and int(given[name]) > 1:
+            what = f"{name}={given[name]} is set, and no launcher starts so many processes"
+            yield _found("launch-rank-env-stale", what, name, variables=[name], variable=name)
+            return
+
+
+def triton_has_folder(facts: Facts) -> Iterator[Finding]:
+    path, packages = facts.get("variables.triton_file"), facts["packages.versions"]
+    if path and "deepspeed" in packages and not at_least(packages["deepspeed"], "0.18.0"):
+        what = f"TRITON_CACHE_DIR={path} is a file; a folder is needed"
+        yield _found("launch-variable-invalid", what, "TRITON_CACHE_DIR", variable="TRITON_CACHE_DIR")
+
+
+def proxy_spoken(facts: Facts) -> Iterator[Finding]:
+    """httpx speaks SOCKS through socksio alone, and reads the proxies when its first client is made, as above."""
+    proxy = facts.get("variables.socks")
+    if proxy and "socksio" not in facts["packages.versions"]:
+        severity = Severity.WARNING if at_least(str(facts["llamafactory.version"]), "0.9.4") else None
+        details: dict[str, Any] = {"module": "socksio", "distribution": "socksio", "variable": proxy}
+        yield _found(
+            "pkg-missing", f"{proxy} names a SOCKS proxy, and socksio is not installed", proxy, severity, **details
+        )
+
+
 def certificates_there(facts: Facts) -> Iterator[Finding]:
     """httpx opens it when its first client is made: at the import of gradio, which older releases import to train."""
     missing = facts["variables.certificates_missing"]
@@ -172,5 +251,6 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 
 JUDGEMENTS = (
     values_usable, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits, interface_there,
-    certificates_there,
+    certificates_there, proxy_spoken,
+    sizes_of_another_launch, triton_has_folder,
 )  # fmt: skip

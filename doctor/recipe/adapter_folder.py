@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import safetensors_header, source_tree
+from doctor.recipe import model_folder, safetensors_header, source_tree
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -39,6 +39,12 @@ class Adapter(msgspec.Struct, frozen=True):
     fields: list[str] = []  # all fields of the configuration
     peft_type: str | None = None
     targets: list[str] = []
+    outline: dict[str, dict[str, Any]] = {}  # of its tensors, see model_folder.outline
+    dora: bool = False
+    some_layers: bool = False  # layers_to_transform chooses among them
+    pattern: str | None = None  # target_modules that is one pattern and no list
+    saved: list[str] = []  # modules_to_save
+    ranks: dict[str, int] = {}  # rank_pattern
     inputs: dict[str, int] = {}  # module -> columns of its lora_A, which is the width of what goes into it
 
 
@@ -49,9 +55,10 @@ def inspect(name: str, folder: Path) -> Adapter:
     config, error = _config(folder / CONFIG)
     weights = next((folder / w for w in WEIGHTS if os.path.exists(folder / w)), None)
     rank_seen, weights_error = None, None
+    outline: dict[str, dict[str, Any]] = {}
     inputs: dict[str, int] = {}
     if weights and weights.suffix == ".safetensors":
-        rank_seen, weights_error, inputs = _rank(weights)
+        rank_seen, weights_error, inputs, outline = _rank(weights)
     elif weights and not (head := _head(weights)).startswith((b"PK", b"\x80")):
         weights_error = f"not written by torch: it begins with {head!r}"
     modules = config.get("target_modules")
@@ -76,6 +83,14 @@ def inspect(name: str, folder: Path) -> Adapter:
         peft_type=str(config["peft_type"]) if config.get("peft_type") else None,
         targets=[str(module) for module in modules] if isinstance(modules, list) else [],
         inputs=inputs,
+        outline=outline,
+        dora=config.get("use_dora") is True,
+        some_layers=config.get("layers_to_transform") is not None,
+        pattern=modules if isinstance(modules, str) else None,
+        saved=[str(name) for name in config["modules_to_save"]]
+        if isinstance(config.get("modules_to_save"), list)
+        else [],
+        ranks=_ranks(config.get("rank_pattern")),
     )
 
 
@@ -92,7 +107,36 @@ def _faults(config: dict[str, Any]) -> list[str]:
         return [f"peft_type is {kind}, which no peft has" if kind else "it names no peft_type"]
     whole = {name: config[name] for name in ("r", "lora_alpha") if name in config and kind == "LORA"}
     wrong = [n for n, v in whole.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or v <= 0]
-    return [f"{name} is {whole[name]!r}; a number above 0 is needed" for name in wrong]
+    found = [f"{name} is {whole[name]!r}; a number above 0 is needed" for name in wrong]
+    if kind != "LORA":
+        return found
+    for name, words in _CHOICES.items():
+        if name in config and config[name] not in words:
+            found.append(f"{name} is {str(config[name])[:40]!r}; it may be {', '.join(filter(None, words))}")
+    dropout, made = config.get("lora_dropout", 0.0), config.get("init_lora_weights", True)
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+        found.append(f"lora_dropout is {str(dropout)[:40]!r}; a number from 0 to 1 is needed")
+    if (
+        not isinstance(made, (bool, type(None)))
+        and not str(made).lower().startswith("pissa_niter_")
+        and made not in _STARTS
+    ):
+        found.append(f"init_lora_weights is {str(made)[:40]!r}; it may be true, false, {', '.join(_STARTS)}")
+    if config.get("megatron_config") is not None:
+        found.append("megatron_config is given, for which the package megatron is needed")
+    return found
+
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "bias": ("none", "all", "lora_only"),
+    "task_type": (None, "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"),
+}
+_STARTS = ("gaussian", "pissa", "olora", "loftq", "eva", "corda", "orthogonal", "lora_ga", "mclora")
+
+
+def _ranks(given: Any) -> dict[str, int]:
+    """Module, or pattern -> rank."""
+    return {str(n): r for n, r in given.items() if isinstance(r, int)} if isinstance(given, dict) else {}
 
 
 def _head(path: Path) -> bytes:
@@ -113,19 +157,19 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
     return (value, None) if isinstance(value, dict) else ({}, "not a JSON object")
 
 
-def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int]]:
-    """Rank by the first lora_A, 0 when one is empty; why the file cannot be read; columns of lora_A by module."""
+def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int], dict[str, dict[str, Any]]]:
+    """Rank by the first lora_A, 0 when one is empty; why the file cannot be read; columns of lora_A by module; outline."""
     try:
         tensors = safetensors_header.read(path)
     except (safetensors_header.Unreadable, OSError) as error:
-        return None, str(error), {}
+        return None, str(error), {}, {}
     shapes = {name: t.shape for name, t in tensors.items() if "lora_A" in name and len(t.shape) == 2}
     if not shapes:
-        return None, None, {}
+        return None, None, {}, model_folder.outline(tensors)
     if any(0 in shape for shape in shapes.values()):
-        return 0, None, {}
+        return 0, None, {}, {}
     inputs = {name.partition(".lora_A")[0].rpartition(".")[2]: shape[1] for name, shape in shapes.items()}
-    return next(iter(shapes.values()))[0], None, inputs
+    return next(iter(shapes.values()))[0], None, inputs, model_folder.outline(tensors)
 
 
 def known_fields(site: Iterable[Path]) -> list[str]:

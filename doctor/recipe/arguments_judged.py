@@ -156,7 +156,9 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
             lacks.append("has no trainer_state.json")
         if deepspeed and not state["global_step"]:
             lacks.append("has no global_step folder of DeepSpeed")
+    lacks = lacks or [f"cannot be resumed from: {fault}" for fault in state.get("faults", ())]
     if not lacks:
+        yield from _steps_left(facts, state)
         return
     key = "resume_from_checkpoint"
     details: dict[str, Any] = {"key": key, "resume_path": state["path"], "path_is_full_model": state["model"]}
@@ -166,6 +168,14 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
         what += f"; {state['complete']} is complete"
         details["complete_checkpoint"] = state["complete"]
     yield _finding("ckpt-missing-optimizer-state", what, in_recipe(facts, key), **details)
+
+
+def _steps_left(facts: Facts, state: Mapping[str, Any]) -> Iterator[Finding]:
+    """max_steps counts from the beginning, not from the checkpoint."""
+    done, steps, key = state.get("steps_done"), facts["recipe.values"].get("max_steps"), "max_steps"
+    if isinstance(done, int) and isinstance(steps, int) and 0 < steps <= done:
+        what = f"{key}: {steps}, and {state['path']} was saved at step {done}: no step is left to train"
+        yield _finding("cfg-does-not-train", what, in_recipe(facts, key), why_not=what, key=key)
 
 
 def arguments_given(facts: Facts) -> Iterator[Finding]:

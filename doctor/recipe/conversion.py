@@ -64,11 +64,13 @@ def _column(record: Mapping[str, Any], entry: Entry, name: str) -> Any:
 
 def _alpaca(record: Mapping[str, Any], entry: Entry, stage: str) -> Fault | None:
     prompt, query = _column(record, entry, "prompt"), _column(record, entry, "query")
-    for text in (prompt, query):
+    for text in (prompt, query, _column(record, entry, "system")):
         if text and not isinstance(text, str):
             return NOT_TEXT, _short(text)
     history = _column(record, entry, "history")
     if isinstance(history, list) and any(not isinstance(pair, list) or len(pair) != 2 for pair in history):
+        return NOT_TEXT, f"history {_short(history)}"
+    if isinstance(history, list) and any(not isinstance(turn, str) for pair in history for turn in pair):
         return NOT_TEXT, f"history {_short(history)}"
     response = _column(record, entry, "response")
     label = _column(record, entry, "kto_tag")
@@ -83,7 +85,7 @@ def _alpaca(record: Mapping[str, Any], entry: Entry, stage: str) -> Fault | None
 
 
 def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool) -> Fault | None:
-    messages = _column(record, entry, "messages")
+    messages, system = _column(record, entry, "messages"), _column(record, entry, "system")
     if not isinstance(messages, list) or any(not isinstance(m, dict) for m in messages):
         return NO_MESSAGES, _short(messages)
     tags = entry.tags
@@ -103,6 +105,8 @@ def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool)
     for content in contents:
         if not isinstance(content, str):
             return NOT_TEXT, _short(content)
+    if system and not isinstance(system, str):  # added to the text of the template
+        return NOT_TEXT, f"system {_short(system)}"
     if stage == "kto" and not isinstance(_column(record, entry, "kto_tag"), bool):
         return NO_LABEL, _short(_column(record, entry, "kto_tag"))
     if stage == "rm":
@@ -110,6 +114,8 @@ def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool)
         good = (tags["assistant_tag"], tags["function_tag"])
         if not all(isinstance(answer, dict) and answer.get(role_tag) in good for answer in pair):
             return NO_PAIR, _short(pair)
+        if not all(isinstance(answer.get(content_tag), str) for answer in pair):
+            return NOT_TEXT, _short(pair)
     for role, content in zip(roles, contents, strict=True):
         if role == tags["function_tag"] and role is not None and not _are_calls(content, entry.calls_after_thought):
             return TOOL_JSON, _short(content)
@@ -161,7 +167,19 @@ def _tools(record: Mapping[str, Any], entry: Entry) -> Fault | None:
         return None
     listed = _json(tools) if isinstance(tools, str) else tools if entry.formatting == "openai" else None
     good = isinstance(listed, list) and all(isinstance(tool, dict) for tool in listed)
+    if good and entry.tools_described and isinstance(listed, list) and not all(map(_described, listed)):
+        return TOOL_JSON, _short(tools)
     return None if good or listed in ("", {}) else (TOOL_JSON, _short(tools))
+
+
+def _described(tool: Mapping[str, Any]) -> bool:
+    """Whether the formatter that writes tools out finds all it takes: a name and parameters.properties, each an object."""
+    parameters = tool.get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    if "name" not in tool or not isinstance(properties, dict) or not isinstance(parameters, dict):
+        return False
+    listed = isinstance(parameters.get("required", []), (list, str, dict))
+    return listed and all(isinstance(one, dict) for one in properties.values())
 
 
 def _are_calls(content: str, after_thought: bool) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from doctor.recipe import conversion, csv_records, data_workers, json_records, parquet_footer
+from doctor.recipe import arrow_records, conversion, csv_records, data_workers, json_records, parquet_footer
 from doctor.recipe.dataset_info import Entry
 from doctor.recipe.record_observer import Observer
 from doctor.recipe.scan_result import BrokenFile, Rows, Scan
@@ -22,9 +22,11 @@ def scan(
     media: Path,
     until: float,
     tell: Callable[[int, int], None] | None = None,
+    python: Path | None = None,
 ) -> Scan:
     """Read `files` (path and name to show) until the monotonic clock passes `until`. Never raises for what a file holds.
 
+    `python`: the interpreter whose pyarrow reads Parquet and Arrow files.
     `tell` hears the bytes read and the bytes of all files, batch by batch.
     """
     size = sum(_size(path) for path, _ in files)
@@ -34,7 +36,7 @@ def scan(
             return result
     result = Scan(bytes_total=size)
     observer = Observer(result, entry, media, conversion.converter(entry, stage))
-    _read(files, loader, until, observer, tell)
+    _read(files, loader, until, observer, tell, python)
     observer.settle()
     return result
 
@@ -45,12 +47,13 @@ def _read(
     until: float,
     observer: Observer,
     tell: Callable[[int, int], None] | None,
+    python: Path | None,
 ) -> None:
     result = observer.scan
     before = 0
     for path, shown in files:
         try:
-            for rows in _rows(path, loader, result):
+            for rows in _rows(path, loader, result, python, until):
                 observer.look_at(rows, shown)
                 result.bytes_read = before + rows.bytes_read
                 if tell:
@@ -63,7 +66,7 @@ def _read(
         except parquet_footer.NotParquet as why:
             result.broken = BrokenFile(shown, NOT_AS_NAMED, 1, 1, 0, str(why))
             return
-        except parquet_footer.Unreadable as why:
+        except (parquet_footer.Unreadable, arrow_records.NotRead) as why:
             result.unread = f"{shown}: {why}"
             return
         except OSError as error:
@@ -83,7 +86,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _rows(path: Path, loader: str, result: Scan) -> Iterator[Rows]:
+def _rows(path: Path, loader: str, result: Scan, python: Path | None, until: float) -> Iterator[Rows]:
     if loader == "json":
         lines = not _is_list(path)
         for batch in json_records.read(path):
@@ -97,11 +100,22 @@ def _rows(path: Path, loader: str, result: Scan) -> Iterator[Rows]:
         result.rows = (result.rows or 0) + footer.rows
         result.columns |= {name: footer.rows for name in footer.columns}
         result.numbers += [name for name in footer.numbers if name not in result.numbers]
-        result.unread = "records of parquet files are not read, only their columns"
+        by_footer = True
+        for rows in _arrow_rows(path, loader, python, until):
+            if by_footer:  # what the footer says was for a file whose records are not read
+                result.columns, by_footer = {}, False
+            yield rows
     else:
         if loader == "arrow" and not _arrow_starts(path):
             raise parquet_footer.NotParquet("it does not begin as an Arrow file")
-        result.unread = f"{loader} files are not read without pyarrow"
+        yield from _arrow_rows(path, loader, python, until)
+
+
+def _arrow_rows(path: Path, loader: str, python: Path | None, until: float) -> Iterator[Rows]:
+    first = 1
+    for records in arrow_records.read(path, loader, python, until):
+        yield Rows(records, first, lambda index, first=first: first + index, 0)
+        first += len(records)
 
 
 def _is_list(path: Path) -> bool:

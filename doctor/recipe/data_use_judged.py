@@ -124,13 +124,15 @@ def validation_fits(facts: Facts) -> Iterator[Finding]:
         not isinstance(size, (int, float))
         or isinstance(size, bool)
         or size <= 0
-        or facts["recipe.values"].get("streaming")
+        or (facts["recipe.values"].get("streaming") and not isinstance(size, int))  # a share is refused there
     ):
         return
     used = [scan for name, scan in facts["records.scans"].items() if name in facts["dataset.requested"]["dataset"]]
     if len(used) < len(facts["dataset.requested"]["dataset"]) or not all(scan["complete"] for scan in used):
         return
-    records = sum(scan["read"] for scan in used)
+    most = facts["recipe.values"].get("max_samples")
+    limit = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else math.inf
+    records = int(sum(min(scan["read"], limit) for scan in used))
     taken = size if size > 1 or isinstance(size, int) else math.ceil(records * size)
     if 0 < records <= taken:
         where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('val_size', 1)}"

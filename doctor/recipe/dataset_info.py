@@ -39,6 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
     subset: str | None = None
     folder: str | None = None
     calls_after_thought: bool = False  # see DatasetRules
+    tools_described: bool = False  # see DatasetRules
     misfits: dict[str, str] = {}  # key of the entry -> what of another type than the loader can use stands there
 
 
@@ -81,11 +82,13 @@ def entry(name: str, document: Document, rules: DatasetRules, modelscope: bool =
         subset=given.get("subset") if isinstance(given.get("subset"), str) else None,
         folder=given.get("folder") if isinstance(given.get("folder"), str) else None,
         calls_after_thought=rules.calls_after_thought,
+        tools_described=rules.tools_described,
         misfits=_misfits(given),
     )
 
 
 _TYPES: dict[str, type] = {"columns": dict, "tags": dict, "num_samples": int}
+_SOURCES = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 
 
 def _misfits(given: Mapping[str, Any]) -> dict[str, str]:
@@ -97,6 +100,9 @@ def _misfits(given: Mapping[str, Any]) -> dict[str, str]:
         too_small = isinstance(value, int) and value < 1
         if not absent and (not isinstance(value, type_) or isinstance(value, bool) or too_small):
             found[key] = str(value)[:80]
+    if "ranking" in given and not isinstance(given["ranking"], bool) and given["ranking"]:
+        found["ranking"] = str(given["ranking"])[:80]  # it counts as true, and as false where it is compared
+    found |= {key: str(given[key])[:80] for key in _SOURCES if key in given and not str(given[key] or "").strip()}
     return found
 
 

@@ -128,6 +128,7 @@ _MEANT = {
     "columns": "a mapping of names to columns",
     "tags": "a mapping of names to tags",
     "num_samples": "a whole number above 0",
+    "ranking": "true or false",
 }
 
 
@@ -135,7 +136,8 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
     """Values of another type than the loader uses, on which it ends."""
     for name, entry, path in _entries(facts):
         for key, text in entry.get("misfits", {}).items():
-            what = f'{key} of "{name}" is {text}; {_MEANT[key]} is needed'
+            wanted = _MEANT.get(key, "the name of a source, or no such key,")
+            what = f'{key} of "{name}" is {text or "empty"}; {wanted} is needed'
             details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
             yield _finding("data-format-undeclared", what, _at(path, entry, key), **details)
 

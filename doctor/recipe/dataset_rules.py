@@ -33,6 +33,7 @@ class DatasetRules(msgspec.Struct, frozen=True):
     file_types: dict[str, str]
     media_folder: str = "media_dir"  # the recipe key that names the folder of images
     tags_only_of_sharegpt: bool = False  # entries of another form, also an unknown one, keep the default tags
+    tools_described: bool = False  # the templates' tools are written out from their parameters, as early releases do
     calls_after_thought: bool = False  # a function turn may hold a thought before its call, or tags around it
 
 
@@ -81,6 +82,7 @@ def read(package: Path) -> DatasetRules:
         unknown_role_fails=not _stops_at_unknown_role(package),
         file_types=_file_types(package) or FALLBACK.file_types,
         tags_only_of_sharegpt=_names(package / "data" / "parser.py", 'formatting == "sharegpt" and "tags" in'),
+        tools_described=_one_tool_format(package),
         calls_after_thought=_names(package / "data" / "formatter.py", "tool_call_words"),
         media_folder="media_dir" if _names(package / "hparams" / "data_args.py", "media_dir") else "image_dir",
     )
@@ -92,6 +94,14 @@ def _tree(path: Path) -> ast.Module:
 
 def _names(path: Path, word: str) -> bool:
     return path.is_file() and word in path.read_text(encoding="utf-8")
+
+
+def _one_tool_format(package: Path) -> bool:
+    """Whether nearly all templates use one form for tools: later releases have a dozen, most of which dump the JSON."""
+    path = package / "data" / "tool_utils.py"
+    if not path.is_file():
+        return False
+    return len(re.findall(r'^    "[\w.-]+": \w+\(\),?$', path.read_text(encoding="utf-8"), re.MULTILINE)) <= 3
 
 
 def _attribute_defaults(parser: ast.Module) -> dict[str, Any]:

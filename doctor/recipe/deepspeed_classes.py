@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import msgspec
 
 # Where the classes stand, by release; a file that a release lacks is left out.
 FILES = ("runtime/zero/config.py", "runtime/zero/offload_config.py", "runtime/precision_config.py", "monitor/config.py",
-         "compile/config.py", "runtime/zenflow/zenflow_config.py", "comm/config.py")  # fmt: skip
+         "compile/config.py", "runtime/zenflow/zenflow_config.py", "comm/config.py",
+         "runtime/config.py")  # fmt: skip
 # Part of the JSON -> the class that reads it.
 PARTS = {"zero_optimization": "DeepSpeedZeroConfig", "fp16": "DeepSpeedFP16Config", "bf16": "DeepSpeedBF16Config",
          "tensorboard": "TensorBoardConfig", "wandb": "WandbConfig", "csv_monitor": "CSVConfig", "comet": "CometConfig",
-         "compile": "CompileConfig"}  # fmt: skip
+         "compile": "CompileConfig", "comms_logger": "CommsLoggerConfig", "hybrid_engine": "HybridEngineConfig"}  # fmt: skip
 
 UNKNOWN, WRONG_TYPE, FRACTION, CHOICE, RANGE = "unknown key", "wrong type", "fraction", "choice", "range"
 _TRUE_OR_FALSE = ("true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0")  # pydantic's, lower case
@@ -147,6 +149,8 @@ def _number(at: str, value: Any, field: ClassField) -> Refused | None:
         number = float(value)
     except (TypeError, ValueError):
         return Refused(at, WRONG_TYPE, f"{at} is {value!r}; a number is needed")
+    if field.type == "int" and not math.isfinite(number):
+        return Refused(at, WRONG_TYPE, f"{at} is {value!r}; a whole number is needed")
     if field.type == "int" and isinstance(value, str) and not value.strip().lstrip("+-").replace(".0", "").isdecimal():
         meant = int(number) if number == int(number) else None
         return Refused(at, WRONG_TYPE, f"{at} is the text {value!r}; a whole number is needed", meant)

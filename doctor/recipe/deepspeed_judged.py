@@ -94,7 +94,7 @@ def objects_given(facts: Facts) -> Iterator[Finding]:
 
 def zero_named(facts: Facts) -> Iterator[Finding]:
     config = _config(facts)
-    if config and "zero_optimization" not in config:
+    if facts["deepspeed.config"] is not None and "zero_optimization" not in config:
         near = _near_key(config, "zero_optimization")
         hint = f'; is "{near}" meant to be it?' if near else ""
         yield _invalid(facts, f"zero_optimization is missing, without which accelerate refuses the JSON{hint}")

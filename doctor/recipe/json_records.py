@@ -77,16 +77,17 @@ class Lines:
 class Batch:
     """Consecutive records, decoded. `first`: number of the first one (1-based); `start`, `end`: where they stand."""
 
-    def __init__(self, records: list[Any], buffer: bytes, size: int, first: int, start: int, lines: Lines) -> None:
-        """They are the first `size` bytes of `buffer`, which are not cut out of it unless they are asked for."""
-        self.records, self.buffer, self.first, self.start, self.lines = records, buffer, first, start, lines
+    def __init__(self, records: list[Any], size: int, first: int, start: int, lines: Lines) -> None:
+        self.records, self.first, self.start, self.lines = records, first, start, lines
         self.end = start + size
         self._starts: list[int] | None = None
 
     def line_of(self, index: int) -> int:
-        """The 1-based line on which `records[index]` begins."""
+        """The 1-based line on which `records[index]` begins. The file is read there once more: few records are shown."""
         if self._starts is None:
-            self._starts = [start for start, _ in values(self.buffer[: self.end - self.start])]
+            with self.lines.path.open("rb") as file:
+                file.seek(self.start)
+                self._starts = [start for start, _ in values(file.read(self.end - self.start))]
         return self.lines.at(self.start + (self._starts[index] if index < len(self._starts) else 0))
 
 
@@ -206,7 +207,7 @@ class Reader:
 
     def batch(self, records: list[Any], end: int) -> Batch:
         """Take `end` bytes from the buffer as these records."""
-        made = Batch(records, self.buffer, end, self.number, self.consumed, self.line_numbers)
+        made = Batch(records, end, self.number, self.consumed, self.line_numbers)
         self.number += len(records)
         self.drop(end)
         return made
@@ -296,20 +297,40 @@ class Reader:
     # -- one object after another -----------------------------------------------------------------------------------
     def stream_batches(self) -> Iterator[Batch]:
         while self.buffer:
-            yield self.lines() or self.delimited_stream()
+            yield from self.lines()
+            if not self.buffer:
+                return
+            yield self.delimited_stream()
             self.skip_blank()
             while len(self.buffer) < CHUNK and self.more():
                 pass
 
-    def lines(self) -> Batch | None:
-        """All complete lines of the buffer, each one a record; None when they are not."""
-        end = len(self.buffer) if self.done else self.buffer.rfind(b"\n") + 1
-        if not end:
-            return None
-        try:
-            return self.batch(_DECODER.decode_lines(memoryview(self.buffer)[:end]), end)
-        except UNDECODABLE:
-            return None
+    def lines(self) -> Iterator[Batch]:
+        """Complete lines, each one a record, for as long as they are; what is not stays in the buffer.
+
+        They are read into one space, which is used again: of new memory for each chunk every page is a fault.
+        """
+        space = bytearray(max(CHUNK, len(self.buffer)) + CHUNK)
+        view, filled = memoryview(space), len(self.buffer)
+        view[:filled] = self.buffer
+        while filled or not self.done:
+            if not self.done:
+                added = self.file.readinto(view[filled : filled + CHUNK])  # type: ignore[attr-defined]
+                self.done, filled = added < min(CHUNK, len(space) - filled), filled + added
+            end = filled if self.done else space.rfind(b"\n", 0, filled) + 1
+            try:
+                records = _DECODER.decode_lines(view[:end])
+            except UNDECODABLE:
+                break
+            if not end:
+                break  # one line is longer than the space
+            if records:
+                yield Batch(records, end, self.number, self.consumed, self.line_numbers)
+            self.number += len(records)
+            self.consumed += end
+            view[: filled - end] = view[end:filled]
+            filled -= end
+        self.buffer = bytes(view[:filled])
 
     def delimited_stream(self) -> Batch:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class Weights(msgspec.Struct, frozen=True):
     missing: list[str] = []  # tensors that the configuration calls for, in words, see expected_tensors
     differing: list[str] = []  # tensors of another shape than the configuration calls for, in words
     modules: list[str] = []  # last names of the modules that hold a matrix: q_proj, down_proj, lm_head …
+    outline: dict[str, dict[str, Any]] = {}  # see `outline`
+    unmarked: list[str] = []  # safetensors files whose metadata do not name the format pt
 
 
 class Folder(msgspec.Struct, frozen=True):
@@ -68,6 +71,7 @@ class Folder(msgspec.Struct, frozen=True):
     tokenizer: dict[str, Any]
     leftovers: list[str]  # of interrupted downloads
     generation: str | None  # what is wrong with generation_config.json
+    generation_refused: str | None  # what transformers refuses of it in every release
     adapter: bool  # it holds adapter_config.json
     adapter_base: str | None  # the model that the adapter was trained on, as adapter_config.json names it
 
@@ -86,7 +90,8 @@ def inspect(folder: Path) -> Folder:
         config=config,
         config_error=why,
         weights=_weights(folder, names, config),
-        generation=_generation(folder),
+        generation=_generation(folder, model_values.generation_faults),
+        generation_refused=_generation(folder, model_values.generation_refused),
         tokenizer=_tokenizer(folder, names),
         leftovers=[n for n in names if n.endswith((".incomplete", ".aria2", ".part", ".downloading", ".tmp"))][:20],
         adapter="adapter_config.json" in names,
@@ -94,13 +99,13 @@ def inspect(folder: Path) -> Folder:
     )
 
 
-def _generation(folder: Path) -> str | None:
+def _generation(folder: Path, faults: Callable[[Any], Iterator[str]]) -> str | None:
     """transformers goes on without a generation_config.json that is not JSON."""
     try:
         held = json.loads((folder / "generation_config.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return "; ".join(model_values.generation_faults(held)) or None
+    return "; ".join(faults(held)) or None
 
 
 def _text(value: Any) -> str | None:
@@ -187,6 +192,8 @@ def _checked(
         shapes=_sizes(tensors) if counted else {},
         missing=missing,
         differing=differing,
+        outline=outline(tensors) if counted else {},
+        unmarked=[n for n in files if counted and not safetensors_header.made_by_torch(folder / n)][:8],
         parts=sorted({found[1] for name in tensors if (found := _PART_OF_LAYER.search(name))}),
         modules=sorted(
             {
@@ -238,6 +245,12 @@ def _bin(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Te
     return None, {}
 
 
+def torch_file_fault(path: Path) -> str | None:
+    """What is wrong with a file that torch wrote, as far as its first and last bytes tell."""
+    fault = _bin(path, set())[0]
+    return fault.text if fault else None
+
+
 def _absent(path: Path) -> WeightFault:
     """Missing, or still under the name of an unfinished download."""
     unfinished = next((p.name for p in path.parent.glob(f"{path.name}*") if p.name != path.name), None)
@@ -259,6 +272,25 @@ _EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "model.lan
 def _embedding_rows(tensors: dict[str, Tensor]) -> int | None:
     found = next((tensors[name] for name in _EMBEDDINGS if name in tensors), None)
     return found.shape[0] if found and found.shape else None
+
+
+MOST_NAMES = 400  # of an outline; above it the weights are of no ordinary model
+
+
+def outline(tensors: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
+    """Name with a star for each number -> its different `shapes`, and `counts`: the highest of each number, and one."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        numbers = [int(part) for part in parts if part.isdecimal() and len(part) < 6]
+        starred = ".".join("*" if part.isdecimal() and len(part) < 6 else part for part in parts)
+        held = found.setdefault(starred, {"shapes": [], "counts": [0] * len(numbers)})
+        held["counts"] = [max(before, number + 1) for before, number in zip(held["counts"], numbers, strict=True)]
+        if tensor.shape not in held["shapes"] and len(held["shapes"]) < 8:
+            held["shapes"].append(list(tensor.shape))
+        if len(found) > MOST_NAMES:
+            return {}
+    return found
 
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight")
@@ -291,7 +323,10 @@ class _Added(msgspec.Struct):
 class _TokenizerFile(msgspec.Struct):
     version: str = "1.0"
     added_tokens: list[_Added] = []
+    normalizer: dict[str, Any] | None = None
     pre_tokenizer: dict[str, Any] | None = None
+    post_processor: dict[str, Any] | None = None
+    decoder: dict[str, Any] | None = None
     model: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -330,8 +365,17 @@ def _tokenizer(folder: Path, names: list[str]) -> dict[str, Any]:
 
 
 def _fault(path: Path) -> str | None:
-    why = _json(path)[1]
-    return None if why in (MISSING, safetensors_header.POINTER) else why
+    """Of special_tokens_map.json and added_tokens.json: not JSON, or a token that is no text, an id that is no number."""
+    held, why = _json(path)
+    if held is None:
+        return None if why in (MISSING, safetensors_header.POINTER) else why
+    if path.name == "added_tokens.json":
+        odd = next((name for name, number in held.items() if not isinstance(number, int)), None)
+        return f"the id of {odd!r} is no whole number" if odd is not None else None
+    odd = next(
+        (n for n, token in held.items() if n in _SPECIAL and not isinstance(_content(token), (str, type(None)))), None
+    )
+    return f"{odd} is {_content(held[odd])!r}; text is needed" if odd else None
 
 
 def _config_fault(config: dict[str, Any]) -> str | None:
@@ -342,6 +386,14 @@ def _config_fault(config: dict[str, Any]) -> str | None:
     added = config.get("added_tokens_decoder")
     if isinstance(added, dict) and (odd := next((key for key in added if not key.isdecimal()), None)) is not None:
         return f"added_tokens_decoder has {odd!r} where a token id is needed"
+    more = config.get("additional_special_tokens")
+    if more is not None and (not isinstance(more, list) or not all(isinstance(_content(one), str) for one in more)):
+        return f"additional_special_tokens is {str(more)[:60]!r}; a list of text is needed"
+    if config.get("truncation_side", "right") not in ("right", "left"):
+        return f"truncation_side is {str(config['truncation_side'])[:40]!r}; right or left is needed"
+    chat = config.get("chat_template")
+    if isinstance(chat, list) and not all(isinstance(one, dict) and {"name", "template"} <= one.keys() for one in chat):
+        return "chat_template is a list whose entries lack name and template"
     for name, token in config.items():
         content = _content(token)
         if name in _SPECIAL and content is not None and not isinstance(content, str):
@@ -391,16 +443,34 @@ _PRE_TOKENIZERS = ("BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Metas
                    "Sequence", "Split", "Punctuation", "Digits", "UnicodeScripts", "FixedLength")  # fmt: skip
 
 
+_PARTS_OF_TOKENIZER = {
+    "pre_tokenizer": _PRE_TOKENIZERS,
+    "normalizer": ("BertNormalizer", "Strip", "StripAccents", "NFC", "NFD", "NFKC", "NFKD", "Sequence", "Lowercase", "Nmt",
+                   "Precompiled", "Replace", "Prepend", "ByteLevel"),
+    "post_processor": ("RobertaProcessing", "BertProcessing", "ByteLevel", "TemplateProcessing", "Sequence"),
+    "decoder": ("BPEDecoder", "ByteLevel", "WordPiece", "Metaspace", "CTC", "Sequence", "Replace", "Fuse", "Strip",
+                "ByteFallback"),
+}  # fmt: skip
+
+
 def _known_parts(content: _TokenizerFile, model: dict[str, msgspec.Raw]) -> None:
     """What the library tokenizers does not know, or cannot do without, ends its loading. Raises TypeError."""
     if content.version != "1.0":
         raise TypeError(f"version {content.version}; tokenizers reads 1.0")
-    if "type" in model and (kind := msgspec.json.decode(model["type"])) not in _MODELS:
+    kind = msgspec.json.decode(model["type"]) if "type" in model else None
+    if "type" in model and kind not in _MODELS:
         raise TypeError(f"its model is of type {kind}; known are {', '.join(_MODELS)}")
     if model and "vocab" not in model:
         raise TypeError("its model has no vocab")
-    parts = [content.pre_tokenizer or {}]
-    parts += [p for p in parts[0].get("pretokenizers", []) if isinstance(p, dict)]
-    for part in parts:
-        if "type" in part and part["type"] not in _PRE_TOKENIZERS:
-            raise TypeError(f"its pre_tokenizer {part['type']} is unknown")
+    if kind == "BPE" and "merges" not in model:
+        raise TypeError("its model is BPE and has no merges")
+    if kind == "Unigram" and model.get("vocab", msgspec.Raw(b"["))[:1] == b"{":  # type: ignore[index]
+        raise TypeError("its model is Unigram, and the vocabulary is not that of one")
+    for name, known in _PARTS_OF_TOKENIZER.items():
+        parts = [getattr(content, name) or {}]
+        parts += [
+            p for inner in ("pretokenizers", "normalizers", "decoders", "processors") for p in parts[0].get(inner, [])
+        ]
+        for part in parts:
+            if isinstance(part, dict) and "type" in part and part["type"] not in known:
+                raise TypeError(f"its {name} {part['type']} is unknown")

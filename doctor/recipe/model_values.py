@@ -32,11 +32,13 @@ def faults(config: Mapping[str, Any], transformers: str) -> Iterator[str]:
     text = config["text_config"] if isinstance(config.get("text_config"), Mapping) else config
     yield from _counts(text)
     activation = text.get("hidden_act")
-    if isinstance(activation, str) and activation not in _ACTIVATIONS:
+    if activation is not None and (not isinstance(activation, str) or activation not in _ACTIVATIONS):
         yield f"hidden_act is {activation}, which transformers does not have"
     if at_least(transformers, _ROPE_SINCE):
         yield from _rope(text)
     yield from _dtype(config)
+    yield from _labels(config)
+    yield from _experts(text)
     layers, kinds = text.get("num_hidden_layers"), text.get("layer_types")
     if (
         isinstance(kinds, list)
@@ -45,8 +47,13 @@ def faults(config: Mapping[str, Any], transformers: str) -> Iterator[str]:
         and at_least(transformers, _LAYER_TYPES_SINCE)
     ):
         yield f"layer_types names {len(kinds)} layers, num_hidden_layers is {layers}"
+    sliding = isinstance(kinds, list) and "sliding_attention" in kinds and at_least(transformers, _LAYER_TYPES_SINCE)
+    if sliding and (text.get("sliding_window") is None or text.get("use_sliding_window") is False):
+        yield "layer_types has sliding_attention, and sliding_window is not set"
     pad, rows = text.get("pad_token_id", config.get("pad_token_id")), text.get("vocab_size")
-    if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
+    if pad is not None and (not isinstance(pad, int) or pad < 0):
+        yield f"pad_token_id is {pad!r}; a token id is needed"
+    elif isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
         yield f"pad_token_id is {pad}, the vocabulary has {rows} entries"
 
 
@@ -79,19 +86,80 @@ def _counts(text: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rope(text: Mapping[str, Any]) -> Iterator[str]:
-    given = text.get("rope_scaling")
-    if given is None:
+    for key in ("rope_scaling", "rope_parameters"):
+        given = text.get(key)
+        if given is None:
+            continue
+        if not isinstance(given, Mapping):
+            yield f"{key} is {given!r}; a mapping is needed"
+        elif not any(
+            isinstance(value, Mapping) for value in given.values()
+        ):  # of some families one for each kind of layer
+            yield from _rope_of(key, given, text)
+
+
+def _rope_of(key: str, given: Mapping[str, Any], text: Mapping[str, Any]) -> Iterator[str]:
+    kind, family = given.get("rope_type", given.get("type")), str(text.get("model_type"))
+    if kind is None and key == "rope_scaling":
+        yield f"{key} names no rope_type"
+    if not isinstance(kind, str):
         return
-    if not isinstance(given, Mapping):
-        yield f"rope_scaling is {given!r}; a mapping is needed"
+    own = {"su": ("phi3",), "mrope": ("vl", "omni", "glm4v", "paddle", "ernie")}.get(kind)
+    if kind not in _ROPE:
+        yield f"{key} is of type {kind}; known are {', '.join(_ROPE)}"
+    elif own and not any(part in family for part in own):
+        yield f"{key} is of type {kind}, which a {family} does not have"
+    lacking = [name for name in _ROPE.get(kind, ()) if name not in given]
+    if lacking:
+        yield f"{key} of type {kind} lacks {', '.join(lacking)}"
+    for name in ("factor", "low_freq_factor", "high_freq_factor", "attention_factor", "rope_theta"):
+        value = given.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            yield f"{name} of {key} is {value!r}; a number is needed"
+    if kind == "longrope":
+        yield from _factors(key, given, text)
+
+
+def _factors(key: str, given: Mapping[str, Any], text: Mapping[str, Any]) -> Iterator[str]:
+    """One factor for each pair of the values of a head."""
+    hidden, heads, width = text.get("hidden_size"), text.get("num_attention_heads"), text.get("head_dim")
+    if not isinstance(width, int) and _whole(hidden) and _whole(heads):
+        width = int(hidden) // int(heads)  # type: ignore[arg-type]
+    share = text.get("partial_rotary_factor", 1.0)
+    if not isinstance(width, int) or not isinstance(share, (int, float)):
         return
-    kind = given.get("rope_type", given.get("type"))
-    if isinstance(kind, str) and kind not in _ROPE:
-        yield f"rope_scaling is of type {kind}; known are {', '.join(_ROPE)}"
-    elif isinstance(kind, str):
-        lacking = [name for name in _ROPE[kind] if name not in given]
-        if lacking:
-            yield f"rope_scaling of type {kind} lacks {', '.join(lacking)}"
+    for name in ("short_factor", "long_factor"):
+        listed = given.get(name)
+        if isinstance(listed, list) and len(listed) != int(width * share) // 2:
+            yield f"{name} of {key} has {len(listed)} numbers, a head of {width} needs {int(width * share) // 2}"
+
+
+def _labels(config: Mapping[str, Any]) -> Iterator[str]:
+    """Of PretrainedConfig, which every model type has."""
+    if config.get("id2label") is not None and not isinstance(config["id2label"], Mapping):
+        yield f"id2label is {str(config['id2label'])[:40]}; a mapping is needed"
+    if "num_labels" in config and not isinstance(config["num_labels"], (int, type(None))):
+        yield f"num_labels is {config['num_labels']!r}; a whole number is needed"
+    kinds = ("regression", "single_label_classification", "multi_label_classification")
+    if config.get("problem_type") is not None and config["problem_type"] not in kinds:
+        yield f"problem_type is {config['problem_type']!r}; it may be {', '.join(kinds)}"
+    quantised = config.get("quantization_config")
+    if quantised is not None and not isinstance(quantised, Mapping):
+        yield f"quantization_config is {str(quantised)[:40]}; a mapping is needed"
+    window = config.get("sliding_window")
+    if isinstance(window, str):
+        yield f"sliding_window is {window!r}; a whole number is needed"
+    pruned = config.get("pruned_heads")
+    if isinstance(pruned, Mapping) and any(not str(layer).isdecimal() for layer in pruned):
+        yield "pruned_heads names a layer that is no number"
+
+
+def _experts(text: Mapping[str, Any]) -> Iterator[str]:
+    chosen = text.get("num_experts_per_tok")
+    for name in ("num_local_experts", "num_experts", "n_routed_experts"):
+        there = text.get(name)
+        if _whole(there) and isinstance(chosen, int) and chosen > int(there):  # type: ignore[arg-type]
+            yield f"num_experts_per_tok is {chosen}, {name} is {there}"
 
 
 def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
@@ -101,6 +169,14 @@ def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is {given!r}; the name of a dtype is needed"
         elif given == "auto":
             yield f'{name} is "auto", which is no dtype of torch'
+        elif isinstance(given, str) and given.startswith("torch."):
+            yield f'{name} is "{given}"; the name stands there without torch.'
+        elif isinstance(given, str) and given.startswith(("int", "uint", "bool")):
+            yield f'{name} is "{given}"; a model has floating-point numbers'
+
+
+_CACHES = ("static", "offloaded_static", "sliding_window", "hybrid", "hybrid_chunked", "offloaded_hybrid",
+           "offloaded_hybrid_chunked", "mamba", "dynamic", "dynamic_full", "offloaded", "quantized")  # fmt: skip
 
 
 def generation_faults(generation: Any) -> Iterator[str]:
@@ -113,3 +189,38 @@ def generation_faults(generation: Any) -> Iterator[str]:
         ids = given if isinstance(given, list) else [given]
         if any(one is not None and (not isinstance(one, int) or isinstance(one, bool)) for one in ids):
             yield f"{name} is {given!r}; a token id is needed"
+
+
+def generation_refused(generation: Any) -> Iterator[str]:
+    """What GenerationConfig.validate ends a run for: where the model is loaded, or where it is saved, which is strict."""
+    if not isinstance(generation, Mapping):
+        return
+    get = generation.get
+    most, early, cache = get("max_new_tokens"), get("early_stopping"), get("cache_implementation")
+    if isinstance(most, int) and most <= 0:
+        yield f"max_new_tokens is {most}; it must be above 0"
+    if early is not None and not isinstance(early, bool) and early != "never":
+        yield f"early_stopping is {early!r}; it may be true, false or never"
+    if cache is not None and cache not in _CACHES:
+        yield f"cache_implementation is {cache!r}; it may be {', '.join(_CACHES[:5])} …"
+    pad = get("pad_token_id")
+    if isinstance(pad, int) and pad < 0:
+        yield f"pad_token_id is {pad}; a token id is needed"
+    beams, several = get("num_beams", 1), get("num_return_sequences", 1)
+    if beams in (1, None):
+        if isinstance(several, int) and several > 1 and not get("do_sample"):
+            yield f"num_return_sequences is {several} without do_sample and without beams"
+        penalty = get("length_penalty")
+        if penalty is not None and penalty != 1.0:
+            yield f"length_penalty is {penalty!r}, which counts with beams alone"
+        if early not in (None, False):
+            yield f"early_stopping is {early!r}, which counts with beams alone"
+    elif isinstance(beams, int) and isinstance(several, int) and several > beams:
+        yield f"num_return_sequences is {several}, num_beams is {beams}"
+    shown = [
+        name for name in ("output_scores", "output_attentions", "output_hidden_states", "output_logits") if get(name)
+    ]
+    if isinstance(get("compile_config"), Mapping):
+        yield "compile_config is an object, of which no CompileConfig is made"
+    if shown and get("return_dict_in_generate") is False:
+        yield f"{shown[0]} without return_dict_in_generate"

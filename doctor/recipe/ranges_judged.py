@@ -28,6 +28,10 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "torch_empty_cache_steps": (1, float("inf"), False, None),
     "neftune_noise_alpha": (0, float("inf"), False, 5),
     "buffer_size": (1, float("inf"), False, 16384),
+    "dataloader_prefetch_factor": (1, float("inf"), False, 2),
+    "eval_accumulation_steps": (1, float("inf"), False, None),
+    "lora_alpha": (1e-9, float("inf"), False, 16),
+    "loraplus_lr_ratio": (0, float("inf"), False, 16.0),
 }
 # lr_scheduler_type -> what lr_scheduler_kwargs may hold (the functions of transformers/optimization.py).
 _SCHEDULER_KEYS = {
@@ -40,6 +44,8 @@ _SCHEDULER_KEYS = {
     "inverse_sqrt": ("timescale",),
     "cosine_with_min_lr": ("num_cycles", "min_lr", "min_lr_rate"),
 }
+_ALL_KEYS = ("num_cycles", "lr_end", "power", "timescale", "min_lr", "min_lr_rate", "num_stable_steps", "num_decay_steps",
+             "num_warmup_steps", "num_training_steps")  # fmt: skip
 # Plain SGD is used with 0.1, everything else with less.
 _HIGHEST_RATE = 1.0
 _SHORTEST = 8  # tokens
@@ -128,13 +134,37 @@ def scheduler_keys(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     kind, given = str(values.get("lr_scheduler_type", "linear")), values.get("lr_scheduler_kwargs")
     known = _SCHEDULER_KEYS.get(kind)
-    if known is None or not isinstance(given, Mapping):
+    if not isinstance(given, Mapping):
+        return
+    for name, value in given.items():
+        if name in _ALL_KEYS and value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            number = _number(value) if facts["arguments.loader"] != "OmegaConf" or name not in _ALL_KEYS else None
+            hint = (
+                f"; {value} is text in YAML 1.1, {number!r} is a number"
+                if number is not None
+                else "; a number is needed"
+            )
+            what = f"lr_scheduler_kwargs: {name} is {str(value)[:40]!r}{hint}"
+            details: dict[str, Any] = {"key": "lr_scheduler_kwargs", "recipe": facts["recipe.path"]}
+            details["line"] = facts.get("recipe.lines", {}).get("lr_scheduler_kwargs", 1)
+            yield _finding("cfg-bad-value-type", what, in_recipe(facts, "lr_scheduler_kwargs"), **details)
+    if given.get("min_lr") is not None and given.get("min_lr_rate") is not None:
+        what = "lr_scheduler_kwargs: min_lr and min_lr_rate exclude each other"
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
+    if known is None:
         return
     foreign = [key for key in given if key not in known]
     if foreign:
         takes = ", ".join(known) or "none"
         what = f"lr_scheduler_kwargs: {', '.join(foreign)} is not taken by the scheduler {kind}, which takes {takes}"
         yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def metric_measured(facts: Facts) -> Iterator[Finding]:

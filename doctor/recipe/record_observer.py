@@ -12,11 +12,10 @@ import msgspec
 
 from doctor.recipe import conversion
 from doctor.recipe.dataset_info import Entry
-from doctor.recipe.record_outline import LEAST, LONGEST_ROLE, MOST, ROLE_KEYS, Outlines
+from doctor.recipe.record_outline import LEAST, LONGEST_ROLE, MOST, ROLE_KEYS, Outlines, content
 from doctor.recipe.scan_result import EXAMPLES, Example, Fault, Rows, Scan, add
 
 MOST_COLUMNS = 200
-ENDS = 512  # characters at each end by which a long text is compared
 MOST_COMPARED = 500_000  # different records kept as hashes of 8 bytes, about 40 MB
 MOST_ROLES = 40
 MOST_OUTLINES = 10_000
@@ -70,10 +69,14 @@ class Observer:
             if type(record) is not dict:
                 self.fault(conversion.NOT_AN_OBJECT, repr(record)[:60], rows, index, shown)
                 continue
-            try:
-                compared = hash(content(record))
-            except RecursionError:  # nested too deep to be compared
-                compared = hash((shown, rows.bytes_read, index))
+            known = self.outlines.of(record)
+            if known is not None:
+                compared = known[1]
+            else:
+                try:
+                    compared = hash(content(record))
+                except RecursionError:  # nested too deep to be compared
+                    compared = hash((shown, rows.bytes_read, index))
             if self.hashes is not None:
                 self.hashes.append(compared)
             if compared in self.contents:
@@ -82,7 +85,7 @@ class Observer:
                     self.scan.first_duplicate = Example(rows.first + index, shown, rows.position(index), "seen before")
             elif len(self.contents) < MOST_COMPARED:
                 self.contents.add(compared)
-            outline = None if self.dated else self.outlines.of(record)
+            outline = known[0] if known is not None and not self.dated else None
             if outline is None:
                 self.look(record, rows, index, shown)
             elif (alike := self.alike.get(outline)) is not None:
@@ -257,17 +260,3 @@ class Observer:
 
 def _gain(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {name: gain for name, count in after.items() if (gain := count - before.get(name, 0))}
-
-
-def content(value: Any) -> Any:
-    """What makes two records copies, as something that can be hashed: not the order of keys, and of a long text its
-    length and its ends."""
-    kind = type(value)
-    if kind is str:
-        return value if len(value) < 4 * ENDS else (len(value), value[:ENDS], value[-ENDS:])
-    if kind is dict:
-        return frozenset(zip(value, map(content, value.values())))  # noqa: B905 as long as each other
-    if kind is list:
-        return ("list", *map(content, value))
-    # By name, and nothing for null: where types and None lie in memory differs from process to process.
-    return kind.__name__, 0 if value is None else value

@@ -45,6 +45,8 @@ class Unreadable(Exception):
         self.kind = kind
 
 
+_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "F8_E4M3": 1,
+          "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TENSOR = msgspec.json.Decoder(Tensor)
 
@@ -75,9 +77,26 @@ def read(path: Path) -> dict[str, Tensor]:
         tensors = {name: _TENSOR.decode(part) for name, part in parts.items() if name != "__metadata__"}
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(NOT_SAFETENSORS, f"its header is not the JSON of tensors ({error})") from None
+    for name, tensor in tensors.items():
+        size_of_one = _BYTES.get(tensor.dtype)
+        taken = tensor.data_offsets[1] - tensor.data_offsets[0]
+        if size_of_one is not None and tensor.elements * size_of_one != taken:
+            raise Unreadable(NOT_SAFETENSORS, f"{name} of {tensor.shape} in {tensor.dtype} cannot take {taken:,} bytes")
     end = 8 + length + max((t.data_offsets[1] for t in tensors.values()), default=0)
     if end > size:
         raise Unreadable(CUT_OFF, f"{size:,} bytes of {end:,}")
     if end < size:
         raise Unreadable(TOO_LONG, f"{size:,} bytes where the header accounts for {end:,}")
     return tensors
+
+
+def made_by_torch(path: Path) -> bool:
+    """Whether the metadata name the format `pt`, or one that transformers turns; releases before 5 ask for it."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            raw = file.read(min(length, HEADER_LIMIT))
+        held = msgspec.json.decode(_DECODER.decode(raw).get("__metadata__", msgspec.Raw(b"null")))
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return True  # what cannot be read is said elsewhere
+    return isinstance(held, dict) and held.get("format") in ("pt", "mlx")

@@ -20,6 +20,8 @@ _USED_AS_NUMBERS = ("lora_alpha", "ddp_timeout")
 # Text that is taken as a name or a path: a number in their place is not converted; those of _LISTS may be lists.
 _LISTS = ("dataset", "eval_dataset", "adapter_name_or_path")
 _NAMES = (*_LISTS, "model_name_or_path", "output_dir", "dataset_dir", "template", "tokenized_path", "cache_dir")
+# Text that is split or filled in as it is; a list for the first two is taken by later releases.
+_TEXT = ("default_system", "new_special_tokens", "run_name")
 _NUMBER_WORDS = {
     word: number
     for number, words in enumerate(
@@ -67,11 +69,15 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
         return _none(field)
     if field.choices and "bool" not in types:
         return _choice(field, value)
+    if isinstance(value, bool) and field.name in _NAMES and "bool" not in types and "str" in types:
+        return Misfit("type", f"YAML reads it as {_yaml(value)}; text is needed, in quotes")
     if isinstance(value, bool):
         fits = bool({"bool", "int", "float"} & set(types)) or types == ["str"]
         return None if fits or "str" in types else Misfit("type", f"{_yaml(value)} where {_named(types)} is needed")
     if isinstance(value, str):
         return _text(field, value, exponents_are_numbers)
+    if field.name in _TEXT and not isinstance(value, str) and "str" in types:
+        return _misfit(value, ["str"])
     if (
         field.name in _NAMES
         and not isinstance(value, str)

@@ -78,7 +78,7 @@ def test_a_quantised_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "found"), [("all", False), ("q_proj", False), ("q_proj,x", False), ("W_pack", True), (".*x.*", False)]
+    ("target", "found"), [("all", False), ("q_proj", False), ("q_proj,x", False), ("W_pack", True), (".*x.*", True)]
 )
 def test_lora_targets(tmp_path, target, found):
     of_peft = [f for f in examine(tmp_path, f"lora_target: '{target}'\n") if f.cause.startswith("peft")]
@@ -93,7 +93,10 @@ def _adapter(folder, rank=8, config_rank=8):
     folder.mkdir(parents=True)
     config = {"peft_type": "LORA", "r": config_rank, "base_model_name_or_path": "org/toy"}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    standin.safetensors(folder / "adapter_model.safetensors", {"base.q_proj.lora_A.weight": [rank, 8]})
+    at = "base_model.model.model.layers.0.self_attn.q_proj"
+    standin.safetensors(
+        folder / "adapter_model.safetensors", {f"{at}.lora_A.weight": [rank, 8], f"{at}.lora_B.weight": [8, rank]}
+    )
 
 
 def test_adapters(tmp_path):

@@ -153,7 +153,10 @@ def resumed(tmp_path, given, **files):
     folder = standin.target(tmp_path, text).workdir / "out/checkpoint-2"
     folder.mkdir(parents=True)
     for name in files.get("files", ()):
-        (folder / name).write_text("")
+        (folder / name).write_text("{}")
+    if "model.safetensors" in files.get("files", ()):
+        standin.safetensors(folder / "model.safetensors", {"model.norm.weight": [8]})
+        (folder / "adapter_config.json").write_text("{}")
     found = examine(tmp_path, text)[1]
     return [f for f in found if f.cause == "ckpt-missing-optimizer-state"]
 

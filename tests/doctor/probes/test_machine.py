@@ -186,6 +186,23 @@ def test_the_shared_memory_of_a_container():
     assert causes(facts({"dataloader_num_workers": 4})) == []
 
 
+def test_a_large_one_that_is_full_is_as_good_as_a_small_one():
+    left = {"bytes": 30 * GB, "files": 700, "examples": ["nccl-abc"]}
+    full = facts(**{"machine.shm": {"total": 850 * GB, "free": 1 << 20}, "machine.shm_left": left})
+    (found,) = judged(full)
+    assert found.cause == "nccl-shm-too-small"
+    assert "of which 1 MiB are free by 700 files that no process has open" in found.evidence[0].what
+    assert causes(full.merged({"machine.shm_left": None})) == ["nccl-shm-too-small"]
+
+
+def test_memory_that_ended_runs_hold():
+    left = {"bytes": 100 * GB, "files": 1500, "examples": ["deepspeed_allreduce_buffer_0_x"]}
+    (found,) = judged(facts(**{"machine.shm_left": left}))
+    assert (found.cause, found.severity) == ("mem-shm-leftovers", None)
+    assert "100 GB" in found.evidence[0].what
+    assert causes(facts(**{"machine.shm_left": {**left, "bytes": 10 * GB}})) == []
+
+
 # -- collecting ---------------------------------------------------------------------------------------------------------
 def test_collect(tmp_path):
     target = world(tmp_path, environ={"HF_DATASETS_CACHE": str(tmp_path / "ds")})

@@ -212,7 +212,7 @@ def test_an_adapter_of_another_width(tmp_path, width, expected):
     config = {"peft_type": "LORA", "r": 2, "base_model_name_or_path": "org/other"}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
-    standin.safetensors(folder / "adapter_model.safetensors", {name: [2, width]})
+    standin.safetensors(folder / "adapter_model.safetensors", {name: [2, width], name.replace("_A.", "_B."): [8, 2]})
     assert adapter_found(tmp_path) == expected
 
 

@@ -14,12 +14,17 @@ def found(tmp_path, *names, path="work"):
 
 
 @pytest.mark.parametrize(
-    ("name", "severity"), [("random.py", None), ("datasets.py", None), ("deepspeed/__init__.py", "warning")]
+    ("name", "severity"), [("random.py", None), ("datasets.py", None), ("deepspeed/__init__.py", None)]
 )
 def test_a_file_of_a_known_name_on_pythonpath(tmp_path, name, severity):
     (shadow,) = found(tmp_path, name)
     assert shadow.cause == "pkg-shadowed-module"
     assert (shadow.severity and shadow.severity.value) == severity
+
+
+def test_a_folder_that_may_be_a_clone_is_a_warning(tmp_path):
+    files = ["deepspeed/__init__.py", "deepspeed/comm.py", "deepspeed/env_report.py"]
+    assert [shadow.severity.value for shadow in found(tmp_path, *files)] == ["warning"]
 
 
 @pytest.mark.parametrize("name", ["train.py", "data/random.py", "datasets/rows.txt", "random.txt"])

@@ -263,7 +263,7 @@ def examine(made: Target, *probes: Probe, more: dict[str, Any] | None = None) ->
 
 def safetensors(path: Path, tensors: dict[str, list[int]], short_by: int = 0) -> None:
     """A safetensors file of zero F32 tensors with these shapes; `short_by` bytes are left out at its end."""
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for name, shape in tensors.items():
         size = 4
@@ -291,7 +291,7 @@ def model(folder: Path, config: dict[str, Any] | None = None, tokenizer_class: s
     vocabulary = {"a": 0, "b": 1}
     added = [{"id": 2, "content": "<|im_end|>"}, {"id": 3, "content": "<|end|>"}]
     (folder / "tokenizer.json").write_text(
-        json.dumps({"added_tokens": added, "model": {"type": "BPE", "vocab": vocabulary}})
+        json.dumps({"added_tokens": added, "model": {"type": "BPE", "vocab": vocabulary, "merges": []}})
     )
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": tokenizer_class, "eos_token": "<|im_end|>"})

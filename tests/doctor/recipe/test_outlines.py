@@ -89,3 +89,38 @@ def test_forms_are_kept_in_bounded_memory(monkeypatch):
     assert [one is None for one in found] == [False] * 3 + [True] * 6
     assert len(outlines.shapes) == len(outlines.forms) == 3
     assert len(set(itertools.chain(found[:3]))) == 3
+
+
+def compared(record):
+    info = json_text.parse('{"d": {"file_name": "x"}}')
+    found = record_outline.Outlines(dataset_info.entry("d", info, dataset_rules.FALLBACK)).of(record)
+    assert found is not None
+    return found[1]
+
+
+LONG = "word " * 1000
+TALK = {"note": None, "talk": [{"from": "user", "value": LONG}, {"from": "assistant", "value": "4"}], "count": 1}
+ORDERED = {"count": 1, "talk": [{"value": LONG, "from": "user"}, {"value": "4", "from": "assistant"}], "note": None}
+
+
+def test_copies_are_equal_in_whatever_order_their_keys_stand():
+    assert compared(TALK) == compared(ORDERED)
+    assert hash(record_outline.content(TALK)) == hash(record_outline.content(ORDERED))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**TALK, "count": True},
+        {**TALK, "count": None, "note": 1},
+        {**TALK, "note": ""},
+        {**TALK, "talk": TALK["talk"][:1]},
+        {**TALK, "talk": [*TALK["talk"][::-1]]},
+        {**TALK, "talk": [{"from": "user", "value": LONG + "x"}, TALK["talk"][1]]},
+        {**TALK, "talk": [{"from": "user", "value": "x" + LONG[:-1]}, TALK["talk"][1]]},
+        {"note": None, "told": TALK["talk"], "count": 1},
+    ],
+)
+def test_what_differs_is_no_copy(other):
+    assert compared(other) != compared(TALK)
+    assert hash(record_outline.content(other)) != hash(record_outline.content(TALK))

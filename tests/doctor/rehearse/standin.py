@@ -98,7 +98,7 @@ def _script(path: Path, text: str) -> None:
 
 def _holes(path: Path) -> None:
     """Weights that fit CONFIG: a header and 65 GB that take no room on the disk."""
-    header, end = {}, 0
+    header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in expected_tensors.wanted(CONFIG).items():
         begin, end = end, end + 2 * math.prod(shape)
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}

@@ -1,0 +1,154 @@
+"""Judgements of arguments that no parser refuses and that the Trainer, PEFT or accelerate refuse when they start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from doctor.facts import Facts
+from doctor.findings import Finding, found, in_recipe
+
+_finding = partial(found, "arguments")
+
+# What torch.utils.checkpoint.checkpoint takes by name.
+_CHECKPOINTING = ("use_reentrant", "context_fn", "determinism_check", "debug", "early_stop", "preserve_rng_state")
+
+
+def _conflict(facts: Facts, what: str, key: str, other: str | None = None) -> Finding:
+    details: dict[str, Any] = {"key": key} | ({"other_key": other} if other else {})
+    return _finding("cfg-conflicting-args", what, in_recipe(facts, key), **details)
+
+
+def _known(facts: Facts, key: str) -> bool:
+    return key in facts["arguments.fields"]
+
+
+def evaluates_at_start(facts: Facts) -> Iterator[Finding]:
+    values = facts["recipe.values"]
+    if values.get("eval_on_start") is True and not values.get("eval_dataset") and not values.get("val_size"):
+        what = "eval_on_start: true, and neither eval_dataset nor val_size gives anything to evaluate"
+        yield _finding("cfg-eval-without-val", what, in_recipe(facts, "eval_on_start"), key="eval_on_start")
+
+
+def deepspeed_allows(facts: Facts) -> Iterator[Finding]:
+    values = facts["recipe.values"]
+    if not values.get("deepspeed"):
+        return
+    zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
+    if values.get("save_only_model") is True and values.get("load_best_model_at_end") is True:
+        what = "save_only_model leaves DeepSpeed nothing that load_best_model_at_end can load"
+        yield _conflict(facts, what, "save_only_model", "load_best_model_at_end")
+    if values.get("auto_find_batch_size") is True and isinstance(zero, Mapping) and zero.get("stage") == 3:
+        yield _conflict(
+            facts, "auto_find_batch_size is not supported under ZeRO-3", "auto_find_batch_size", "deepspeed"
+        )
+
+
+def accumulation_once(facts: Facts) -> Iterator[Finding]:
+    """The Trainer counts the steps itself and refuses to be told another number by accelerate's settings."""
+    values = facts["recipe.values"]
+    config, steps = values.get("accelerator_config"), values.get("gradient_accumulation_steps", 1)
+    kwargs = config.get("gradient_accumulation_kwargs") if isinstance(config, Mapping) else None
+    if isinstance(kwargs, Mapping) and "num_steps" in kwargs and isinstance(steps, int) and steps > 1:
+        what = f"accelerator_config sets num_steps, and gradient_accumulation_steps is {steps}"
+        yield _conflict(facts, what, "accelerator_config", "gradient_accumulation_steps")
+
+
+def devices_there(facts: Facts) -> Iterator[Finding]:
+    values, packages = facts["recipe.values"], facts.get("packages.versions", {})
+    if values.get("use_ipex") is True and _known(facts, "use_ipex") and "intel-extension-for-pytorch" not in packages:
+        what = "use_ipex: true, and intel-extension-for-pytorch is not installed"
+        details: dict[str, Any] = {"module": "intel_extension_for_pytorch", "key": "use_ipex"}
+        details["distribution"] = "intel-extension-for-pytorch"
+        yield _finding("pkg-missing", what, in_recipe(facts, "use_ipex"), **details)
+    if values.get("use_mps_device") is True and _known(facts, "use_mps_device"):
+        what = "use_mps_device: true asks for a Mac's GPU, which no machine with Linux has"
+        yield _conflict(facts, what, "use_mps_device")
+
+
+def checkpointing_arguments(facts: Facts) -> Iterator[Finding]:
+    values, key = facts["recipe.values"], "gradient_checkpointing_kwargs"
+    given = values.get(key)
+    if not isinstance(given, Mapping) or not values.get("gradient_checkpointing") or not _known(facts, key):
+        return
+    foreign = [str(name) for name in given if name not in _CHECKPOINTING]
+    if foreign:
+        what = f"{key}: {', '.join(foreign)} is not taken by torch.utils.checkpoint, which takes {', '.join(_CHECKPOINTING)}"
+        yield _conflict(facts, what, key)
+
+
+def past_is_taken(facts: Facts) -> Iterator[Finding]:
+    """Outputs are read at that place of a tuple, which causal models do not have."""
+    given = facts["recipe.values"].get("past_index")
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0 and _known(facts, "past_index"):
+        yield _conflict(facts, f"past_index: {given} is for models that hand on a memory; leave it out", "past_index")
+
+
+def quantised_by_bits(facts: Facts) -> Iterator[Finding]:
+    values, key = facts["recipe.values"], "quantization_bit"
+    given, method = values.get(key), str(values.get("quantization_method", "bitsandbytes")).lower()
+    if (
+        isinstance(given, int)
+        and not isinstance(given, bool)
+        and given not in (4, 8)
+        and method in ("bitsandbytes", "bnb")
+    ):
+        details = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+        what = f"{key}: {given}; bitsandbytes quantises to 4 or 8 bits"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
+
+
+def shares_not_negative(facts: Facts) -> Iterator[Finding]:
+    values, key = facts["recipe.values"], "interleave_probs"
+    given = values.get(key)
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else []
+    negative = [str(part).strip() for part in parts if str(part).strip().startswith("-")]
+    if negative and str(values.get("mix_strategy", "concat")).startswith("interleave"):
+        details = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+        what = f"{key}: {', '.join(negative)}; a probability is not negative"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
+
+
+def targets_are_linear(facts: Facts) -> Iterator[Finding]:
+    """PEFT adapts matrices: a norm or a whole block is refused, and so is an empty name, which ends every path."""
+    values, key = facts["recipe.values"], "lora_target"
+    given = values.get(key)
+    there = facts["model.weights"]
+    if (
+        values.get("finetuning_type", "lora") != "lora"
+        or not there.get("modules")
+        or not isinstance(given, (str, list))
+    ):
+        return
+    names = [str(part).strip() for part in (given.split(",") if isinstance(given, str) else given)]
+    if given in ("", "all") or "all" in names:
+        return
+    blocks = {part for name in there.get("outline", {}) for part in name.split(".")[:-1] if part != "*"} - set(
+        there["modules"]
+    )
+    wrong = [name for name in names if name in blocks or not name]
+    dotted = [
+        n
+        for n in names
+        if "." in n and not n.startswith(".") and n.rpartition(".")[2] not in {*there["modules"], *blocks}
+    ]
+    patterns = [n for n in names if any(sign in n for sign in "*[](|)^$\\")]
+    details: dict[str, Any] = {"lora_target": names, "modules": there["modules"][:50], "key": key}
+    attention = [
+        name for name in there["modules"] if name in ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "c_attn")
+    ]
+    details |= {"attention_modules": ",".join(attention)} if attention else {}
+    if wrong:
+        shown = ", ".join(name or repr(name) for name in wrong)
+        what = f"{key}: {shown} is no single matrix that LoRA can adapt; there are {', '.join(there['modules'][:15])}"
+        yield _finding("peft-target-modules-missing", what, in_recipe(facts, key), **details)
+    elif (dotted or patterns) and len(dotted) + len(patterns) == len(names):
+        what = f"{key}: {', '.join(dotted or patterns)} is no module of the model; names are compared, patterns are not read"
+        yield _finding("peft-target-modules-missing", what, in_recipe(facts, key), **details)
+
+
+ALL = (
+    evaluates_at_start, deepspeed_allows, accumulation_once, devices_there, checkpointing_arguments, past_is_taken,
+    quantised_by_bits, shares_not_negative, targets_are_linear,
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""The folder that a run resumes from: which of its pieces are damaged, or do not belong to this run.
+
+The Trainer loads trainer_state.json first, then the weights or the adapter, then optimizer and scheduler where both are
+there; DeepSpeed loads its global_step folder instead, of which `latest` names the one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from doctor.recipe import model_folder, safetensors_header
+
+_STATES = ("optimizer.pt", "scheduler.pt", "scaler.pt")
+_TENSORS = ("model.safetensors", "adapter_model.safetensors")
+# Fields of TrainerState that a run counts on.
+_COUNTED = ("global_step", "epoch", "max_steps")
+
+
+def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any) -> Iterator[str]:
+    """In words. `stage`: of ZeRO, None without DeepSpeed. Raises nothing for what the files hold."""
+    yield from _trainer_state(folder / "trainer_state.json")
+    for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
+        if name in names and (fault := model_folder.torch_file_fault(folder / name)):
+            yield f"{name}: {fault}"
+    for name in _TENSORS:
+        if name in names:
+            try:
+                tensors = safetensors_header.read(folder / name)
+            except (safetensors_header.Unreadable, OSError, ValueError) as why:
+                yield f"{name}: {why}"
+                continue
+            if name.startswith("adapter"):
+                yield from _adapter(tensors, values)
+    lora = values.get("finetuning_type", "lora") == "lora"
+    if lora and stage is None and "adapter_config.json" not in names and "model.safetensors" in names:
+        yield "it holds a whole model, and finetuning_type is lora"
+    elif not lora and "adapter_config.json" in names:
+        yield f"it holds an adapter, and finetuning_type is {values.get('finetuning_type')}"
+    if stage is None and "optimizer.pt" not in names and any(n.startswith("global_step") for n in names):
+        yield "its optimizer was saved by DeepSpeed, and this run is without"
+    if stage is not None:
+        yield from _of_deepspeed(folder, names, stage)
+
+
+def _trainer_state(path: Path) -> Iterator[str]:
+    try:
+        held = json.loads(path.read_bytes())
+    except (OSError, RecursionError):
+        return  # that it is missing is said where the pieces are counted
+    except ValueError as error:
+        yield f"trainer_state.json is not JSON ({error})"
+        return
+    if not isinstance(held, dict):
+        yield "trainer_state.json holds no JSON object"
+        return
+    for name in _COUNTED:
+        given = held.get(name)
+        if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float))):
+            yield f"{name} of trainer_state.json is {str(given)[:40]!r}; a number is needed"
+
+
+def steps_done(folder: Path) -> int | None:
+    """The step that the checkpoint was saved at; None where it does not say."""
+    try:
+        held = json.loads((folder / "trainer_state.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    step = held.get("global_step") if isinstance(held, dict) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def _adapter(tensors: Mapping[str, safetensors_header.Tensor], values: Mapping[str, Any]) -> Iterator[str]:
+    """The adapter is made anew from the recipe, and the saved tensors are put into it."""
+    wanted = values.get("lora_rank", 8)
+    ranks = {t.shape[0] for name, t in tensors.items() if ".lora_A" in name and len(t.shape) == 2}
+    if isinstance(wanted, int) and ranks and wanted not in ranks:
+        yield f"the adapter in it has rank {min(ranks)}, lora_rank is {wanted}"
+
+
+def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
+    steps = sorted(n for n in names if n.startswith("global_step") and (folder / n).is_dir())
+    if not steps:
+        return  # said where the pieces are counted
+    try:
+        tag = (folder / "latest").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        yield "latest is not there, which names the global_step folder"
+        return
+    if tag not in steps:
+        yield f'latest names "{tag}", and there is {", ".join(steps)}'
+        return
+    held = sorted(os.listdir(folder / tag))
+    models = [n for n in held if n.endswith("model_states.pt")]
+    states = [n for n in held if n.endswith("optim_states.pt")]
+    if not models:
+        yield f"{tag} has no model_states.pt"
+    if not states and stage:
+        yield f"{tag} has no optim_states.pt"
+    partitioned = [n for n in models if n.startswith("zero_pp_rank")]
+    if models and stage == 3 and not partitioned:
+        yield f"{tag} was not saved under ZeRO-3"
+    elif partitioned and stage in (0, 1, 2):
+        yield f"{tag} was saved under ZeRO-3, the stage is {stage}"
+    for name in (*models, *states)[:64]:
+        if fault := model_folder.torch_file_fault(folder / tag / name):
+            yield f"{tag}/{name}: {fault}"
+    named = [n.split("_pp_rank_")[1].split("_")[0] for n in states if "_pp_rank_" in n]
+    ranks = sorted(int(number) for number in named if number.isdecimal())
+    if ranks and ranks != list(range(len(ranks))):
+        yield f"{tag} has the optimizer states of the ranks {', '.join(map(str, ranks))}, and not of all before them"
+
+
+def saved_by(folder: Path) -> int | None:
+    """How many processes saved the optimizer states of DeepSpeed."""
+    try:
+        tag = (folder / "latest").read_text(encoding="utf-8").strip()
+        held = os.listdir(folder / tag) if tag else []
+    except (OSError, UnicodeDecodeError, ValueError):
+        return None
+    return sum(n.endswith("optim_states.pt") and "_pp_rank_" in n for n in held) or None
