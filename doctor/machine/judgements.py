@@ -17,6 +17,7 @@ from doctor.findings import Finding, Severity, found, in_recipe
 _found = partial(found, "machine")
 
 SHM_SMALL = 128 << 20  # bytes; Docker gives 64 MiB unless told otherwise
+LEFT_SHARE = 0.05  # of the machine's memory that ended runs may hold before it is worth a word
 GPU_SHARE = 0.6  # of a card that states may take, so that activations find room
 CACHE_LEAST = 64 << 20  # bytes free below which any folder is called full
 TOKENISED = 6  # times the data files
@@ -202,11 +203,15 @@ def _unwritable(name: str, disk: dict[str, Any], problem: str, details: dict[str
 
 
 def shared_memory(facts: Facts) -> Iterator[Finding]:
-    """/dev/shm of a container's default size: NCCL between GPUs and data loader workers put their buffers there."""
-    shm = facts["machine.shm"]
-    if shm["total"] > SHM_SMALL:
+    """/dev/shm of a container's default size, or full: NCCL between GPUs and data workers put their buffers there."""
+    shm, left = facts["machine.shm"], facts.get("machine.shm_left")
+    small = shm["total"] <= SHM_SMALL
+    if not small and shm["free"] > SHM_SMALL:
         return
     size = f"/dev/shm is {shm['total'] >> 20} MiB"
+    if not small:
+        size += f", of which {shm['free'] >> 20} MiB are free"
+        size += f" ({_leftovers(left)})" if left and left["files"] else ""
     workers = facts["recipe.values"].get("dataloader_num_workers", 0)
     if facts["gpu.count"] > 1 and facts["launch.nproc"] > 1:
         yield _found(
@@ -216,4 +221,16 @@ def shared_memory(facts: Facts) -> Iterator[Finding]:
         yield _found("mem-shm", f"{size}; dataloader_num_workers is {workers}", "/dev/shm", workers=workers)
 
 
-ALL = (host_memory, checkpoints, written_folders, shared_memory)
+def memory_left_behind(facts: Facts) -> Iterator[Finding]:
+    """Memory that files of ended runs in /dev/shm hold."""
+    left = facts.get("machine.shm_left")
+    if left and left["bytes"] > LEFT_SHARE * facts["machine.memory_total"]:
+        what = f"{_size(left['bytes'])} of memory: {_leftovers(left)}"
+        yield _found("mem-shm-leftovers", what, "/dev/shm")
+
+
+def _leftovers(left: dict[str, Any]) -> str:
+    return f"{left['files']} files that no process has open, as ended runs leave them, {', '.join(left['examples'])}"
+
+
+ALL = (host_memory, checkpoints, written_folders, shared_memory, memory_left_behind)

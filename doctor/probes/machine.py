@@ -11,7 +11,7 @@ from typing import Any
 
 from doctor.facts import Facts, Unknown
 from doctor.hub import settings
-from doctor.machine import disks, judgements, limits, limits_judged
+from doctor.machine import disks, judgements, leftovers, limits, limits_judged
 from doctor.probes import whole
 from doctor.target import Target
 
@@ -55,10 +55,21 @@ def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
         "machine.user": os.getuid(),
         "machine.infiniband": sorted(os.listdir(INFINIBAND)) if os.path.isdir(INFINIBAND) else [],
         "machine.shm": shm,
+        "machine.shm_left": _left(shm),
         "machine.limits": {name: resource.getrlimit(number)[0] for name, number in _LIMITS.items()},
     }
     yield {"machine.disks": {name: disks.describe(path) for name, path in _folders(target, facts).items()}}
     yield {"machine.roomy": disks.roomy(_candidates(target))}
+
+
+def _left(shm: Any) -> Any:
+    """What ended runs have left in /dev/shm; asked for where there is much in it."""
+    if isinstance(shm, Unknown) or shm["total"] - shm["free"] < leftovers.LOOKED_AT:
+        return None
+    try:
+        return leftovers.left(SHM, os.getuid())
+    except OSError as error:
+        return Unknown(f"{SHM}: {error}")
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
