@@ -236,13 +236,13 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
         below = _complete(folder) or (None if whole else _complete(folder.parent))
         if whole:
             folder = below or folder
-        names = set(os.listdir(folder)) if folder.is_dir() else set()
+        names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
         damaged = list(resumed_checkpoint.faults(folder, names, values, _stage(facts, values))) if names else []
     except OSError as error:
         return Unknown(f"{given} cannot be listed ({error.strerror})")
     return {
         "path": target.shown(folder),
-        "exists": folder.is_dir(),
+        "exists": os.path.isdir(folder),
         "weights": bool(names & set(_WEIGHTS)),
         "model": "config.json" in names and bool(names & set(_WEIGHTS)),
         "trainer_state": "trainer_state.json" in names,

@@ -110,6 +110,11 @@ def shares_not_negative(facts: Facts) -> Iterator[Finding]:
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 
 
+def _is_vector(told: Mapping[str, Any]) -> bool:
+    shapes = told.get("shapes") or []
+    return bool(shapes) and all(len(shape) == 1 for shape in shapes)
+
+
 def targets_are_linear(facts: Facts) -> Iterator[Finding]:
     """PEFT adapts matrices: a norm or a whole block is refused, and so is an empty name, which ends every path."""
     values, key = facts["recipe.values"], "lora_target"
@@ -124,14 +129,17 @@ def targets_are_linear(facts: Facts) -> Iterator[Finding]:
     names = [str(part).strip() for part in (given.split(",") if isinstance(given, str) else given)]
     if given in ("", "all") or "all" in names:
         return
-    blocks = {part for name in there.get("outline", {}) for part in name.split(".")[:-1] if part != "*"} - set(
-        there["modules"]
-    )
+    outline = there.get("outline", {})
+    blocks = {part for name in outline for part in name.split(".")[:-2]} - {"*"}
+    blocks |= {name.split(".")[-2] for name, told in outline.items() if "." in name and _is_vector(told)}
+    blocks -= set(there["modules"])
     wrong = [name for name in names if name in blocks or not name]
     dotted = [
         n
         for n in names
-        if "." in n and not n.startswith(".") and n.rpartition(".")[2] not in {*there["modules"], *blocks}
+        if "." in n
+        and not n.startswith(".")
+        and n.rpartition(".")[2] not in {*there["modules"], *blocks, "lm_head", "embed_tokens"}
     ]
     patterns = [n for n in names if any(sign in n for sign in "*[](|)^$\\")]
     details: dict[str, Any] = {"lora_target": names, "modules": there["modules"][:50], "key": key}

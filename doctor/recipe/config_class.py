@@ -131,5 +131,7 @@ def misfits(known: ConfigClass, config: Mapping[str, Any]) -> Iterator[str]:
         fits = "None" in types if given is None else any(isinstance(given, _KNOWN[t]) for t in types if t in _KNOWN)
         if not fits:
             yield f"{name} is {str(given)[:40]!r}; its class takes {' or '.join(dict.fromkeys(types))}"
+        elif isinstance(given, list) and name.endswith("token_id") and not all(isinstance(one, int) for one in given):
+            yield f"{name} is {str(given)[:40]}; a list of whole numbers is needed"
         elif name in known.choices and isinstance(given, str) and given not in known.choices[name]:
             yield f"{name} is {given[:40]!r}; its class takes {', '.join(map(str, known.choices[name]))}"

@@ -147,7 +147,7 @@ def _misfit(at: str, value: Any, field: ClassField, classes: Classes) -> Refused
 def _number(at: str, value: Any, field: ClassField) -> Refused | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return Refused(at, WRONG_TYPE, f"{at} is {value!r}; a number is needed")
     if field.type == "int" and not math.isfinite(number):
         return Refused(at, WRONG_TYPE, f"{at} is {value!r}; a whole number is needed")

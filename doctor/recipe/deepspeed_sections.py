@@ -110,7 +110,8 @@ def single_settings(facts: Facts) -> Iterator[Finding]:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that arithmetic can be done with."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e18 < value < 1e18
 
 
 def agrees_with_recipe(facts: Facts) -> Iterator[Finding]:

@@ -126,7 +126,7 @@ def _factors(key: str, given: Mapping[str, Any], text: Mapping[str, Any]) -> Ite
     if not isinstance(width, int) and _whole(hidden) and _whole(heads):
         width = int(hidden) // int(heads)  # type: ignore[arg-type]
     share = text.get("partial_rotary_factor", 1.0)
-    if not isinstance(width, int) or not isinstance(share, (int, float)):
+    if not isinstance(width, int) or not isinstance(share, (int, float)) or not 0 < share <= 1 or width > 1 << 20:
         return
     for name in ("short_factor", "long_factor"):
         listed = given.get(name)
@@ -215,7 +215,7 @@ def generation_refused(generation: Any) -> Iterator[str]:
             yield f"length_penalty is {penalty!r}, which counts with beams alone"
         if early not in (None, False):
             yield f"early_stopping is {early!r}, which counts with beams alone"
-    elif isinstance(beams, int) and isinstance(several, int) and several > beams:
+    elif isinstance(beams, int) and isinstance(several, int) and several > beams > 1:
         yield f"num_return_sequences is {several}, num_beams is {beams}"
     shown = [
         name for name in ("output_scores", "output_attentions", "output_hidden_states", "output_logits") if get(name)

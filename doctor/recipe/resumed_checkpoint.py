@@ -40,8 +40,6 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
         yield "it holds a whole model, and finetuning_type is lora"
     elif not lora and "adapter_config.json" in names:
         yield f"it holds an adapter, and finetuning_type is {values.get('finetuning_type')}"
-    if stage is None and "optimizer.pt" not in names and any(n.startswith("global_step") for n in names):
-        yield "its optimizer was saved by DeepSpeed, and this run is without"
     if stage is not None:
         yield from _of_deepspeed(folder, names, stage)
 

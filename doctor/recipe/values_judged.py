@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -215,7 +216,9 @@ def folders_free(facts: Facts) -> Iterator[Finding]:
 
 def files_for_folders(values: Mapping[str, Any], workdir: Path) -> dict[str, str]:
     given = {key: values.get(key) for key in ("cache_dir", "tokenized_path")}
-    return {key: path for key, path in given.items() if isinstance(path, str) and path and (workdir / path).is_file()}
+    return {
+        key: path for key, path in given.items() if isinstance(path, str) and path and os.path.isfile(workdir / path)
+    }
 
 
 def companions(values: Mapping[str, Any], workdir: Path) -> dict[str, dict[str, Any]]:
@@ -234,8 +237,8 @@ def companions(values: Mapping[str, Any], workdir: Path) -> dict[str, dict[str, 
             adapter = key.endswith("_adapters") or (key == "reward_model" and lora_reward)
             needed = "adapter_config.json" if adapter else "config.json"
             folder = workdir / name
-            if folder.is_dir():
-                lacks = "" if (folder / needed).is_file() else f"has no {needed}"
+            if os.path.isdir(folder):
+                lacks = "" if os.path.isfile(folder / needed) else f"has no {needed}"
             else:
                 lacks = "does not exist" if looks_like_path(name, workdir) else ""
             if lacks:

@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from doctor.probes import adapter, model, recipe
+from tests.doctor.recipe import standin
+
+AT = "base_model.model.model.layers.{}.self_attn.{}.lora_{}.weight"
+
+
+def said(tmp_path, names, **config):
+    standin.model(tmp_path / "m")
+    folder = tmp_path / "saves/adapter"
+    folder.mkdir(parents=True)
+    written = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "target_modules": ["q_proj"], **config}
+    (folder / "adapter_config.json").write_text(json.dumps(written))
+    standin.safetensors(folder / "adapter_model.safetensors", {n: [2, 8] if "_A" in n else [8, 2] for n in names})
+    made = standin.target(tmp_path, "model_name_or_path: m\nadapter_name_or_path: saves/adapter\n")
+    return [e.what for f in standin.examine(made, recipe, model, adapter)[1] for e in f.evidence]
+
+
+def pair(layer=0, module="q_proj"):
+    return [AT.format(layer, module, part) for part in "AB"]
+
+
+def test_an_adapter_that_fits(tmp_path):
+    assert said(tmp_path, pair()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "word"),
+    [
+        (pair()[:1], {}, "no lora_B"),
+        (pair(4), {}, "reach to layer 4, the model to layer 0"),
+        (pair(), {"target_modules": ["q_proj", "v_proj"]}, "v_proj has no tensors"),
+        (pair() + pair(module="v_proj"), {}, "v_proj is no target_modules"),
+        (pair(), {"use_dora": True}, "lora_magnitude_vector"),
+        (pair(), {"target_modules": "W_.*"}, "which no module of the model matches"),
+        (pair(), {"rank_pattern": {"q_proj": 8}}, "the rank 8, the weights have 2"),
+        (pair(), {"bias": "lora_onlyy"}, "bias is 'lora_onlyy'"),
+        (pair(), {"task_type": ["CAUSAL"]}, "task_type"),
+        (pair(), {"lora_dropout": float("inf")}, "lora_dropout"),
+        (pair(), {"init_lora_weights": "gauss"}, "init_lora_weights"),
+        ([name.replace("base_model.model.", "") for name in pair()], {}, "passed over"),
+        ([name.replace(".weight", ".default.weight") for name in pair()], {}, "passed over"),
+    ],
+)
+def test_one_that_does_not(tmp_path, names, config, word):
+    assert any(word in one for one in said(tmp_path, names, **config))

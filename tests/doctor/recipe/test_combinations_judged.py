@@ -1,0 +1,72 @@
+import pytest
+
+from doctor.facts import Facts
+from doctor.recipe import combinations_judged
+
+ODD = (None, True, 5, -1, 10**400, float("inf"), float("nan"), "auto", "", [], [[1]], {}, {"a": {}})
+KEYS = ("use_ipex", "use_mps_device", "gradient_checkpointing_kwargs", "past_index")
+MODULES = {
+    "modules": ["down_proj", "q_proj"],
+    "outline": {"model.layers.*.self_attn.q_proj.weight": {"shapes": [[8, 8]]}},
+}
+
+
+def said(**values):
+    facts = Facts(
+        {
+            "recipe.values": values,
+            "recipe.path": "r.yaml",
+            "arguments.fields": KEYS,
+            "deepspeed.config": {"zero_optimization": {"stage": 3}},
+            "model.weights": MODULES,
+        }
+    )
+    return [finding.cause for judgement in combinations_judged.ALL for finding in judgement(facts)]
+
+
+@pytest.mark.parametrize(
+    ("values", "cause"),
+    [
+        ({"eval_on_start": True}, "cfg-eval-without-val"),
+        ({"deepspeed": "a", "save_only_model": True, "load_best_model_at_end": True}, "cfg-conflicting-args"),
+        ({"deepspeed": "a", "auto_find_batch_size": True}, "cfg-conflicting-args"),
+        ({"gradient_accumulation_steps": 2, "accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 4}}},
+         "cfg-conflicting-args"),
+        ({"use_ipex": True}, "pkg-missing"),
+        ({"use_mps_device": True}, "cfg-conflicting-args"),
+        ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"reentrant": 1}}, "cfg-conflicting-args"),
+        ({"past_index": 0}, "cfg-conflicting-args"),
+        ({"quantization_bit": 5}, "cfg-bad-value-type"),
+        ({"mix_strategy": "interleave_over", "interleave_probs": "1.5,-0.5"}, "cfg-bad-value-type"),
+        ({"lora_target": "q_proj,self_attn"}, "peft-target-modules-missing"),
+        ({"lora_target": "q_proj, ,down_proj"}, "peft-target-modules-missing"),
+        ({"lora_target": ".*q_proj"}, "peft-target-modules-missing"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(values, cause):
+    assert said(**values) == [cause]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"eval_on_start": True, "val_size": 0.1},
+        {"save_only_model": True, "load_best_model_at_end": True},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"past_index": -1},
+        {"quantization_bit": 3, "quantization_method": "hqq"},
+        {"lora_target": "all"},
+        {"lora_target": ["q_proj", "down_proj"]},
+        {"lora_target": "self_attn.q_proj"},
+        {"lora_target": "self_attn", "finetuning_type": "full"},
+    ],
+)
+def test_what_is_not(values):
+    assert said(**values) == []
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_any_value_is_survived(odd):
+    for key in (*KEYS, "accelerator_config", "lora_target", "interleave_probs", "quantization_bit", "eval_on_start"):
+        said(**{"gradient_checkpointing": True, "mix_strategy": "interleave_over", "deepspeed": "a", key: odd})
