@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from doctor import details
+from doctor import details, places
 from doctor.facts import Facts, Unknown, UnknownFact
 from doctor.findings import Finding, Severity
 from doctor.probes import Probe, all_probes, is_deep
@@ -191,7 +191,7 @@ def _examination(
             reports[probe_id] = ProbeReport(probe_id, "skipped", 0.0, "skipped with --skip")
     if only:
         findings = [f for f in findings if f.cause in only or f.source.removeprefix("probe:") in only]
-    findings = details.complete((f for f in findings if f.cause not in skip), facts)
+    findings = places.located(details.complete((f for f in findings if f.cause not in skip), facts), facts)
     return Examination(facts, likely_root_first(findings), sorted(reports.values(), key=lambda report: report.id))
 
 
