@@ -43,6 +43,13 @@ SHOWS = {
     "weights-consolidated": "model-shards-missing",
     "weights-gguf": "model-shards-missing",
     "weights-pointer": "model-corrupt-safetensors",
+    "lora-target-norm": "peft-target-module-unsupported",
+    "model-only-and-best": "cfg-best-model-strategy",
+    "proxy-socks": "hub-proxy",
+    "resumed-optimizer-cut": "ckpt-file-truncated",
+    "resumed-other-rank": "peft-adapter-mismatch",
+    "resumed-weights-cut": "model-corrupt-safetensors",
+    "resumed-weights-pointer": "model-corrupt-safetensors",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]

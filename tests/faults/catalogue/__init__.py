@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tests.faults.catalogue import (
+    checkpoints,
+    combinations,
     data,
     dataset_info,
     deepspeed,
+    deepspeed_sections,
     deepspeed_values,
     launch,
     model,
@@ -20,4 +23,5 @@ from tests.faults.fault import Fault
 FAULTS: list[Fault] = [
     *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
+    *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
 ]  # fmt: skip
