@@ -50,6 +50,13 @@ SHOWS = {
     "resumed-other-rank": "peft-adapter-mismatch",
     "resumed-weights-cut": "model-corrupt-safetensors",
     "resumed-weights-pointer": "model-corrupt-safetensors",
+    "rate-of-scheduler-text": "cfg-lr-string",
+    "resumed-adapter-in-full": "model-shards-missing",
+    # 0.9.5 wraps what the strict configuration class says in "Failed to load tokenizer": diagnose could look behind it.
+    "architecture-bare": "tok-load-failed",
+    "cache-switch-quoted": "tok-load-failed",
+    "end-quoted": "tok-load-failed",
+    "tie-quoted": "tok-load-failed",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]
