@@ -29,7 +29,6 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "neftune_noise_alpha": (0, float("inf"), False, 5),
     "buffer_size": (1, float("inf"), False, 16384),
     "dataloader_prefetch_factor": (1, float("inf"), False, 2),
-    "eval_accumulation_steps": (1, float("inf"), False, None),
     "lora_alpha": (1e-9, float("inf"), False, 16),
     "loraplus_lr_ratio": (0, float("inf"), False, 16.0),
 }
@@ -96,10 +95,14 @@ def text_left(facts: Facts) -> Iterator[Finding]:
 
 
 def evaluates_some(facts: Facts) -> Iterator[Finding]:
-    values, key = facts["recipe.values"], "per_device_eval_batch_size"
-    given = values.get(key)
-    asked = any(values.get(name) for name in ("do_eval", "do_predict", "val_size", "eval_dataset"))
-    if asked and isinstance(given, int) and not isinstance(given, bool) and given < 1:
+    """Numbers that only an evaluation meets: a batch of none, and steps by which it divides (below zero it goes well)."""
+    values = facts["recipe.values"]
+    if not any(values.get(name) for name in ("do_eval", "do_predict", "val_size", "eval_dataset")):
+        return
+    batch, steps = values.get("per_device_eval_batch_size"), values.get("eval_accumulation_steps")
+    wrong = [("per_device_eval_batch_size", batch)] if type(batch) is int and batch < 1 else []
+    wrong += [("eval_accumulation_steps", steps)] if type(steps) is int and steps == 0 else []
+    for key, given in wrong:
         details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "probable_value": 1}
         what = f"{key}: {given}; at least 1 is needed"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), recipe=facts["recipe.path"], **details)

@@ -1,0 +1,63 @@
+"""Numbers beyond what LLaMA-Factory and the Trainer can use, and their neighbours that train."""
+
+import pytest
+
+from doctor.facts import Facts, UnknownFact
+from doctor.recipe import ranges_judged
+
+FIELDS = {key: {} for key in (*ranges_judged._RANGES, "model_name_or_path", "dataset", "output_dir", "template")}
+
+
+def found(**values):
+    known = {"recipe.values": values, "recipe.path": "r.yaml", "recipe.lines": {key: 1 for key in values}}
+    facts = Facts({**known, "arguments.fields": FIELDS, "arguments.loader": "yaml"})
+    return [finding for judgement in ranges_judged.ALL for finding in _of(judgement, facts)]
+
+
+def _of(judgement, facts):
+    try:
+        return list(judgement(facts))
+    except UnknownFact:
+        return []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"val_size": 0.1, "eval_accumulation_steps": 0},
+        {"do_eval": True, "per_device_eval_batch_size": 0},
+        {"seed": -1},
+        {"learning_rate": -1e-5},
+        {"cutoff_len": 2},
+        {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": "1e-6"}},
+    ],
+)
+def test_numbers_that_no_run_survives(values):
+    assert [finding.cause for finding in found(**values)] == ["cfg-bad-value-type"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"val_size": 0.1, "eval_accumulation_steps": -1},  # it divides without a rest, as 1 does
+        {"val_size": 0.1, "eval_accumulation_steps": 4},
+        {"eval_accumulation_steps": 0},  # nothing is evaluated
+        {"per_device_eval_batch_size": 0},
+        {"seed": 0, "cutoff_len": 16384, "learning_rate": 1e-5},
+        {"eval_accumulation_steps": "0", "seed": True, "cutoff_len": None, "learning_rate": []},
+        {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-6}},
+        {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"},
+    ],
+)
+def test_neighbours_that_train(values):
+    assert found(**values) == []
+
+
+def test_what_is_empty_and_what_excludes_each_other():
+    assert [f.cause for f in found(dataset="", output_dir=[])] == ["cfg-missing-argument"] * 2
+    assert [f.cause for f in found(template="")] == ["tmpl-missing"]
+    both = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-6, "min_lr_rate": 0.1}}
+    assert "cfg-conflicting-args" in [f.cause for f in found(**both)]
+    unmeasured = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
+    assert [f.cause for f in found(**unmeasured)] == ["cfg-best-model-strategy"]
