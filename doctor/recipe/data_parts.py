@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import msgspec
 
@@ -69,7 +68,7 @@ def read(path: Path, part: Part, number: int = 1, lines_from: int | None = None)
     """The records of a part, as json_records.read gives them. Lines are counted from `lines_from`, else from its start."""
     with path.open("rb") as whole:
         whole.seek(part.start)
-        file = whole if part.end is None else cast(BinaryIO, _Bytes(whole, part.end - part.start))
+        file = whole if part.end is None else _Bytes(whole, part.end - part.start)
         lines = json_records.Lines(path, part.start if lines_from is None else lines_from)
         reader = json_records.Reader(file, file.read(json_records.CHUNK), lines)
         reader.consumed, reader.number, reader.closes = part.start, number, part.end is None
@@ -83,10 +82,15 @@ def read(path: Path, part: Part, number: int = 1, lines_from: int | None = None)
 class _Bytes:
     """A file that ends before it does."""
 
-    def __init__(self, file: BinaryIO, left: int) -> None:
+    def __init__(self, file: json_records.Bytes, left: int) -> None:
         self.file, self.left = file, left
 
     def read(self, size: int) -> bytes:
         got = self.file.read(min(size, self.left))
         self.left -= len(got)
         return got
+
+    def readinto(self, space: memoryview) -> int:
+        count = self.file.readinto(space[: self.left])
+        self.left -= count
+        return count

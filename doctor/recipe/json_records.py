@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 
@@ -146,10 +146,45 @@ def read(path: Path) -> Iterator[Batch]:
         yield from Reader(file, head, Lines(path)).batches()
 
 
+class Bytes(Protocol):
+    """A file as far as it is read here. Both read less than was asked for only at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readinto(self, space: memoryview, /) -> int: ...
+
+
+class Space:
+    """Memory that a file is read into again and again: of new memory for each chunk every page would be a fault.
+
+    `held[: end]` is what was read and not taken, after the bytes that stand `before` it.
+    """
+
+    def __init__(self, content: bytes, before: bytes = b"") -> None:
+        self.first, self.end = len(before), len(before) + len(content)
+        self.held = bytearray(before + content + bytes(max(0, CHUNK - len(content)) + CHUNK))
+        self.view = memoryview(self.held)
+
+    def fill(self, file: Bytes) -> bool:
+        """Read a chunk, or as much as there is room for; whether that was the end of the file."""
+        room = self.view[self.end : self.end + CHUNK]
+        added = file.readinto(room) if room else 0
+        self.end += added
+        return added < len(room)
+
+    def drop(self, count: int) -> None:
+        """Take away the first `count` bytes after those that stand before them."""
+        self.view[self.first : self.end - count] = self.view[self.first + count : self.end]
+        self.end -= count
+
+    def content(self) -> bytes:
+        return bytes(self.view[self.first : self.end])
+
+
 class Reader:
     """Takes the records from a file, of which `head` is read already."""
 
-    def __init__(self, file: BinaryIO, head: bytes, lines: Lines) -> None:
+    def __init__(self, file: Bytes, head: bytes, lines: Lines) -> None:
         self.file = file
         self.buffer = head
         self.done = len(head) < CHUNK  # nothing more in the file
@@ -220,7 +255,9 @@ class Reader:
             self.after_the_list()
             return
         while True:
-            yield self.guessed() or self.delimited()
+            if self.separator:
+                yield from self.separated(self.separator)
+            yield self.delimited()
             self.skip_blank()
             if not self.buffer:
                 if not self.closes:
@@ -241,17 +278,31 @@ class Reader:
             while len(self.buffer) < CHUNK and self.more():
                 pass
 
-    def guessed(self) -> Batch | None:
-        """As many records as fit the buffer, by the separator that stood after the first record; None when that fails."""
-        if self.separator is None:
-            return None
-        at = self.buffer.rfind(self.separator)
-        if at < 0:
-            return None
-        try:
-            return self.batch(_DECODER.decode(b"".join((b"[", memoryview(self.buffer)[: at + 1], b"]"))), at + 1)
-        except UNDECODABLE:
-            return None
+    def separated(self, separator: bytes) -> Iterator[Batch]:
+        """Records up to the last place in what was read where the next one begins as the second one of the list did, for
+        as long as that is a guess that the decoder proves. What is left begins with a record and stays in the buffer.
+
+        As in `lines`, one space is used again. A list is made of it by a bracket before and one over the byte behind.
+        """
+        space = Space(self.buffer, before=b"[")
+        gap = separator.index(b"{") - 1  # the comma and the blanks between two records
+        while True:
+            self.done = self.done or space.fill(self.file)
+            at = space.held.rfind(separator, 1, space.end)
+            if at < 0:
+                break
+            behind, space.held[at + 1] = space.held[at + 1], 0x5D
+            try:
+                records = _DECODER.decode(space.view[: at + 2])
+            except UNDECODABLE:
+                break
+            finally:
+                space.held[at + 1] = behind
+            yield Batch(records, at, self.number, self.consumed, self.line_numbers)
+            self.number += len(records)
+            self.consumed += at + gap
+            space.drop(at + gap)
+        self.buffer = space.content()
 
     def delimited(self) -> Batch:
         """The complete records in the buffer, delimited one by one; reads on until there is at least one."""
@@ -306,31 +357,23 @@ class Reader:
                 pass
 
     def lines(self) -> Iterator[Batch]:
-        """Complete lines, each one a record, for as long as they are; what is not stays in the buffer.
-
-        They are read into one space, which is used again: of new memory for each chunk every page is a fault.
-        """
-        space = bytearray(max(CHUNK, len(self.buffer)) + CHUNK)
-        view, filled = memoryview(space), len(self.buffer)
-        view[:filled] = self.buffer
-        while filled or not self.done:
-            if not self.done:
-                added = self.file.readinto(view[filled : filled + CHUNK])  # type: ignore[attr-defined]
-                self.done, filled = added < min(CHUNK, len(space) - filled), filled + added
-            end = filled if self.done else space.rfind(b"\n", 0, filled) + 1
+        """Complete lines, each one a record, for as long as they are; what is not stays in the buffer."""
+        space = Space(self.buffer)
+        while True:
+            self.done = self.done or space.fill(self.file)
+            end = space.end if self.done else space.held.rfind(b"\n", 0, space.end) + 1
+            if not end:
+                break  # the end of the file, or a line that is longer than the space
             try:
-                records = _DECODER.decode_lines(view[:end])
+                records = _DECODER.decode_lines(space.view[:end])
             except UNDECODABLE:
                 break
-            if not end:
-                break  # one line is longer than the space
             if records:
                 yield Batch(records, end, self.number, self.consumed, self.line_numbers)
             self.number += len(records)
             self.consumed += end
-            view[: filled - end] = view[end:filled]
-            filled -= end
-        self.buffer = bytes(view[:filled])
+            space.drop(end)
+        self.buffer = space.content()
 
     def delimited_stream(self) -> Batch:
         while True:

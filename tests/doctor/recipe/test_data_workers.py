@@ -114,12 +114,13 @@ def test_what_stands_in_later_parts_is_placed(tmp_path, small, form):
     assert found.faults["unknown role"].examples[0].line == (line if form != "indented" else line - 3)
 
 
-def test_processes_read_what_one_reads(tmp_path, small, monkeypatch):
+@pytest.mark.parametrize("form", ["indented", "lines"])
+def test_processes_read_what_one_reads(tmp_path, small, monkeypatch, form):
     monkeypatch.setattr(data_workers, "cores", lambda: 3)
     monkeypatch.setattr(data_parts, "SIZE", 20_000)
     rows = [{**GOOD, "system": str(n % 3500), "n": None if n % 7 else n} for n in range(4000)]
     rows[3000] = {**GOOD, "talk": []}
-    path = written(tmp_path / "d.json", rows, "indented")
+    path = written(tmp_path / "d.json", rows, form)
     told = []
     result = Scan(bytes_total=path.stat().st_size)
     done = data_workers.read(entry_of(ENTRIES[0]), [(path, "d.json")], "sft", tmp_path, time.monotonic() + 60, result,
