@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import json_records
+from doctor.recipe import json_faults, json_records
 
 RECORDS = 1000  # of an entry: the share of cut records is known to about ±3 %
 LARGEST = 1 << 20  # bytes of a record; a larger one is counted, not taken
@@ -56,7 +56,7 @@ def draw(files: Sequence[Path], until: float, wanted: int = RECORDS, seed: int =
                     kept[slot : slot + 1] = [Drawn(text, place, batch.first + index)]
                 if time.monotonic() > until:
                     return Sample(_ordered(kept), read, False)
-    except json_records.BadData as bad:
+    except json_faults.BadData as bad:
         return Sample(_ordered(kept), read, False, str(bad))
     except OSError as error:
         return Sample(_ordered(kept), read, False, str(error.strerror))
@@ -68,7 +68,7 @@ def _ordered(kept: list[Drawn]) -> list[Drawn]:
 
 
 def line_of(path: Path, number: int) -> int:
-    """The 1-based line on which a record begins; reads the file up to it. Raises OSError, json_records.BadData."""
+    """The 1-based line on which a record begins; reads the file up to it. Raises OSError, json_faults.BadData."""
     for batch in json_records.read(path):
         if number < batch.first + len(batch.records):
             return batch.line_of(number - batch.first)

@@ -109,7 +109,7 @@ def _document(target: Target, folder: Any) -> tuple[json_text.Document | None, s
     try:
         return json_text.parse(raw.decode("utf-8")), "present", path
     except UnicodeDecodeError as wrong:
-        from doctor.recipe.json_records import guess_encoding
+        from doctor.recipe.json_faults import guess_encoding
 
         line = raw.count(b"\n", 0, wrong.start) + 1
         encoding = guess_encoding(raw)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from doctor.recipe import json_records
+from doctor.recipe import json_faults
 
 CHUNK = 10_000  # rows, as the loader reads them
 MOST_TEXT = 32 << 20  # characters of a chunk; a larger one is typed by its beginning
@@ -26,14 +26,14 @@ Row = tuple[dict[str, Any], int, int]  # record, its number (1-based), its line
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Raises json_records.BadData, OSError, UnicodeDecodeError."""
+    """Raises json_faults.BadData, OSError, UnicodeDecodeError."""
     csv.field_size_limit(1 << 30)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = next(reader, None)
             if header is None:
-                raise json_records.BadData(json_records.EMPTY, 1, 1, 0, "")
+                raise json_faults.BadData(json_faults.EMPTY, 1, 1, 0, "")
             numeric: set[str] | None = None
             for chunk in _chunks(reader, header):
                 found = {name for name in header if _is_numeric(row[0].get(name) for row in chunk)}
@@ -43,7 +43,7 @@ def read(path: Path) -> Iterator[Row]:
                         row[0][name] = _number(row[0][name])
                 yield from chunk
     except csv.Error as error:
-        raise json_records.BadData(json_records.NOT_JSON, 1, 1, 0, str(error)) from None
+        raise json_faults.BadData(json_faults.NOT_JSON, 1, 1, 0, str(error)) from None
 
 
 def _chunks(reader: Any, header: list[str]) -> Iterator[list[Row]]:
@@ -55,7 +55,7 @@ def _chunks(reader: Any, header: list[str]) -> Iterator[list[Row]]:
         if len(row) > len(header):
             text = f"{len(row)} fields where the header has {len(header)}"
             yield chunk
-            raise json_records.BadData(json_records.NOT_JSON, reader.line_num, 1, number, text)
+            raise json_faults.BadData(json_faults.NOT_JSON, reader.line_num, 1, number, text)
         values: dict[str, Any] = dict.fromkeys(header)  # a short row lacks its last columns
         values |= {name: None if cell in MISSING else cell for name, cell in zip(header, row, strict=False)}
         chunk.append((values, number, reader.line_num))

@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from doctor.recipe import arrow_records, conversion, csv_records, data_workers, json_records, parquet_footer
+from doctor.recipe import (
+    arrow_records,
+    conversion,
+    csv_records,
+    data_workers,
+    json_faults,
+    json_records,
+    parquet_footer,
+)
 from doctor.recipe.dataset_info import Entry
 from doctor.recipe.record_observer import Observer
 from doctor.recipe.scan_result import BrokenFile, Rows, Scan
@@ -60,7 +68,7 @@ def _read(
                     tell(result.bytes_read, result.bytes_total)
                 if time.monotonic() > until:
                     return
-        except json_records.BadData as bad:
+        except json_faults.BadData as bad:
             result.broken = BrokenFile(shown, bad.kind, bad.line, bad.column, bad.record, bad.text[:80], bad.encoding)
             return
         except parquet_footer.NotParquet as why:
@@ -147,7 +155,7 @@ def _text_rows(path: Path) -> Iterator[Rows]:
         raise _encoding_fault(path) from None
 
 
-def _encoding_fault(path: Path) -> json_records.BadData:
+def _encoding_fault(path: Path) -> json_faults.BadData:
     """Where a text file stops being UTF-8, and the encoding that it probably has. Reads the file up to there."""
     line, number = 1, 0
     with path.open("rb") as file:
@@ -155,7 +163,7 @@ def _encoding_fault(path: Path) -> json_records.BadData:
             try:
                 raw.decode("utf-8")
             except UnicodeDecodeError as wrong:
-                encoding = json_records.guess_encoding(raw + b"\n".join(file.readlines(1 << 16)))
+                encoding = json_faults.guess_encoding(raw + b"\n".join(file.readlines(1 << 16)))
                 near = raw[max(0, wrong.start - 10) : wrong.start + 20].decode(encoding or "latin-1", "replace")
-                return json_records.BadData(json_records.ENCODING, number, 1, number, near.strip(), encoding)
-    return json_records.BadData(json_records.ENCODING, line, 1, number, "", None)
+                return json_faults.BadData(json_faults.ENCODING, number, 1, number, near.strip(), encoding)
+    return json_faults.BadData(json_faults.ENCODING, line, 1, number, "", None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from doctor.recipe import conversion, data_parts, json_records
+from doctor.recipe import conversion, data_parts, json_faults, json_records
 from doctor.recipe.dataset_info import Entry
 from doctor.recipe.record_observer import Observer
 from doctor.recipe.scan_result import Rows, Scan
@@ -63,7 +63,7 @@ def read(task: Task, part: data_parts.Part) -> Found:
             if time.monotonic() > task.until:
                 whole = False
                 break
-    except json_records.BadData:
+    except json_faults.BadData:
         broken = True
     keys = observer.columns_of_file()
     now = observer.messages()

@@ -19,7 +19,7 @@ from typing import IO
 
 import msgspec
 
-from doctor.recipe import conversion, data_parts, json_records, record_observer
+from doctor.recipe import conversion, data_parts, json_faults, json_records, record_observer
 from doctor.recipe.data_worker import Found, Task
 from doctor.recipe.dataset_info import Entry
 from doctor.recipe.scan_result import BrokenFile, Example, Fault, Scan, add
@@ -248,7 +248,7 @@ class Join:
             for batch in data_parts.read(path, rest, self.before + 1, 0):
                 if part.end is not None and batch.end >= part.end:
                     break
-        except json_records.BadData as bad:
+        except json_faults.BadData as bad:
             if bad.record - 1 == wanted:
                 self.scan.broken = BrokenFile(
                     shown, bad.kind, bad.line, bad.column, bad.record, bad.text[:80], bad.encoding

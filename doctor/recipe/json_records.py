@@ -16,39 +16,17 @@ from typing import Any, Protocol
 
 import msgspec
 
+from doctor.recipe import json_faults
+from doctor.recipe.json_faults import BadData
+
 CHUNK = 256 << 10  # bytes read at once; more where a record is longer. Larger ones leave the processor's cache
 LARGEST_RECORD = 128 << 20  # bytes; a record beyond this is not read
 
-# Kinds of BadData
-EMPTY = "empty file"
-TRUNCATED = "truncated"
-CONCATENATED = "several lists in one file"
-TRAILING_COMMA = "trailing comma"
-MISSING_COMMA = "missing comma"
-EXTRA_DATA = "text after the end"
-BYTE_ORDER_MARK = "byte order mark before a list"
-LFS_POINTER = "git-lfs pointer"
-HTML = "HTML page"
-PYTHON = "written by Python, not as JSON"
-NOT_JSON = "not JSON"
-ENCODING = "not UTF-8"
-TOO_LARGE = "record too large to read"
-
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _BLANK = b" \t\r\n"
-_PYTHON_TEXT = re.compile(r"'|(?:True|False|None)\b")
 _DECODER = msgspec.json.Decoder()
 # What msgspec raises; invalid UTF-8 at the start of a name escapes as UnicodeDecodeError.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class BadData(Exception):
-    """The file stops being readable JSON. `line` and `column` are 1-based, `record` is the number of the record at fault."""
-
-    def __init__(self, kind: str, line: int, column: int, record: int, text: str, encoding: str | None = None) -> None:
-        super().__init__(f"{kind} at line {line}, column {column}: {text}")
-        self.kind, self.line, self.column, self.record, self.text = kind, line, column, record, text
-        self.encoding = encoding
 
 
 class Lines:
@@ -197,21 +175,21 @@ class Reader:
     def batches(self) -> Iterator[Batch]:
         marked = self.buffer.startswith(b"\xef\xbb\xbf")
         if self.buffer.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise BadData(ENCODING, 1, 1, 1, "UTF-16", encoding="utf-16")
+            raise BadData(json_faults.ENCODING, 1, 1, 1, "UTF-16", encoding="utf-16")
         if marked:
             self.drop(3)
         self.skip_blank()
         if not self.buffer:
-            raise BadData(EMPTY, 1, 1, 0, "")
+            raise BadData(json_faults.EMPTY, 1, 1, 0, "")
         if self.buffer[:1] == b"[":
             if marked:
-                raise BadData(BYTE_ORDER_MARK, 1, 1, 1, "EF BB BF")
+                raise BadData(json_faults.BYTE_ORDER_MARK, 1, 1, 1, "EF BB BF")
             self.drop(1)
             yield from self.list_batches()
         elif self.buffer[:1] == b"{":
             yield from self.stream_batches()
         else:
-            raise self.bad_start()
+            raise json_faults.at_start(self.buffer) or self.bad_value(self.buffer, 0)
 
     # -- the buffer -------------------------------------------------------------------------------------------------
     @property
@@ -262,19 +240,19 @@ class Reader:
             if not self.buffer:
                 if not self.closes:
                     return
-                raise BadData(TRUNCATED, self.line, 1, self.number, "the list is never closed")
+                raise BadData(json_faults.TRUNCATED, self.line, 1, self.number, "the list is never closed")
             mark = self.buffer[:1]
             if mark == b"]":
                 self.drop(1)
                 self.after_the_list()
                 return
             if mark != b",":
-                kind = MISSING_COMMA if mark in b"{[" else NOT_JSON
-                raise BadData(kind, self.line, 1, self.number, _excerpt(self.buffer))
+                kind = json_faults.MISSING_COMMA if mark in b"{[" else json_faults.NOT_JSON
+                raise BadData(kind, self.line, 1, self.number, json_faults.excerpt(self.buffer))
             self.drop(1)
             self.skip_blank()
             if self.buffer[:1] == b"]":
-                raise BadData(TRAILING_COMMA, self.line, 1, self.number, ",")
+                raise BadData(json_faults.TRAILING_COMMA, self.line, 1, self.number, ",")
             while len(self.buffer) < CHUNK and self.more():
                 pass
 
@@ -335,15 +313,15 @@ class Reader:
                 except ValueError as error:
                     raise self.bad_record(scalar[1], scalar.start(1), error) from None
             if len(self.buffer) > LARGEST_RECORD:
-                raise BadData(TOO_LARGE, self.line, 1, self.number, _excerpt(self.buffer))
+                raise BadData(json_faults.TOO_LARGE, self.line, 1, self.number, json_faults.excerpt(self.buffer))
             if not self.more():
                 raise self.bad_value(self.buffer, 0)
 
     def after_the_list(self) -> None:
         self.skip_blank()
         if self.buffer:
-            kind = CONCATENATED if self.buffer[:1] == b"[" else EXTRA_DATA
-            raise BadData(kind, self.line, 1, self.number, _excerpt(self.buffer))
+            kind = json_faults.CONCATENATED if self.buffer[:1] == b"[" else json_faults.EXTRA_DATA
+            raise BadData(kind, self.line, 1, self.number, json_faults.excerpt(self.buffer))
 
     # -- one object after another -----------------------------------------------------------------------------------
     def stream_batches(self) -> Iterator[Batch]:
@@ -393,74 +371,24 @@ class Reader:
             if records:
                 return self.batch(records, end)
             if len(self.buffer) > LARGEST_RECORD:
-                raise BadData(TOO_LARGE, self.line, 1, self.number, _excerpt(self.buffer))
+                raise BadData(json_faults.TOO_LARGE, self.line, 1, self.number, json_faults.excerpt(self.buffer))
             if not self.more():
                 raise self.bad_value(self.buffer, 0)
 
     # -- what is wrong ----------------------------------------------------------------------------------------------
-    def bad_start(self) -> BadData:
-        head = self.buffer[:200].lower()
-        if head.startswith(b"version https://git-lfs"):
-            return BadData(LFS_POINTER, 1, 1, 1, _excerpt(self.buffer))
-        if head.startswith((b"<!doctype", b"<html")):
-            return BadData(HTML, 1, 1, 1, _excerpt(self.buffer))
-        return self.bad_value(self.buffer, 0)
-
     def bad_value(self, raw: bytes, at: int) -> BadData:
         """What is wrong with `raw`, which stands at `at` in the buffer and is no complete value."""
         if not raw.strip(_BLANK):
-            return BadData(TRUNCATED, self.line + self.buffer.count(b"\n"), 1, self.number, "the list is never closed")
+            line = self.line + self.buffer.count(b"\n")
+            return BadData(json_faults.TRUNCATED, line, 1, self.number, "the list is never closed")
         return self.bad_record(raw, at, None)
 
     def bad_record(self, raw: bytes, at: int, error: Exception | None) -> BadData:
         line = self.line + self.buffer.count(b"\n", 0, at)
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as wrong:
-            cut = wrong.reason == "unexpected end of data" and wrong.end == len(raw) and self.done
-            if not cut:
-                encoding = guess_encoding(raw)
-                where = line + raw.count(b"\n", 0, wrong.start)
-                shown = raw[max(0, wrong.start - 10) : wrong.start + 20].decode(encoding or "latin-1", "replace")
-                return BadData(ENCODING, where, 1, self.number, shown, encoding)
-            text = raw[: wrong.start].decode("utf-8")
-        try:
-            json.JSONDecoder(strict=False).raw_decode(text.lstrip())
-        except json.JSONDecodeError as wrong:
-            stripped = text.lstrip()
-            line += text[: len(text) - len(stripped)].count("\n")
-            cut = wrong.pos >= len(stripped.rstrip()) or wrong.msg.startswith("Unterminated string")
-            kind = TRUNCATED if cut and error is None else NOT_JSON
-            near = stripped[max(0, wrong.pos - 20) : wrong.pos + 30]
-            if kind == NOT_JSON and _PYTHON_TEXT.match(stripped, wrong.pos):
-                kind = PYTHON
-            return BadData(kind, line + wrong.lineno - 1, wrong.colno, self.number, " ".join(near.split()))
-        except (ValueError, RecursionError):
-            pass  # too many digits or too deep: no position, named below
-        return BadData(NOT_JSON, line, 1, self.number, _excerpt(raw))
+        return json_faults.in_value(raw, line, self.number, self.done, error)
 
 
 def first_key(buffer: bytes, stop: int) -> bytes | None:
     """`}`, the separator and the first key of the next record: the bytes by which later records are found."""
     found = re.compile(rb'\s*,\s*\{\s*"[^"\\]{0,200}"').match(buffer, stop)
     return buffer[stop - 1 : found.end()] if found else None
-
-
-def _excerpt(raw: bytes) -> str:
-    return " ".join(raw[:80].decode("utf-8", "replace").split())
-
-
-def guess_encoding(raw: bytes) -> str | None:
-    """The encoding that decodes `raw` and gives mostly letters: gb18030 (GBK and GB2312 are parts of it), Big5, cp1252."""
-    for encoding in ("gb18030", "big5", "shift_jis", "euc_kr", "cp1252"):
-        try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError as wrong:
-            if wrong.end < len(raw) - 4:  # a character cut off at the end of the sample says nothing
-                continue
-            text = raw[: wrong.start].decode(encoding)
-        foreign = [c for c in text if ord(c) > 127]
-        letters = sum(c.isalpha() or c in "，。、；：？！“”‘’（）《》—…·「」　" for c in foreign)
-        if foreign and letters >= 0.9 * len(foreign):
-            return encoding
-    return None

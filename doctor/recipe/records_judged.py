@@ -8,7 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding
-from doctor.recipe import conversion, data_scan, data_shape, json_records
+from doctor.recipe import conversion, data_scan, data_shape, json_faults
 from knowledge_base.schema import Severity
 
 ID = "records"
@@ -43,11 +43,11 @@ def first_file(fault: Mapping[str, Any]) -> str:
 def files_readable(facts: Facts) -> Iterator[Finding]:
     for _, _, scan, details in scans(facts):
         broken = scan["broken"]
-        if broken is None or broken["kind"] == json_records.TOO_LARGE:
+        if broken is None or broken["kind"] == json_faults.TOO_LARGE:
             continue
         where = f"{broken['file']}:{broken['line']}"
         details |= {"file": broken["file"], "kind": broken["kind"], "line": broken["line"], "record": broken["record"]}
-        if broken["kind"] == json_records.ENCODING:
+        if broken["kind"] == json_faults.ENCODING:
             encoding = broken["encoding"]
             if encoding:
                 details["encoding"] = encoding
@@ -56,12 +56,12 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
         elif broken["kind"] == data_scan.NOT_AS_NAMED:
             what = f"it is not what its name says: {broken['text']}"
             yield finding("data-file-type", [Evidence(what, broken["file"])], details | {"stem": stem(broken["file"])})
-        elif broken["kind"] == json_records.LFS_POINTER:
+        elif broken["kind"] == json_faults.LFS_POINTER:
             what = "a git-lfs pointer stands in place of the data"
             yield finding("data-invalid-json", [Evidence(what, where)], details | {"truncated": True})
         else:
-            details["truncated"] = broken["kind"] in (json_records.TRUNCATED, json_records.EMPTY, json_records.HTML)
-            clear = (json_records.TRAILING_COMMA, json_records.BYTE_ORDER_MARK, json_records.PYTHON)
+            details["truncated"] = broken["kind"] in (json_faults.TRUNCATED, json_faults.EMPTY, json_faults.HTML)
+            clear = (json_faults.TRAILING_COMMA, json_faults.BYTE_ORDER_MARK, json_faults.PYTHON)
             repairable = broken["kind"] in clear
             what = f"record {broken['record']}, column {broken['column']}: {broken['kind']}: {broken['text']}".rstrip(
                 ": "

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import conversion, json_records
+from doctor.recipe import conversion, json_faults, json_records
 from doctor.recipe.dataset_info import Entry
 
 SHAPES = 12  # records of distinct shape that are taken
@@ -167,7 +167,7 @@ def sample(
                 if time.monotonic() > until:
                     complete = False
                     break
-    except json_records.BadData as bad:
+    except json_faults.BadData as bad:
         return Picked(read=sampler.read, complete=False, unreadable=str(bad))
     except OSError as error:
         return Picked(read=sampler.read, complete=False, unreadable=str(error.strerror))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from doctor.recipe import csv_records, json_records
+from doctor.recipe import csv_records, json_faults
 
 
 def column(tmp_path, *cells, name="a"):
@@ -41,6 +41,6 @@ def test_rows_are_numbered_and_a_longer_one_is_told(tmp_path):
     path.write_text('a,b\n"two\nlines",y\nz\n1,2,3\n')
     rows = csv_records.read(path)
     assert [next(rows), next(rows)] == [({"a": "two\nlines", "b": "y"}, 1, 3), ({"a": "z", "b": None}, 2, 4)]
-    with pytest.raises(json_records.BadData) as told:
+    with pytest.raises(json_faults.BadData) as told:
         next(rows)
     assert (told.value.line, told.value.record) == (5, 3)

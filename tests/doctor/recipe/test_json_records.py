@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doctor.recipe import json_records
+from doctor.recipe import json_faults, json_records
 
 RECORD = '{"a": "x", "c": [{"from": "user", "value": "v"}]}'
 
@@ -55,7 +55,7 @@ def test_reads_what_datasets_reads(tmp_path, content, count):
 )
 def test_says_where_and_how_a_file_stops_being_json(tmp_path, content, kind, line, record):
     (tmp_path / "d.json").write_text(content, encoding="utf-8")
-    with pytest.raises(json_records.BadData) as caught:
+    with pytest.raises(json_faults.BadData) as caught:
         records(tmp_path / "d.json")
     assert (caught.value.kind, caught.value.line, caught.value.record) == (kind, line, record)
 
@@ -70,7 +70,7 @@ def test_says_where_and_how_a_file_stops_being_json(tmp_path, content, kind, lin
 )
 def test_another_encoding_is_guessed(tmp_path, text, encoding, guessed):
     (tmp_path / "d.json").write_bytes(f'[{{"a": "{text}"}}]'.encode(encoding))
-    with pytest.raises(json_records.BadData) as caught:
+    with pytest.raises(json_faults.BadData) as caught:
         records(tmp_path / "d.json")
     assert (caught.value.kind, caught.value.encoding) == ("not UTF-8", guessed)
 
@@ -121,6 +121,6 @@ def test_damaged_files_end_in_records_or_one_clear_error(
     fault = None
     try:
         records(path)
-    except json_records.BadData as bad:
+    except json_faults.BadData as bad:
         fault = bad
     assert fault is None or (fault.line >= 1 and fault.kind)
