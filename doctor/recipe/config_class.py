@@ -7,6 +7,7 @@ that refuses a value of another type.
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class ConfigClass(msgspec.Struct, frozen=True):
 def folder_of(transformers: Path, model_type: str) -> Path | None:
     """models/<type>, as most are called."""
     folder = transformers / "models" / model_type.replace("-", "_")
-    return folder if model_type.replace("-", "_").isidentifier() and folder.is_dir() else None
+    return folder if model_type.replace("-", "_").isidentifier() and os.path.isdir(folder) else None
 
 
 def read(transformers: Path, model_type: str) -> ConfigClass:

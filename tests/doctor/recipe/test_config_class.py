@@ -62,3 +62,8 @@ def test_a_plain_class_takes_anything(tmp_path):
 
 def test_a_type_that_is_not_there(tmp_path):
     assert config_class.read(tmp_path, "../other").defaults == {}
+
+
+@pytest.mark.parametrize("kind", ["a" * 5000, "a/b", "", "no\0name"])
+def test_a_type_that_names_no_folder(tmp_path, kind):
+    assert config_class.folder_of(tmp_path, kind) is None
