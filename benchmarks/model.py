@@ -53,7 +53,8 @@ def write(folder: Path, shards: int) -> int:
     weight_map, total = {}, 0
     for shard in range(shards):
         file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
-        header, at = {}, 0
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        at = 0
         for name in names[shard::shards]:
             size = 2
             for length in tensors[name]:
