@@ -250,7 +250,6 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
         "complete": target.shown(below) if below and below != folder else None,
         "faults": damaged[:12],
         "steps_done": resumed_checkpoint.steps_done(folder),
-        "saved_by": resumed_checkpoint.saved_by(folder),
     }
 
 

@@ -108,15 +108,7 @@ def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
             yield f"{tag}/{name}: {fault}"
     named = [n.split("_pp_rank_")[1].split("_")[0] for n in states if "_pp_rank_" in n]
     ranks = sorted(int(number) for number in named if number.isdecimal())
-    if ranks and ranks != list(range(len(ranks))):
+    # A node with a disk of its own has the states of its own ranks: as many, from a multiple of that number on.
+    block = len(ranks) > 1 and ranks[0] % len(ranks) == 0
+    if ranks and ranks != list(range(first := ranks[0] if block else 0, first + len(ranks))):
         yield f"{tag} has the optimizer states of the ranks {', '.join(map(str, ranks))}, and not of all before them"
-
-
-def saved_by(folder: Path) -> int | None:
-    """How many processes saved the optimizer states of DeepSpeed."""
-    try:
-        tag = (folder / "latest").read_text(encoding="utf-8").strip()
-        held = os.listdir(folder / tag) if tag else []
-    except (OSError, UnicodeDecodeError, ValueError):
-        return None
-    return sum(n.endswith("optim_states.pt") and "_pp_rank_" in n for n in held) or None

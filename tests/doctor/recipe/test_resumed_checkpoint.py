@@ -78,6 +78,18 @@ def test_pieces_of_deepspeed(tmp_path):
     assert "latest is not there" in said(tmp_path, 2)[0]
 
 
+@pytest.mark.parametrize(
+    ("ranks", "fault"), [((0, 1), False), ((2, 3), False), ((0, 2), True), ((1, 2), True), ((2, 3, 4), True)]
+)
+def test_the_ranks_of_a_node_of_its_own(tmp_path, ranks, fault):
+    checkpoint(tmp_path, deepspeed=True)
+    states = tmp_path / "global_step2" / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    content = states.read_bytes()
+    states.unlink()
+    for rank in ranks:
+        states.with_name(states.name.replace("rank_0_", f"rank_{rank}_")).write_bytes(content)
+    assert any("optimizer states of the ranks" in word for word in said(tmp_path, 2)) is fault
+
+
 def test_steps(tmp_path):
     assert resumed_checkpoint.steps_done(checkpoint(tmp_path)) == 2
-    assert resumed_checkpoint.saved_by(tmp_path) is None
