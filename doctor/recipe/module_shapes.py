@@ -17,13 +17,14 @@ import msgspec
 
 Sizes = frozenset[Any] | None
 _MOST = 24  # values of one expression that are kept apart
+_MAY_BE_TIED = ("lm_head", "embed_out", "output_layer")  # also where the class does not say so
 _OPERATORS = {ast.Mult: operator.mul, ast.Add: operator.add, ast.Sub: operator.sub, ast.FloorDiv: operator.floordiv}
 
 
 class Made(msgspec.Struct):
     """Modules by name: the possible shapes of their `weight`, whether one lies under no condition, whether they have a
     bias, the length of lists; `fused`: parameters that hold the matrices of all experts; `open`: names that classes make
-    which were not followed."""
+    which were not followed; `tied`: heads that the class says are the embedding, which are saved once."""
 
     shapes: dict[str, list[tuple[Sizes, ...]]] = {}
     always: dict[str, bool] = {}
@@ -31,6 +32,7 @@ class Made(msgspec.Struct):
     lengths: dict[str, Sizes] = {}
     fused: dict[str, tuple[Sizes, ...]] = {}
     open: set[str] = set()
+    tied: set[str] = set()
 
 
 class _Class(msgspec.Struct):
@@ -44,9 +46,11 @@ class _Class(msgspec.Struct):
 def made(source: str, settings: Mapping[str, Any], root: str) -> Made:
     """Of the class `root` and those that it is made of. Raises SyntaxError. `settings`: config.json over the defaults."""
     classes = {}
+    tied = set(_MAY_BE_TIED)
     tables: dict[str, set[str]] = {}  # QWEN2_ATTENTION_CLASSES = {"eager": Qwen2Attention, …}
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef):
+            tied |= _tied(node) if node.name == root else set()
             method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
             if method is not None:
                 classes[node.name] = _Class(method, [a.arg for a in method.args.args[1:]], _defaults(method, settings))
@@ -54,7 +58,7 @@ def made(source: str, settings: Mapping[str, Any], root: str) -> Made:
             isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Dict)
         ):
             tables[node.targets[0].id] = {v.id for v in node.value.values if isinstance(v, ast.Name)}
-    found = Made()
+    found = Made(tied=tied)
     if root in classes:
         reader = _Reader(classes, tables, settings, found)
         reader.read(root, True, [], "")
@@ -65,6 +69,18 @@ def made(source: str, settings: Mapping[str, Any], root: str) -> Made:
                 if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
             }
     return found
+
+
+def _tied(node: ast.ClassDef) -> set[str]:
+    """Modules that `_tied_weights_keys` names: decoder of cls.predictions.decoder.weight."""
+    named = (
+        statement.value
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "_tied_weights_keys"
+    )
+    texts = [part.value for value in named for part in ast.walk(value) if isinstance(part, ast.Constant)]
+    names = [text.removesuffix(".weight") for text in texts if isinstance(text, str) and not text.endswith(".bias")]
+    return {name.rpartition(".")[2] for name in names}
 
 
 def _defaults(method: ast.FunctionDef, settings: Mapping[str, Any]) -> dict[str, Sizes]:
@@ -113,6 +129,8 @@ class _Reader:
                     self._statements(statement.orelse, scope, certain and decided is False, above)
             elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
                 self._assigned(statement.targets[0], statement.value, scope, certain, above)
+            elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+                scope[statement.target.id] = None  # counted up, under conditions: not followed
 
     def _assigned(
         self, target: ast.expr, value: ast.expr, scope: dict[str, Sizes], certain: bool, above: list[str]
@@ -259,7 +277,6 @@ def _nth(arguments: list[Sizes], keywords: Mapping[str, Sizes], at: int, name: s
 
 
 # -- against the weights --------------------------------------------------------------------------------------------------
-_MAY_BE_TIED = ("lm_head", "embed_out", "output_layer")
 
 
 def misfits(found: Made, outline: Mapping[str, Mapping[str, Any]], renamed: bool) -> Iterator[str]:
@@ -291,7 +308,7 @@ def misfits(found: Made, outline: Mapping[str, Mapping[str, Any]], renamed: bool
             seen[part] = max(count, seen.get(part, 0))
     yield from _counted(found, seen)
     for name, certain in found.always.items():
-        if certain and not renamed and name in found.shapes and name not in there and name not in _MAY_BE_TIED:
+        if certain and not renamed and name in found.shapes and name not in there and name not in found.tied:
             yield f"{name} is not in the weights"
     if ("experts" in found.lengths or found.fused) and not any(
         "expert" in part or part in found.fused for part in there

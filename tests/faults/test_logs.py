@@ -52,11 +52,10 @@ SHOWS = {
     "resumed-weights-pointer": "model-corrupt-safetensors",
     "rate-of-scheduler-text": "cfg-lr-string",
     "resumed-adapter-in-full": "model-shards-missing",
-    # 0.9.5 wraps what the strict configuration class says in "Failed to load tokenizer": diagnose could look behind it.
-    "architecture-bare": "tok-load-failed",
-    "cache-switch-quoted": "tok-load-failed",
-    "end-quoted": "tok-load-failed",
-    "tie-quoted": "tok-load-failed",
+    "samples-zero": "data-streaming-workers",
+    "samples-of-entry-zero": "data-streaming-workers",
+    "padding-negative": "model-generation-config-invalid",
+    "generation-length": "model-generation-config-invalid",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]

@@ -94,3 +94,31 @@ def test_weights_without_experts(tmp_path):
 def test_a_module_that_is_always_made(tmp_path):
     lacking = {name: shape for name, shape in weights().items() if "embed" not in name}
     assert "embed_tokens is not in the weights" in words(tmp_path, {}, lacking)
+
+
+@pytest.mark.parametrize(
+    "tied",
+    [
+        '_tied_weights_keys = ["embed_tokens.weight"]',
+        '_tied_weights_keys = ["model.embed_tokens"]',
+        '_tied_weights_keys = {"model.embed_tokens.weight": "other.weight"}',
+    ],
+)
+def test_a_module_that_the_class_ties_is_saved_once(tied):
+    source = SOURCE.replace("class Model(nn.Module):\n", f"class Model(nn.Module):\n    {tied}\n")
+    lacking = {"lm_head.weight": {"shapes": [[12, 8]], "counts": []}}
+    said = list(module_shapes.misfits(module_shapes.made(source, CONFIG, "Model"), lacking, False))
+    assert not any("embed_tokens" in word for word in said)
+    bias = source.replace("embed_tokens.weight", "embed_tokens.bias").replace('model.embed_tokens"', 'x.bias"')
+    said = list(module_shapes.misfits(module_shapes.made(bias, CONFIG, "Model"), lacking, False))
+    assert "embed_tokens is not in the weights" in said
+
+
+def test_a_size_that_is_counted_up_is_not_followed():
+    plain = "        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)\n"
+    counted = plain.replace("config.vocab_size", "rows")
+    source = SOURCE.replace(plain, f"        rows = config.vocab_size\n        rows += 1\n{counted}")
+    for rows in (12, 13):
+        held = {"model.embed_tokens.weight": {"shapes": [[rows, 8]], "counts": []}}
+        said = list(module_shapes.misfits(module_shapes.made(source, CONFIG, "Model"), held, False))
+        assert not any("embed_tokens.weight is" in word for word in said)
