@@ -16,9 +16,8 @@ ID = "places"
 AFTER: tuple[str, ...] = ("recipe", "deepspeed", "model")
 JUDGEMENTS = ()
 
-LARGEST = (
-    64 << 10
-)  # bytes; these files have some kilobytes, and one with a whole vocabulary in it is not worth the time
+# Bytes; these files have some kilobytes, and one with a whole vocabulary in it is not worth the time.
+LARGEST = 64 << 10
 _NAMES = ("config.json", "generation_config.json", "tokenizer_config.json", "adapter_config.json")
 
 

@@ -21,45 +21,12 @@ _found = partial(found, ID)
 
 # What a training run imports by its first name; a clone of one of them may stand on PYTHONPATH on purpose.
 PACKAGES = (
-    "accelerate",
-    "datasets",
-    "deepspeed",
-    "evaluate",
-    "fsspec",
-    "huggingface_hub",
-    "multiprocess",
-    "numpy",
-    "packaging",
-    "pandas",
-    "peft",
-    "pyarrow",
-    "requests",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "tqdm",
-    "transformers",
-    "trl",
-    "wandb",
-    "yaml",
-    "llamafactory",
-    "typing_extensions",
-    "pydantic",
-    "httpx",
-    "gradio",
-    "jinja2",
-    "regex",
-    "filelock",
-    "psutil",
-    "torchvision",
-    "matplotlib",
-    "sentencepiece",
-    "tiktoken",
-    "einops",
-    "fire",
-    "omegaconf",
-)
-_FEWEST = 3  # Python files of a package that may be a clone of the real one  # fmt: skip
+    "accelerate", "datasets", "deepspeed", "evaluate", "fsspec", "huggingface_hub", "multiprocess", "numpy", "packaging",
+    "pandas", "peft", "pyarrow", "requests", "safetensors", "tokenizers", "torch", "tqdm", "transformers", "trl", "wandb",
+    "yaml", "llamafactory", "typing_extensions", "pydantic", "httpx", "gradio", "jinja2", "regex", "filelock", "psutil",
+    "torchvision", "matplotlib", "sentencepiece", "tiktoken", "einops", "fire", "omegaconf",
+)  # fmt: skip
+_FEWEST = 3  # Python files of a package that may be a clone of the real one
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts, UnknownFact
 from doctor.findings import Finding
-from doctor.probes import Probe
+from doctor.probes import Judgement, Probe
 from doctor.recipe import expected_tensors
 from doctor.target import Interpreter, Target
 
@@ -246,6 +247,15 @@ def target(folder: Path, recipe: str = "model_name_or_path: org/toy\n", **enviro
     return Target(folder / "python", interpreter, "given", folder, path, {"HOME": str(folder / "home"), **environ})
 
 
+def judged(judgements: Iterable[Judgement], facts: Facts) -> list[Finding]:
+    """What they find; one that lacks a fact is skipped."""
+    findings: list[Finding] = []
+    for judgement in judgements:
+        with contextlib.suppress(UnknownFact):
+            findings += judgement(facts)
+    return findings
+
+
 def examine(made: Target, *probes: Probe, more: dict[str, Any] | None = None) -> tuple[Facts, list[Finding]]:
     """Collect the probes in order over the facts in `more`, then run their judgements; what lacks a fact is skipped."""
     facts = Facts(more or {})
@@ -254,9 +264,7 @@ def examine(made: Target, *probes: Probe, more: dict[str, Any] | None = None) ->
         with contextlib.suppress(UnknownFact):
             facts = facts.merged(probe.collect(made, facts))
     for probe in probes:
-        for judgement in probe.JUDGEMENTS:
-            with contextlib.suppress(UnknownFact):
-                findings += judgement(facts)
+        findings += judged(probe.JUDGEMENTS, facts)
     json.dumps(facts.to_json())
     return facts, findings
 
