@@ -53,3 +53,8 @@ def in_recipe(facts: Facts, key: str) -> str:
     """`path:line` of a key of the recipe; the path alone for a key that is not written there."""
     path, line = facts.get("recipe.path", "the recipe"), facts.get("recipe.lines", {}).get(key)
     return f"{path}:{line}" if line else str(path)
+
+
+def key_of_recipe(facts: Facts, key: str) -> dict[str, Any]:
+    """The details that fixes of one key of the recipe ask for."""
+    return {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}

@@ -11,7 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from doctor.facts import Facts
-from doctor.findings import Evidence, Finding, found, in_recipe
+from doctor.findings import Evidence, Finding, found, in_recipe, key_of_recipe
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -65,8 +65,7 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
     for misfit in facts["arguments.misfits"]:
         key, kind, meant = misfit["key"], misfit["kind"], misfit["meant"]
         where, what = in_recipe(facts, key), f"{key}: {misfit['text']}"
-        details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
-        details["recipe"] = facts["recipe.path"]
+        details = key_of_recipe(facts, key)
         if kind == "choice":
             if (key, meant) == ("flash_attn", "fa2") and "flash-attn" not in facts.get("packages.versions", {}):
                 meant = "sdpa"  # what was meant would not run here
@@ -97,8 +96,7 @@ def counts_positive(facts: Facts) -> Iterator[Finding]:
         if key == "lora_rank" and values.get("finetuning_type", "lora") != "lora":
             continue
         if isinstance(given, int) and not isinstance(given, bool) and given < 1:
-            details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
-            details |= {"recipe": facts["recipe.path"], "probable_value": meant}
+            details = {**key_of_recipe(facts, key), "probable_value": meant}
             what = f"{key}: {given}; at least 1 is needed"
             yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from doctor.facts import Facts
-from doctor.findings import Finding, found, in_recipe
+from doctor.findings import Finding, found, in_recipe, key_of_recipe
 
 _finding = partial(found, "arguments")
 
@@ -94,7 +94,7 @@ def quantised_by_bits(facts: Facts) -> Iterator[Finding]:
         and given not in (4, 8)
         and method in ("bitsandbytes", "bnb")
     ):
-        details = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+        details = key_of_recipe(facts, key)
         what = f"{key}: {given}; bitsandbytes quantises to 4 or 8 bits"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 
@@ -105,7 +105,7 @@ def shares_not_negative(facts: Facts) -> Iterator[Finding]:
     parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else []
     negative = [str(part).strip() for part in parts if str(part).strip().startswith("-")]
     if negative and str(values.get("mix_strategy", "concat")).startswith("interleave"):
-        details = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
+        details = key_of_recipe(facts, key)
         what = f"{key}: {', '.join(negative)}; a probability is not negative"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 

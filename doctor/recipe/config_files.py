@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts
-from doctor.findings import Finding, found, in_recipe
+from doctor.findings import Finding, found, in_recipe, key_of_recipe
 from doctor.target import Target
 
 KEYS = ("fsdp_config", "accelerator_config")
@@ -94,8 +94,7 @@ def configs_fit(facts: Facts) -> Iterator[Finding]:
         if key not in facts["arguments.fields"]:
             continue  # an unknown key, which is said already
         if told["fault"]:
-            details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
-            details |= {"recipe": facts["recipe.path"], "wanted_type": "mapping or the name of a JSON file"}
+            details = {**key_of_recipe(facts, key), "wanted_type": "mapping or the name of a JSON file"}
             yield _finding("cfg-bad-value-type", f"{key}: {told['fault']}", where, **details)
         for name, near in told["unknown"].items():
             what = f'{key}: "{name}" is no setting of it' + (f'; "{near}" is' if near else "")

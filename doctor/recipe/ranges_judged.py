@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from doctor.facts import Facts
-from doctor.findings import Finding, found, in_recipe
+from doctor.findings import Finding, found, in_recipe, key_of_recipe
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -62,8 +62,7 @@ def in_range(facts: Facts) -> Iterator[Finding]:
         limit = (
             f"at least {low:g}" if high == float("inf") else f"from {low:g} to {'below ' if excluded else ''}{high:g}"
         )
-        details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1)}
-        details |= {"recipe": facts["recipe.path"]} | ({} if usual is None else {"probable_value": usual})
+        details = key_of_recipe(facts, key) | ({} if usual is None else {"probable_value": usual})
         yield _finding("cfg-bad-value-type", f"{key}: {given}; it must be {limit}", in_recipe(facts, key), **details)
 
 
@@ -73,11 +72,7 @@ def rate_learns(facts: Facts) -> Iterator[Finding]:
     if not isinstance(given, (int, float)) or isinstance(given, bool) or 0 < given < _HIGHEST_RATE or given < 0:
         return
     why = "nothing is learnt" if given == 0 else "no optimizer converges with it; is the minus of the exponent lost?"
-    details: dict[str, Any] = {
-        "key": key,
-        "line": facts.get("recipe.lines", {}).get(key, 1),
-        "recipe": facts["recipe.path"],
-    }
+    details = key_of_recipe(facts, key)
     yield _finding("cfg-bad-value-type", f"{key}: {given}; {why}", in_recipe(facts, key), Severity.WARNING, **details)
 
 
@@ -85,11 +80,7 @@ def text_left(facts: Facts) -> Iterator[Finding]:
     """A cutoff of which the template alone takes all: 2 for 2k."""
     given, key = facts["recipe.values"].get("cutoff_len"), "cutoff_len"
     if isinstance(given, int) and not isinstance(given, bool) and 1 <= given < _SHORTEST:
-        details: dict[str, Any] = {
-            "key": key,
-            "line": facts.get("recipe.lines", {}).get(key, 1),
-            "recipe": facts["recipe.path"],
-        }
+        details = key_of_recipe(facts, key)
         what = f"{key}: {given} tokens; the template of one turn takes more, so that nothing is left to learn from"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), Severity.WARNING, **details)
 
@@ -103,9 +94,9 @@ def evaluates_some(facts: Facts) -> Iterator[Finding]:
     wrong = [("per_device_eval_batch_size", batch)] if type(batch) is int and batch < 1 else []
     wrong += [("eval_accumulation_steps", steps)] if type(steps) is int and steps == 0 else []
     for key, given in wrong:
-        details: dict[str, Any] = {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "probable_value": 1}
+        details = {**key_of_recipe(facts, key), "probable_value": 1}
         what = f"{key}: {given}; at least 1 is needed"
-        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), recipe=facts["recipe.path"], **details)
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 
 
 def not_empty(facts: Facts) -> Iterator[Finding]:
@@ -148,8 +139,7 @@ def scheduler_keys(facts: Facts) -> Iterator[Finding]:
                 else "; a number is needed"
             )
             what = f"lr_scheduler_kwargs: {name} is {str(value)[:40]!r}{hint}"
-            details: dict[str, Any] = {"key": "lr_scheduler_kwargs", "recipe": facts["recipe.path"]}
-            details["line"] = facts.get("recipe.lines", {}).get("lr_scheduler_kwargs", 1)
+            details = key_of_recipe(facts, "lr_scheduler_kwargs")
             yield _finding("cfg-bad-value-type", what, in_recipe(facts, "lr_scheduler_kwargs"), **details)
     if given.get("min_lr") is not None and given.get("min_lr_rate") is not None:
         what = "lr_scheduler_kwargs: min_lr and min_lr_rate exclude each other"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts
-from doctor.findings import Finding, found, in_recipe
+from doctor.findings import Finding, found, in_recipe, key_of_recipe
 from doctor.recipe.value_types import nearest_choice
 from knowledge_base.schema import Severity
 
@@ -38,10 +38,6 @@ def tool_formats(package: Path) -> list[str]:
     return re.findall(r'^    "([\w.-]+)": \w+\(\),?$', text, re.MULTILINE)
 
 
-def _where(facts: Facts, key: str) -> dict[str, Any]:
-    return {"key": key, "line": facts.get("recipe.lines", {}).get(key, 1), "recipe": facts["recipe.path"]}
-
-
 def _names(given: Any) -> list[str]:
     """A list, or names separated by commas, as LLaMA-Factory takes both."""
     parts = given if isinstance(given, list) else str(given).split(",") if isinstance(given, str) else []
@@ -56,7 +52,7 @@ def names_known(facts: Facts) -> Iterator[Finding]:
         given = values.get(key)
         if known and isinstance(given, str) and given.lower() not in known and key in facts["arguments.fields"]:
             near = nearest_choice(given, known)
-            details = _where(facts, key) | ({"nearest": near} if near else {})
+            details = key_of_recipe(facts, key) | ({"nearest": near} if near else {})
             what = f'{key}: "{given}" is none of {", ".join(known)}'
             yield _finding("cfg-invalid-choice", what, in_recipe(facts, key), **details)
 
@@ -69,12 +65,12 @@ def mappings_fit(facts: Facts) -> Iterator[Finding]:
         if used and isinstance(given, str) and not given.startswith("{") and key in facts["arguments.fields"]:
             what = f"{key}: {given[:60]}; a mapping is needed, such as {{name: value}}"
             yield _finding(
-                "cfg-bad-value-type", what, in_recipe(facts, key), **_where(facts, key), wanted_type="mapping"
+                "cfg-bad-value-type", what, in_recipe(facts, key), **key_of_recipe(facts, key), wanted_type="mapping"
             )
     given = facts["recipe.values"].get("optim_args")
     if isinstance(given, str) and any(part.count("=") != 1 for part in given.replace(" ", "").split(",") if part):
         what = f"optim_args: {given[:60]}; it is read as key1=value1,key2=value2"
-        details = _where(facts, "optim_args") | {"wanted_type": "text of key=value pairs"}
+        details = key_of_recipe(facts, "optim_args") | {"wanted_type": "text of key=value pairs"}
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, "optim_args"), **details)
 
 
@@ -91,7 +87,7 @@ def mixing_adds_up(facts: Facts) -> Iterator[Finding]:
         return  # the release's own check says so
     if shares and abs(sum(shares) - 1) > 1e-8:
         scaled = [round(share / sum(shares), 4) for share in shares[:-1]] if sum(shares) > 0 else []
-        details = _where(facts, key)
+        details = key_of_recipe(facts, key)
         if scaled:
             details["probable_value"] = ",".join(map(str, [*scaled, round(1 - sum(scaled), 4)]))
         what = f"{key}: {values[key]}; probabilities must add up to 1, these make {sum(shares):g}"
