@@ -76,7 +76,7 @@ def run(
     if not no_rehearse and not _rehearsed(found, result.facts, directory, force, notes, lang):
         return ExitCode.REFUSED
     directory.write_json("facts.json", result.facts.to_json())
-    environ = launch.environment(found)
+    environ = launch.environment(found, result.facts.get("gpu.count"))
     line = command_line(launch.command(found, directory.relative / "recipe.yaml"), environ)
     notes.print(f"{say('launching', lang)}: {line}", soft_wrap=True)
     notes.print(f"{say('run_directory', lang)}: {directory.relative}", soft_wrap=True)

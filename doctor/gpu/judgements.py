@@ -68,6 +68,8 @@ def count_mismatch(facts: Facts) -> Iterator[Finding]:
         size = _parameters(facts)
         model = f"the model has {_size(size)}" if size else "the size of the model is not known"
         what = f"this machine has no GPU that NVML sees; {model}"
+        if facts.get("launch.force_torchrun") and not facts.get("launch.nproc_given"):
+            what += "; llamafactory-cli started by hand with FORCE_TORCHRUN=1 needs NPROC_PER_NODE=1 here"
         yield _found("gpu-count-mismatch", what, "NVML", _without_gpu(facts), gpus=0)
     elif facts.get("launch.nproc_given") and isinstance(nproc, int) and nproc < count:
         what = f"NPROC_PER_NODE={nproc}, {count} GPUs are seen: {count - nproc} stay idle"

@@ -29,12 +29,15 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def environment(target: Target) -> dict[str, str]:
+def environment(target: Target, gpus: int | None = None) -> dict[str, str]:
     """The launch environment: the documented defaults, the target's own variables, its scripts first on PATH.
 
-    The launcher starts plain `torchrun` from PATH; with the target's scripts first it is the target's own.
+    The launcher starts plain `torchrun` from PATH; with the target's scripts first it is the target's own. It asks for
+    as many processes as it sees GPUs unless told otherwise, which without a GPU is none, and torchrun refuses that.
     """
     environ = {**DEFAULTS, **target.environ}
+    if gpus == 0:
+        environ.setdefault("NPROC_PER_NODE", "1")
     scripts = str(target.scripts)
     search = environ.get("PATH", os.defpath).split(os.pathsep)
     environ["PATH"] = os.pathsep.join([scripts, *(entry for entry in search if entry != scripts)])

@@ -116,7 +116,7 @@ class Session:
             if resumed.checkpoint is not None:
                 more["resume_from_checkpoint"] = str(resumed.checkpoint.path)
         recipe = run_directory.effective_recipe(self.target, self.directory, name, more)
-        environ = launch.environment(self.target)
+        environ = launch.environment(self.target, self.facts.get("gpu.count"))
         argv = launch.command(self.target, recipe)
         self._record_command(attempt, argv, environ)
         self.watch = Watch(self.settings, self.record, self.view.event, self._processes)

@@ -125,6 +125,14 @@ def test_environment_has_the_defaults_and_the_target_s_scripts_first(tmp_path):
     assert (environ["MASTER_PORT"], environ["NNODES"], environ["FORCE_TORCHRUN"]) == ("40001", "1", "1")
 
 
+def test_without_a_gpu_one_process_is_asked_for(tmp_path):
+    """llamafactory-cli counts GPUs for want of NPROC_PER_NODE; torchrun refuses the 0."""
+    target = make_target(tmp_path, environ={})
+    assert launch.environment(target, gpus=0)["NPROC_PER_NODE"] == "1"
+    assert not {"NPROC_PER_NODE"} & launch.environment(target, gpus=8).keys()
+    assert launch.environment(make_target(tmp_path, environ={"NPROC_PER_NODE": "2"}), gpus=0)["NPROC_PER_NODE"] == "2"
+
+
 def test_a_target_without_the_cli_is_one_sentence(tmp_path):
     with pytest.raises(BadInput, match="llamafactory-cli does not exist; install LLaMA-Factory"):
         launch.command(make_target(tmp_path), Path("recipe.yaml"))
