@@ -17,8 +17,8 @@ from doctor.exit_codes import ExitCode
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what is examined."""
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say where training starts and with which python."""
     for option in (
         click.option("--workdir", metavar="DIR", help="Where training starts; the current directory by default."),
         click.option("--python", metavar="PATH", help="The interpreter that trains."),
@@ -26,7 +26,17 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--offline", is_flag=True, help="Ask nothing of the network."),
     ):
         command = option(command)
-    return click.argument("recipe", required=False)(command)
+    return command
+
+
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what is examined."""
+    return click.argument("recipe", required=False)(place_options(command))
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what is run."""
+    return click.argument("arguments", nargs=-1, metavar="[RECIPE] [-- KEY=VALUE ...]")(place_options(command))
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,10 +120,7 @@ def fix(**options: Any) -> int:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.option("--workdir", metavar="DIR", help="Where training starts; the current directory by default.")
-@click.option("--python", metavar="PATH", help="The interpreter that trains.")
-@click.option("--env", metavar="NAME", help="The conda environment or venv that trains.")
-@click.option("--offline", is_flag=True, help="Ask nothing of the network.")
+@run_options
 @click.option("--force", is_flag=True, help="Start although findings or the rehearsal say that it will fail.")
 @click.option("--no-rehearse", is_flag=True, help="Do not run the recipe at toy scale first.")
 @click.option(
@@ -126,7 +133,6 @@ def fix(**options: Any) -> int:
 @click.option("--ray", metavar="ADDRESS", help="On this Ray cluster.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="With --ray: how many; its GPUs by default.")
 @click.option("--print", "only_print", is_flag=True, help="With --slurm or --ray: only show what would be run.")
-@click.argument("arguments", nargs=-1, metavar="[RECIPE] [-- KEY=VALUE ...]")
 def train(**options: Any) -> int:
     """Pass the gate, rehearse, launch `llamafactory-cli train`, watch it, heal or diagnose it if it fails."""
     if any(options[name] for name in ("slurm", "slurm_options", "ray", "workers", "only_print")):
@@ -152,7 +158,7 @@ def watch(**options: Any) -> int:
 
 
 @cli.command()
-@target_options
+@run_options
 @output_options
 @click.option("--again", is_flag=True, help="Also when nothing has changed since a rehearsal that passed.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=1200.0, show_default=True, help="At most this long.")

@@ -60,7 +60,7 @@ class Target(msgspec.Struct, frozen=True):
     environ: dict[str, str]
     offline: bool = False
     deep: bool = False
-    overrides: dict[str, str] = {}  # KEY=VALUE of `train`, merged over the recipe's values
+    overrides: dict[str, str] = {}  # KEY=VALUE after the recipe, merged over the recipe's values
     launches: bool = False  # the recipe is about to be trained, not only looked at
     budget: float = 5.0  # seconds that the examination may take
     tell: Callable[[str, int, int], None] | None = None  # is told how far a long reading is: what, bytes, of bytes
@@ -204,11 +204,12 @@ def find(
     offline: bool = False,
     deep: bool = False,
     overrides: Mapping[str, str] | None = None,
+    launches: bool = False,
     budget: float = 5.0,
 ) -> Target:
     """The target of a command line. Raises BadInput. RECIPE may be relative to the working directory or to the shell's.
 
-    `overrides` are those of `train`, empty or not; None where nothing will be launched.
+    `overrides` are merged over the recipe's values; `launches` says that `train` asks, which launches what it finds.
     """
     here = Path(workdir).absolute() if workdir else Path.cwd()
     if not here.is_dir():
@@ -234,6 +235,6 @@ def find(
         offline=offline,
         deep=deep,
         overrides=dict(overrides or {}),
-        launches=overrides is not None,
+        launches=launches,
         budget=budget,
     )

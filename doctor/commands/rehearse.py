@@ -6,10 +6,12 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from doctor import examine, redact, target
 from doctor.commands import unfinished
+from doctor.commands.arguments import split
 from doctor.commands.check import examine_target
 from doctor.commands.next_command import next_command
 from doctor.commands.output import print_json
@@ -25,7 +27,7 @@ from knowledge_base.schema import Text
 
 def run(
     *,
-    recipe: str | None,
+    arguments: tuple[str, ...],
     workdir: str | None,
     python: str | None,
     env: str | None,
@@ -36,9 +38,11 @@ def run(
     lang: str | None,
 ) -> int:
     lang = language(lang)
-    found = target.find(recipe, workdir, python, env, offline)
+    recipe, overrides = split("rehearse", arguments)
+    find = partial(target.find, recipe, workdir, python, env, offline, overrides=overrides)
+    found = find()
     if unfinished.take_back(found, lang):
-        found = target.find(recipe, workdir, python, env, offline)
+        found = find()
     started = time.monotonic()
     tell = progress(lang)
     examined = examine_target(found, examine.DEFAULT_BUDGET)

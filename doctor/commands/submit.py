@@ -12,9 +12,9 @@ from typing import Any
 
 from doctor import examine, launch_profile, redact, target
 from doctor.cluster import bundle, script
+from doctor.commands.arguments import split
 from doctor.commands.check import examine_target
 from doctor.commands.cluster import slurm_words
-from doctor.commands.train import split_arguments
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
@@ -60,8 +60,8 @@ def slurm(
 
     lang = language(lang)
     notes = text.console(stderr=True)
-    recipe, overrides = split_arguments(arguments)
-    found = target.find(recipe, workdir, python, env, offline=True, overrides=overrides)
+    recipe, overrides = split("train", arguments)
+    found = target.find(recipe, workdir, python, env, offline=True, overrides=overrides, launches=True)
     result = examine_target(found, budget or examine.DEFAULT_BUDGET)
     passes = _passes(result, force, notes, lang)
     if only_print:

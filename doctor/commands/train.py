@@ -13,10 +13,10 @@ from rich.console import Console
 
 from doctor import target
 from doctor.commands import unfinished
+from doctor.commands.arguments import split
 from doctor.commands.check import examine_target
 from doctor.commands.next_command import next_command
 from doctor.diagnose import Diagnosis
-from doctor.errors import BadInput
 from doctor.examine import Examination
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
@@ -28,23 +28,6 @@ from doctor.train.view import open_view
 
 # A model smaller than the one that a rehearsal would make of it: the run itself is the rehearsal.
 AS_SMALL_AS_A_REHEARSAL = 20e6  # parameters
-
-
-def split_arguments(arguments: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
-    """`[RECIPE] [KEY=VALUE ...]` told apart by the equals sign. Raises BadInput for anything else."""
-    overrides: dict[str, str] = {}
-    recipes: list[str] = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if equals and key.isidentifier():
-            overrides[key] = value
-        elif argument.startswith("-"):
-            raise BadInput(f"train does not know {argument}; overrides are written KEY=VALUE after --.")
-        else:
-            recipes.append(argument)
-    if len(recipes) > 1:
-        raise BadInput(f"train takes one recipe, not {len(recipes)}: {', '.join(recipes)}.")
-    return (recipes[0] if recipes else None), overrides
 
 
 def run(
@@ -64,8 +47,8 @@ def run(
 
     lang = language(lang)
     notes = text.console(stderr=True)
-    recipe, overrides = split_arguments(arguments)
-    find = partial(target.find, recipe, workdir, python, env, offline, overrides=overrides)
+    recipe, overrides = split("train", arguments)
+    find = partial(target.find, recipe, workdir, python, env, offline, overrides=overrides, launches=True)
     found = find()
     if unfinished.take_back(found, lang):
         found = find()

@@ -15,6 +15,7 @@ from doctor.cluster import judge, render
 from doctor.cluster.capture import Capture
 from doctor.cluster.ray import collect
 from doctor.commands import cluster, train
+from doctor.commands.arguments import split
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.recipe import source_tree, yaml_recipe
@@ -75,7 +76,7 @@ def ray(
     slurm_options: str | None,
     **rest: Any,
 ) -> int:
-    recipe, given = train.split_arguments(arguments)
+    recipe, given = split("train", arguments)
     wanted = cluster.request(recipe, workdir, python, env)
     capture = collect(wanted, ray, cluster.BUDGET)
     if not _passes(capture, force, language(lang)):

@@ -94,6 +94,8 @@ def test_a_recipe_that_is_none(place, command, name):
         (["fix", "--undo", "nonsense"], "There is no journal nonsense"),
         (["explain", "nonsense"], "There is no cause called nonsense"),
         (["train", "a.yaml", "b.yaml"], "train takes one recipe"),
+        (["rehearse", "a.yaml", "--", "b.yaml"], "rehearse takes one recipe"),
+        (["rehearse", "--", "--cutoff_len", "512"], "rehearse does not know --cutoff_len"),
         (["diagnose", "missing.log"], "missing.log"),
     ],
 )

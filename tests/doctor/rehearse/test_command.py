@@ -19,7 +19,7 @@ def command(tmp_path, monkeypatch, capfd):
     def call(*options, run_name="", extra=""):
         if not (tmp_path / "env").exists():
             made = build(tmp_path, run_name, extra)
-            monkeypatch.setattr(target, "find", lambda *_: made)
+            monkeypatch.setattr(target, "find", lambda *_, **__: made)
             monkeypatch.setattr(examine, "all_probes", lambda: PROBES)
         code = run(["rehearse", *options])
         told = capfd.readouterr()
