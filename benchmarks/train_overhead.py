@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -100,6 +101,7 @@ def standin(folder: Path) -> dict[str, Any]:
     for number in range(STANDIN_ROUNDS):
         for name in rows:
             root = folder / f"standin-{name}-{number}"
+            shutil.rmtree(root, ignore_errors=True)
             root.mkdir(parents=True)
             target = runs.make(root, steps=STANDIN_STEPS, step_seconds=STANDIN_SECONDS, save_steps=20)
             rows[name].append(_standin_alone(target) if name == "alone" else _standin_watched(root))
@@ -153,7 +155,7 @@ def judged(rows: dict[str, list[dict[str, float]]], **what: float) -> dict[str, 
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
-    folder = Path(arguments[0])
+    folder = Path(arguments[0]).absolute()
     name, measure = ("standin", standin) if "--standin" in arguments else ("llamafactory", real)
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     known[name] = measure(folder)

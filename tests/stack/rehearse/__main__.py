@@ -156,8 +156,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    given = {stack: Path(root) for stack, root in (pair.split("=", 1) for pair in chosen.env)}
-    campaign = Campaign(chosen.folder, given, chosen.fresh)
+    given = {stack: Path(root).absolute() for stack, root in (pair.split("=", 1) for pair in chosen.env)}
+    campaign = Campaign(chosen.folder.absolute(), given, chosen.fresh)
     try:
         kinds: dict[str, Any] = {"healthy": HEALTHY, "faults": FAULTS}
         for kind, cases in ({"planted": failing()} if chosen.planted else kinds).items():

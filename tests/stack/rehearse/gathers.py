@@ -57,6 +57,6 @@ def measure(prefix: Path, loads: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    results["gathers"] = measure(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 200)
+    results["gathers"] = measure(Path(sys.argv[1]).absolute(), int(sys.argv[2]) if len(sys.argv) > 2 else 200)
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(results["gathers"]))

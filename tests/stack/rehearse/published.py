@@ -104,6 +104,6 @@ def measure(folder: Path, prefix: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results["published"] = measure(Path(sys.argv[1]), Path(sys.argv[2]))
+    results["published"] = measure(Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute())
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(results["published"], indent=1))

@@ -276,7 +276,7 @@ def run(folder: Path, names: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
+    place = Path(sys.argv[1]).absolute()
     place.mkdir(parents=True, exist_ok=True)
     wanted = sys.argv[2:] or list(CASES)
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -90,8 +91,10 @@ if os.environ.get("RANK") is not None:
 def environment(root: Path, own: bool = False) -> Path:
     """The prefix of an environment of PACKAGES: a ready one, else (or where one's `own` is wanted) installed as `root`."""
     if READY in os.environ and not own:
-        return Path(os.environ[READY])
-    subprocess.run([uv.find_uv_bin(), "venv", "-q", "--python", "3.11", str(root)], check=True, env=plain_environ())
+        return Path(os.environ[READY]).absolute()
+    root = root.absolute()
+    venv = [uv.find_uv_bin(), "venv", "-q", "--clear", "--python", "3.11", str(root)]
+    subprocess.run(venv, check=True, env=plain_environ())
     install(root, *PACKAGES)
     return root
 
@@ -105,8 +108,11 @@ class Place:
     """A healthy workspace and the means to start, watch and disturb a run in it."""
 
     def __init__(self, root: Path, prefix: Path, port: int, deepspeed: bool = False, **recipe: Any) -> None:
+        root = root.absolute()
         self.root, self.prefix = root / "LLaMA-Factory", prefix
         self.model = root / "models" / "toy"
+        for earlier in ("LLaMA-Factory", "models", "hooks"):  # of a run of the campaign in the same folder
+            shutil.rmtree(root / earlier, ignore_errors=True)
         workspace.write_workspace(self.root)
         workspace.write_data(self.root / "data" / "sky-t1.json", 96)
         subprocess.run([str(prefix / "bin" / "python"), str(DEMO / "toy_model.py"), str(self.model)], check=True)
@@ -135,8 +141,8 @@ class Place:
     def start(self, *arguments: str, step_seconds: float = 0.0, **environ: str) -> subprocess.Popen[bytes]:
         """`skyt1-doctor train` in a process of its own; its output goes to a file beside the workspace."""
         doctor = str(Path(sys.executable).parent / "skyt1-doctor")
-        out = (self.root.parent / "out.txt").open("ab")
-        return subprocess.Popen(
+        out = (self.root.parent / "out.txt").open("wb")
+        self.doctor = subprocess.Popen(
             [doctor, "train", "--offline", "--no-rehearse", "--force", *arguments],
             cwd=self.root,
             env={**self.environ, "TEST_STEP_SECONDS": str(step_seconds), **environ},
@@ -144,6 +150,7 @@ class Place:
             stdout=out,
             stderr=out,
         )
+        return self.doctor
 
     # -- what is to be seen --------------------------------------------------------------------------------------
 
@@ -162,7 +169,10 @@ class Place:
         return max((row["step"] for row in self.rows("metrics") if row["kind"] == "step"), default=0)
 
     def wait_for_step(self, step: int, seconds: float = STARTING) -> None:
-        wait(lambda: self.step() >= step, seconds, f"step {step}")
+        wait(lambda: self.step() >= step or self.doctor.poll() is not None, seconds, f"step {step}")
+        if self.step() < step:
+            said = (self.root.parent / "out.txt").read_text(errors="replace").splitlines()[-5:]
+            raise AssertionError(f"the run ended before step {step}: " + " / ".join(said))
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [row for row in self.rows("events") if row["kind"] == kind]
