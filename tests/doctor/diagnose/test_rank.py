@@ -60,6 +60,13 @@ def test_the_first_failure_wins_over_later_ones(ask: Any) -> None:
     assert causes(ask(text, known(ROOT, OTHER))) == ["other", "root"]
 
 
+def test_the_first_symptom_wins_over_the_later_one_of_another_rank(ask: Any) -> None:
+    later = cause("later", "gave up waiting", 0.95, role=Role.SYMPTOM)
+    earlier = cause("earlier", "timed out waiting for peers", 0.85, role=Role.SYMPTOM)
+    text = "[rank0]: RuntimeError: timed out waiting for peers\n[rank1]: RuntimeError: gave up waiting\n"
+    assert causes(ask(text, known(earlier, later))) == ["earlier", "later"]
+
+
 def test_symptoms_and_wrappers_lose_to_roots_wherever_they_stand(ask: Any) -> None:
     text = "RuntimeError: timed out waiting for peers\nx\nValueError: the real disk reason\nx.ChildFailedError: \n"
     assert causes(ask(text, known(SYMPTOM, WRAPPER, ROOT))) == ["root"]
