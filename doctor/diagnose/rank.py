@@ -82,7 +82,7 @@ class Judge:
         explained = {match.index for c in found if c.summary.role is not Role.WRAPPER for match in c.matches}
         # That a line fits another cause's signature but for its conditions does not make an echo the answer.
         untold = self.unknown(found)
-        found = [c for c in found if not self._hollow(c, untold if self._weak(c) else unknown, explained)]
+        found = [c for c in found if not self._hollow(c, unknown if self._root(c) else untold, explained)]
         found = self._order(found, unknown)
         if not found or found[0].score < LEAST_FIRST:
             return []
@@ -132,6 +132,10 @@ class Judge:
             if failure.hard and failure.level is not Level.WARNING and failure.chain not in explained:
                 chains[failure.chain] = failure
         return sorted(chains.values(), key=lambda failure: failure.at)
+
+    @staticmethod
+    def _root(candidate: Candidate) -> bool:
+        return candidate.summary.role is Role.ROOT and not candidate.soft
 
     @staticmethod
     def _weak(candidate: Candidate) -> bool:

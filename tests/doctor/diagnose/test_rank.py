@@ -82,9 +82,14 @@ def test_a_wrapper_or_a_symptom_is_no_answer_beside_an_unknown_failure(ask: Any)
         assert (result.unrecognised.exception, result.unrecognised.rank) == ("KeyError", 3)
 
 
-def test_a_wrapper_is_no_answer_beside_a_failure_that_fits_a_cause_but_for_its_conditions(ask: Any) -> None:
+@pytest.mark.parametrize(
+    ("echo", "says"), [(WRAPPER, "x.ChildFailedError: "), (SYMPTOM, "timed out waiting for peers")]
+)
+def test_an_echo_is_no_answer_beside_a_failure_that_fits_a_cause_but_for_its_conditions(
+    ask: Any, echo: Cause, says: str
+) -> None:
     conditional = cause("needs", "nobody knows", with_=("^DeepSpeed info",))
-    result = ask("[rank3]: KeyError: 'nobody knows'\nx\nx.ChildFailedError: \n", known(WRAPPER, conditional))
+    result = ask(f"[rank3]: KeyError: 'nobody knows'\nx\n{says}\n", known(echo, conditional))
     assert causes(result) == []
     assert result.unrecognised is not None
     assert result.unrecognised.exception == "KeyError"
