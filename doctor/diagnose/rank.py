@@ -82,7 +82,7 @@ class Judge:
         explained = {match.index for c in found if c.summary.role is not Role.WRAPPER for match in c.matches}
         # That a line fits another cause's signature but for its conditions does not make an echo the answer.
         untold = self.unknown(found)
-        found = [c for c in found if not self._hollow(c, untold if self._weak(c) else unknown, explained)]
+        found = [c for c in found if not self._hollow(c, unknown if self._root(c) else untold, explained)]
         found = self._order(found, unknown)
         if not found or found[0].score < LEAST_FIRST:
             return []
@@ -134,6 +134,10 @@ class Judge:
         return sorted(chains.values(), key=lambda failure: failure.at)
 
     @staticmethod
+    def _root(candidate: Candidate) -> bool:
+        return candidate.summary.role is Role.ROOT and not candidate.soft
+
+    @staticmethod
     def _weak(candidate: Candidate) -> bool:
         return candidate.summary.role is Role.WRAPPER or candidate.soft
 
@@ -156,11 +160,13 @@ class Judge:
     def _order(self, found: list[Candidate], unknown: list[Failure]) -> list[Candidate]:
         """Lower the scores of what came later, and leave out what a better candidate explains: symptoms and wrappers
         beside root causes, causes beside those that they yield to."""
-        roots = [c for c in found if c.summary.role is Role.ROOT and not c.soft]
+        firm = [c for c in found if c.summary.role is not Role.WRAPPER and not c.soft]
         for candidate in found:
             if self._follows(candidate, unknown):
                 candidate.score *= AFTER_UNKNOWN
-            if any(self._after(candidate, other) for other in roots if other is not candidate):
+            rung = RUNGS[candidate.summary.role]
+            before = [other for other in firm if other is not candidate and RUNGS[other.summary.role] <= rung]
+            if any(self._after(candidate, other) for other in before):
                 candidate.score *= LATER
         told = [c for c in found if not any(self._explains(other, c) for other in found if other is not c)]
         for candidate in told:
@@ -183,4 +189,6 @@ class Judge:
         if its is None or (mine is not None and mine.chain == its.chain):
             return False
         first = min(match.index for match in candidate.matches)
-        return first >= its.end and its.hard
+        line = self.lines[first]
+        same_lane = (line.log, line.lane) == (its.log, its.lane)
+        return its.hard and first >= (its.end if same_lane else its.at)

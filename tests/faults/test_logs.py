@@ -56,6 +56,8 @@ SHOWS = {
     "samples-of-entry-zero": "data-streaming-workers",
     "padding-negative": "model-generation-config-invalid",
     "generation-length": "model-generation-config-invalid",
+    "port-too-high": "launch-variable-invalid",
+    "ds-optimizer-without-type": "ds-zero3-no-optimizer",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]

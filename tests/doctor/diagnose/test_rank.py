@@ -60,6 +60,13 @@ def test_the_first_failure_wins_over_later_ones(ask: Any) -> None:
     assert causes(ask(text, known(ROOT, OTHER))) == ["other", "root"]
 
 
+def test_the_first_symptom_wins_over_the_later_one_of_another_rank(ask: Any) -> None:
+    later = cause("later", "gave up waiting", 0.95, role=Role.SYMPTOM)
+    earlier = cause("earlier", "timed out waiting for peers", 0.85, role=Role.SYMPTOM)
+    text = "[rank0]: RuntimeError: timed out waiting for peers\n[rank1]: RuntimeError: gave up waiting\n"
+    assert causes(ask(text, known(earlier, later))) == ["earlier", "later"]
+
+
 def test_symptoms_and_wrappers_lose_to_roots_wherever_they_stand(ask: Any) -> None:
     text = "RuntimeError: timed out waiting for peers\nx\nValueError: the real disk reason\nx.ChildFailedError: \n"
     assert causes(ask(text, known(SYMPTOM, WRAPPER, ROOT))) == ["root"]
@@ -75,9 +82,14 @@ def test_a_wrapper_or_a_symptom_is_no_answer_beside_an_unknown_failure(ask: Any)
         assert (result.unrecognised.exception, result.unrecognised.rank) == ("KeyError", 3)
 
 
-def test_a_wrapper_is_no_answer_beside_a_failure_that_fits_a_cause_but_for_its_conditions(ask: Any) -> None:
+@pytest.mark.parametrize(
+    ("echo", "says"), [(WRAPPER, "x.ChildFailedError: "), (SYMPTOM, "timed out waiting for peers")]
+)
+def test_an_echo_is_no_answer_beside_a_failure_that_fits_a_cause_but_for_its_conditions(
+    ask: Any, echo: Cause, says: str
+) -> None:
     conditional = cause("needs", "nobody knows", with_=("^DeepSpeed info",))
-    result = ask("[rank3]: KeyError: 'nobody knows'\nx\nx.ChildFailedError: \n", known(WRAPPER, conditional))
+    result = ask(f"[rank3]: KeyError: 'nobody knows'\nx\n{says}\n", known(echo, conditional))
     assert causes(result) == []
     assert result.unrecognised is not None
     assert result.unrecognised.exception == "KeyError"
