@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import model_folder, safetensors_header, source_tree
+from doctor.recipe import model_folder, source_tree, weight_files
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -57,10 +57,8 @@ def inspect(name: str, folder: Path) -> Adapter:
     rank_seen, weights_error = None, None
     outline: dict[str, dict[str, Any]] = {}
     inputs: dict[str, int] = {}
-    if weights and weights.suffix == ".safetensors":
+    if weights:
         rank_seen, weights_error, inputs, outline = _rank(weights)
-    elif weights and not (head := _head(weights)).startswith((b"PK", b"\x80")):
-        weights_error = f"not written by torch: it begins with {head!r}"
     modules = config.get("target_modules")
     rank = config.get("r")
     base = config.get("base_model_name_or_path")
@@ -159,10 +157,10 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
 
 def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int], dict[str, dict[str, Any]]]:
     """Rank by the first lora_A, 0 when one is empty; why the file cannot be read; columns of lora_A by module; outline."""
-    try:
-        tensors = safetensors_header.read(path)
-    except (safetensors_header.Unreadable, OSError) as error:
-        return None, str(error), {}, {}
+    look = weight_files.safetensors if path.suffix == ".safetensors" else weight_files.torch_written
+    fault, tensors = look(path, set())
+    if fault:
+        return None, fault.text, {}, {}
     shapes = {name: t.shape for name, t in tensors.items() if "lora_A" in name and len(t.shape) == 2}
     if not shapes:
         return None, None, {}, model_folder.outline(tensors)

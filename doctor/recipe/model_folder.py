@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import expected_tensors, model_values, safetensors_header
+from doctor.recipe import expected_tensors, model_values, safetensors_header, weight_files
 from doctor.recipe.safetensors_header import LFS_MARK, Tensor
+from doctor.recipe.weight_files import MISSING, UNREADABLE, WeightFault
 
 SAFE_INDEX = "model.safetensors.index.json"
 SAFE_SINGLE = "model.safetensors"
@@ -21,22 +22,6 @@ BIN_INDEX = "pytorch_model.bin.index.json"
 BIN_SINGLE = "pytorch_model.bin"
 MOST_ADDED = 300  # added tokens kept as facts
 LARGEST_JSON = 64 << 20  # bytes of an index or configuration
-
-# Kinds of fault of a weight file, beside those of safetensors_header
-MISSING = "missing"
-INCOMPLETE = "download not finished"
-INDEX_MISMATCH = "does not hold the tensors that the index says"
-UNREADABLE = "cannot be read"
-NOT_A_PICKLE = "not written by torch"
-
-
-class WeightFault(msgspec.Struct, frozen=True):
-    """One weight file that is not as it must be."""
-
-    file: str
-    kind: str
-    text: str
-
 
 class Weights(msgspec.Struct, frozen=True):
     """`format`: safetensors, bin, gguf, consolidated or none. `files`: names, `bytes`: their sizes together.
@@ -173,12 +158,12 @@ def _checked(
     wanted: dict[str, set[str]],
     model: dict[str, Any] | None,
 ) -> Weights:
-    look = _safetensors if kind == "safetensors" else _bin
+    look = weight_files.safetensors if kind == "safetensors" else weight_files.torch_written
     with ThreadPoolExecutor(max_workers=8) as pool:  # network file systems answer each open after milliseconds
         looked = list(pool.map(lambda name: look(folder / name, wanted.get(name, set())), files))
     faults = [fault for fault, _ in looked if fault is not None]
     tensors = {name: tensor for _, found in looked for name, tensor in found.items()}
-    counted = kind == "safetensors" and not faults
+    counted = bool(tensors) and not faults and all(found for _, found in looked)
     missing, differing = expected_tensors.misfits(model, tensors) if counted else ([], [])
     return Weights(
         format=kind,
@@ -193,7 +178,7 @@ def _checked(
         missing=missing,
         differing=differing,
         outline=outline(tensors) if counted else {},
-        unmarked=[n for n in files if counted and not safetensors_header.made_by_torch(folder / n)][:8],
+        unmarked=_unmarked(folder, files) if counted and kind == "safetensors" else [],
         parts=sorted({found[1] for name in tensors if (found := _PART_OF_LAYER.search(name))}),
         modules=sorted(
             {
@@ -205,59 +190,8 @@ def _checked(
     )
 
 
-def _safetensors(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Tensor]]:
-    try:
-        tensors = safetensors_header.read(path)
-    except FileNotFoundError:
-        return _absent(path), {}
-    except safetensors_header.Unreadable as why:
-        return WeightFault(path.name, why.kind, str(why)), {}
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({getattr(error, 'strerror', error)})"), {}
-    lacking = wanted - tensors.keys()
-    if lacking:
-        text = f"{len(lacking)} tensors of the index are not in it, {min(lacking)} among them"
-        return WeightFault(path.name, INDEX_MISMATCH, text), tensors
-    return None, tensors
-
-
-def _bin(path: Path, wanted: set[str]) -> tuple[WeightFault | None, dict[str, Tensor]]:
-    """A .bin is a zip archive (torch 1.6 and later) or a pickle; neither is opened further than its first and last bytes."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            head = file.read(200)
-            file.seek(max(0, size - 65_557))
-            tail = file.read()
-    except FileNotFoundError:
-        return _absent(path), {}
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return WeightFault(path.name, UNREADABLE, f"{UNREADABLE} ({getattr(error, 'strerror', error)})"), {}
-    if not head:
-        return WeightFault(path.name, safetensors_header.EMPTY, "0 bytes"), {}
-    if head.startswith(LFS_MARK):
-        return WeightFault(path.name, safetensors_header.POINTER, f"{size} bytes of git-lfs pointer text"), {}
-    if not head.startswith((b"PK\x03\x04", b"\x80")):
-        return WeightFault(path.name, NOT_A_PICKLE, f"it begins with {head[:16]!r}"), {}
-    if head.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in tail:
-        return WeightFault(path.name, safetensors_header.CUT_OFF, f"{size:,} bytes without the end of the archive"), {}
-    return None, {}
-
-
-def torch_file_fault(path: Path) -> str | None:
-    """What is wrong with a file that torch wrote, as far as its first and last bytes tell."""
-    fault = _bin(path, set())[0]
-    return fault.text if fault else None
-
-
-def _absent(path: Path) -> WeightFault:
-    """Missing, or still under the name of an unfinished download."""
-    unfinished = next((p.name for p in path.parent.glob(f"{path.name}*") if p.name != path.name), None)
-    if unfinished:
-        return WeightFault(path.name, INCOMPLETE, f"only {unfinished} is there")
-    text = "a link whose target is gone" if path.is_symlink() else "not there"
-    return WeightFault(path.name, MISSING, text)
+def _unmarked(folder: Path, files: list[str]) -> list[str]:
+    return [name for name in files if not safetensors_header.made_by_torch(folder / name)][:8]
 
 
 def _bytes(folder: Path, files: list[str]) -> int:

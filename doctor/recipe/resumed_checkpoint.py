@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doctor.recipe import model_folder, safetensors_header
+from doctor.recipe import safetensors_header, weight_files
 
 _STATES = ("optimizer.pt", "scheduler.pt", "scaler.pt")
 _TENSORS = ("model.safetensors", "adapter_model.safetensors")
@@ -24,7 +24,7 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
     """In words. `stage`: of ZeRO, None without DeepSpeed. Raises nothing for what the files hold."""
     yield from _trainer_state(folder / "trainer_state.json")
     for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
-        if name in names and (fault := model_folder.torch_file_fault(folder / name)):
+        if name in names and (fault := weight_files.torch_file_fault(folder / name)):
             yield f"{name}: {fault}"
     for name in _TENSORS:
         if name in names:
@@ -104,7 +104,7 @@ def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
     elif partitioned and stage in (0, 1, 2):
         yield f"{tag} was saved under ZeRO-3, the stage is {stage}"
     for name in (*models, *states)[:64]:
-        if fault := model_folder.torch_file_fault(folder / tag / name):
+        if fault := weight_files.torch_file_fault(folder / tag / name):
             yield f"{tag}/{name}: {fault}"
     named = [n.split("_pp_rank_")[1].split("_")[0] for n in states if "_pp_rank_" in n]
     ranks = sorted(int(number) for number in named if number.isdecimal())
