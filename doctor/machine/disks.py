@@ -32,8 +32,8 @@ def describe(path: Path, seconds: float = SECONDS) -> dict[str, Any]:
 def _now(path: Path) -> dict[str, Any]:
     place = path
     while not os.path.exists(place) and place != place.parent:
-        if os.path.islink(place):
-            return _no_folder(path, place)
+        if os.path.islink(place):  # whoever makes the folder finds the link there, and nothing behind it
+            return _told(path, place, place.parent, "ENOLINK")
         place = place.parent
     error = "ENAMETOOLONG" if _too_long(path.relative_to(place), place) else write_error(place)
     return _told(path, place, place, error)

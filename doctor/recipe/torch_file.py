@@ -94,10 +94,7 @@ def tensors(path: Path) -> dict[str, Tensor] | None:
     """By name; None where the file is too large or of a form that is not read here. Raises Unusable, CutOff, OSError."""
     try:
         with path.open("rb") as file:
-            if file.read(4) == b"PK\x03\x04":
-                held = _of_archive(path)
-            else:
-                held = _of_pickles(file)
+            held = _of_archive(path) if file.read(4) == b"PK\x03\x04" else _of_pickles(file)
     except (OSError, CutOff):
         raise
     except Exception:  # noqa: BLE001 - a pickle of anybody's: what cannot be read here says nothing about the run

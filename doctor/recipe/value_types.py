@@ -20,7 +20,16 @@ _TOKENS = ("cutoff_len", "max_new_tokens", "max_length", "block_size")  # counte
 _USED_AS_NUMBERS = ("lora_alpha", "ddp_timeout")
 # Text that is taken as a name or a path: a number in their place is not converted; those of _LISTS may be lists.
 _LISTS = ("dataset", "eval_dataset")
-_NAMES = (*_LISTS, "adapter_name_or_path", "model_name_or_path", "output_dir", "dataset_dir", "template", "tokenized_path", "cache_dir")
+_NAMES = (
+    *_LISTS,
+    "adapter_name_or_path",
+    "model_name_or_path",
+    "output_dir",
+    "dataset_dir",
+    "template",
+    "tokenized_path",
+    "cache_dir",
+)
 # Mappings whose text is judged where the file is that it may name.
 _READ_ELSEWHERE = ("fsdp_config", "accelerator_config", "deepspeed")
 # Text that is filled in as it is.
