@@ -12,7 +12,15 @@ from packaging.version import InvalidVersion, Version
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, found, in_recipe
 from doctor.probes import Judgement
-from doctor.recipe import config_class, expected_tensors, module_shapes, source_cache, source_tree, transformers_models
+from doctor.recipe import (
+    config_class,
+    expected_tensors,
+    module_shapes,
+    source_cache,
+    source_tree,
+    tokenizer_files,
+    transformers_models,
+)
 from doctor.target import Target
 
 ID = "architecture"
@@ -241,22 +249,22 @@ def quantised_model_readable(facts: Facts) -> Iterator[Finding]:
 
 def own_code_there(facts: Facts) -> Iterator[Finding]:
     """A file that auto_map names, where the model's code will be run: always up to 0.9.1, later when it is trusted."""
-    folder, config = _folder(facts), facts["model.config"]
-    auto_map = config.get("auto_map")
+    folder = _folder(facts)
     asks = "trust_remote_code" in facts["arguments.fields"]
-    if (
-        folder is None
-        or not isinstance(auto_map, Mapping)
-        or (asks and not facts["recipe.values"].get("trust_remote_code"))
-    ):
+    if folder is None or (asks and not facts["recipe.values"].get("trust_remote_code")):
         return
-    named = [name for entry in auto_map.values() for name in (entry if isinstance(entry, list) else [entry])]
-    files = {f"{n.partition('.')[0]}.py" for n in named if isinstance(n, str) and "." in n and "--" not in n}
-    absent = sorted(files - set(facts["model.files"]))
-    if absent and len(facts["model.files"]) < 200:
-        what = f"auto_map of config.json names {', '.join(absent)}, which is not in the folder"
-        details: dict[str, Any] = {"path": folder, "model_path": folder, "files": absent, "missing": absent}
-        yield _finding("model-incomplete-download", what, f"{folder}/config.json", **details)
+    named = {"config.json": _own_code(facts["model.config"].get("auto_map"))}
+    named["tokenizer_config.json"] = facts["model.tokenizer"].get("own_code") or []
+    for file, code in named.items():
+        absent = sorted(set(code) - set(facts["model.files"]))
+        if absent and len(facts["model.files"]) < 200:
+            what = f"auto_map of {file} names {', '.join(absent)}, which is not in the folder"
+            details: dict[str, Any] = {"path": folder, "model_path": folder, "files": absent, "missing": absent}
+            yield _finding("model-incomplete-download", what, f"{folder}/{file}", **details)
+
+
+def _own_code(auto_map: Any) -> list[str]:
+    return tokenizer_files.own_code(auto_map) if isinstance(auto_map, Mapping) else []
 
 
 def attention_of_config(facts: Facts) -> Iterator[Finding]:

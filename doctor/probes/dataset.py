@@ -11,7 +11,15 @@ import msgspec
 
 from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
-from doctor.recipe import dataset_info, dataset_judged, dataset_rules, json_text, parquet_footer, source_cache
+from doctor.recipe import (
+    dataset_info,
+    dataset_judged,
+    dataset_rules,
+    json_text,
+    parquet_footer,
+    source_cache,
+    sources_judged,
+)
 from doctor.target import Target
 
 ID = "dataset"
@@ -246,4 +254,4 @@ def locale_encoding(environ: dict[str, str]) -> str | None:
     return encoding if encoding and encoding.lower().replace("-", "") != "utf8" else None
 
 
-JUDGEMENTS: tuple[Judgement, ...] = dataset_judged.ALL
+JUDGEMENTS: tuple[Judgement, ...] = (*dataset_judged.ALL, *sources_judged.ALL)

@@ -126,7 +126,7 @@ def _indexed(folder: Path, index: str, kind: str, model: dict[str, Any] | None) 
         )
     wanted: dict[str, set[str]] = {}
     for tensor, file in weight_map.items():
-        wanted.setdefault(Path(file).name, set()).add(tensor)
+        wanted.setdefault(file, set()).add(tensor)
     return _checked(folder, sorted(wanted), kind, index, wanted, model)
 
 

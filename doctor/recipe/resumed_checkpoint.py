@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doctor.recipe import safetensors_header, weight_files
+from doctor.recipe import json_object, resumed_optimizer, safetensors_header, weight_files
 
 _STATES = ("optimizer.pt", "scheduler.pt", "scaler.pt")
 _TENSORS = ("model.safetensors", "adapter_model.safetensors")
+_INDEX = "model.safetensors.index.json"
 # Fields of TrainerState that a run counts on.
 _COUNTED = ("global_step", "epoch", "max_steps")
 
@@ -26,6 +27,7 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
     for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
         if name in names and (fault := weight_files.torch_file_fault(folder / name)):
             yield f"{name}: {fault}"
+    held = 0
     for name in _TENSORS:
         if name in names:
             try:
@@ -33,15 +35,33 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
             except (safetensors_header.Unreadable, OSError, ValueError) as why:
                 yield f"{name}: {why}"
                 continue
+            held = max(held, len(tensors))
             if name.startswith("adapter"):
                 yield from _adapter(tensors, values)
+    yield from _shards(folder, names)
     lora = values.get("finetuning_type", "lora") == "lora"
     if lora and stage is None and "adapter_config.json" not in names and "model.safetensors" in names:
         yield "it holds a whole model, and finetuning_type is lora"
     elif not lora and "adapter_config.json" in names:
         yield f"it holds an adapter, and finetuning_type is {values.get('finetuning_type')}"
+    elif stage is None and set(resumed_optimizer.NEEDED) <= names:
+        yield from resumed_optimizer.faults(folder, values, held)
     if stage is not None:
         yield from _of_deepspeed(folder, names, stage)
+
+
+def _shards(folder: Path, names: set[str]) -> Iterator[str]:
+    """The files that the index of sharded weights names."""
+    if _INDEX not in names or "model.safetensors" in names:
+        return
+    held, why = json_object.read(folder / _INDEX)
+    named = held.get("weight_map") if held else None
+    if not isinstance(named, dict):
+        yield f"{_INDEX}: {why or 'it has no weight_map'}"
+        return
+    absent = sorted({str(file) for file in named.values()} - names)
+    if absent:
+        yield f"{_INDEX} names {', '.join(absent[:3])}, which is not there"
 
 
 def _trainer_state(path: Path) -> Iterator[str]:

@@ -39,12 +39,20 @@ def read(folder: Path, names: list[str]) -> dict[str, Any]:
         "broken": {n: fault for n in ("special_tokens_map.json", "added_tokens.json") if (fault := _fault(folder / n))},
         "class": (config or {}).get("tokenizer_class"),
         "auto_map": bool((config or {}).get("auto_map")),
+        "own_code": own_code((config or {}).get("auto_map")),
         "chat_template": bool((config or {}).get("chat_template")) or "chat_template.jinja" in names,
         "special": {k: v for k, v in special.items() if isinstance(v, str)},
         "highest_id": highest,
         "added": added[:MOST_ADDED],
         "error": error,
     }
+
+
+def own_code(auto_map: Any) -> list[str]:
+    """Files of this folder that an auto_map names; of a tokenizer it may be a list, of the slow and the fast class."""
+    named = [auto_map] if isinstance(auto_map, list) else list(auto_map.values()) if isinstance(auto_map, dict) else []
+    names = [name for entry in named for name in (entry if isinstance(entry, list) else [entry])]
+    return sorted({f"{n.partition('.')[0]}.py" for n in names if isinstance(n, str) and "." in n and "--" not in n})
 
 
 def _fault(path: Path) -> str | None:

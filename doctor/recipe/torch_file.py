@@ -24,6 +24,9 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2,
 _PLAIN = {("collections", "OrderedDict"): dict, ("builtins", "set"): set, ("__builtin__", "set"): set}
 
 
+UNREAD = object()
+
+
 class Unusable(Exception):
     """The file is whole, or seems so, and transformers cannot take a state dict from it; the message says what it holds."""
 
@@ -92,30 +95,35 @@ class _Reader(pickle.Unpickler):
 
 def tensors(path: Path) -> dict[str, Tensor] | None:
     """By name; None where the file is too large or of a form that is not read here. Raises Unusable, CutOff, OSError."""
+    held = content(path)
+    return None if held is UNREAD else _state_dict(held)
+
+
+def content(path: Path) -> Any:
+    """Whatever was saved, with Tensor in the place of tensors; UNREAD as above. Raises CutOff, OSError."""
     try:
         with path.open("rb") as file:
-            held = _of_archive(path) if file.read(4) == b"PK\x03\x04" else _of_pickles(file)
+            return _of_archive(path) if file.read(4) == b"PK\x03\x04" else _of_pickles(file)
     except (OSError, CutOff):
         raise
     except Exception:  # noqa: BLE001 - a pickle of anybody's: what cannot be read here says nothing about the run
-        return None
-    return None if held is None else _state_dict(held[0])
+        return UNREAD
 
 
-def _of_archive(path: Path) -> tuple[Any] | None:
+def _of_archive(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         inside = next((entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == "data.pkl"), None)
         if inside is None or inside.file_size > LARGEST_PICKLE:
-            return None
+            return UNREAD
         with archive.open(inside) as file:
-            return (_Reader(file).load(),)
+            return _Reader(file).load()
 
 
-def _of_pickles(file: IO[bytes]) -> tuple[Any] | None:
+def _of_pickles(file: IO[bytes]) -> Any:
     size = file.seek(0, 2)
     file.seek(0)
     if size > LARGEST_LEGACY or _Reader(file).load() != LEGACY_MAGIC:
-        return None
+        return UNREAD
     _Reader(file).load()  # the version of the form
     _Reader(file).load()  # the sizes of this machine's numbers
     reader = _Reader(file)
@@ -126,7 +134,7 @@ def _of_pickles(file: IO[bytes]) -> tuple[Any] | None:
         end = file.tell() + sum(8 + _BYTES[dtype] * count for dtype, count in stored)
         if end > size:
             raise CutOff(f"{size:,} bytes of {end:,}")
-    return (held,)
+    return held
 
 
 def _state_dict(held: Any) -> dict[str, Tensor] | None:
