@@ -15,6 +15,7 @@ from doctor.probes import Judgement
 from doctor.recipe import (
     config_class,
     expected_tensors,
+    model_content_judged,
     module_shapes,
     source_cache,
     source_tree,
@@ -27,7 +28,8 @@ ID = "architecture"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "packages", "model", "arguments")
 SOURCE = f"probe:{ID}"
 MOST = 12  # words of one kind that are kept
-_FACTS = tuple(f"architecture.{name}" for name in ("type_known", "tokenizer_known", "config_misfits", "tensor_misfits"))
+_FACTS = tuple(f"architecture.{name}" for name in ("type_known", "tokenizer_known", "config_misfits", "tensor_misfits",
+                                                   "asks_architectures"))  # fmt: skip
 
 _finding = partial(found, ID)
 
@@ -52,7 +54,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     kind = (facts.get("model.config") or {}).get("model_type")
     wanted = (facts.get("model.tokenizer") or {}).get("class")
     plain = str(wanted).removesuffix("Fast")
+    package = facts.get("llamafactory.root")
     return {
+        "architecture.asks_architectures": bool(package)
+        and model_content_judged.asks_architectures(Path(str(package))),
         "architecture.type_known": kind in known.model_types
         if kind
         else Unknown("the configuration names no model_type"),
@@ -225,10 +230,12 @@ def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
 _READERS = {"gptq": (("auto-gptq", "gptqmodel"), "gptq_model"), "awq": (("autoawq", "gptqmodel"), "awq_model"),
             "bitsandbytes": (("bitsandbytes",), "quantization_bit"), "hqq": (("hqq",), "hqq_model"),
             "eetq": (("eetq",), "eetq_model"), "aqlm": (("aqlm",), "aqlm_model"), "vptq": (("vptq",), "vptq_model"),
-            "compressed-tensors": (("compressed-tensors",), "compressed_model")}  # fmt: skip
+            "compressed-tensors": (("compressed-tensors",), "compressed_model"),
+            "torchao": (("torchao",), "torchao_model"), "quanto": (("optimum-quanto", "quanto"), "quanto_model"),
+            "quark": (("amd-quark",), "quark_model"), "auto-round": (("auto-round",), "auto_round_model"),
+            "spqr": (("spqr-quant",), "spqr_model")}  # fmt: skip
 # Methods that transformers reads itself, or with packages of their makers (quantizers/auto.py).
-_OTHER_METHODS = ("quanto", "fbgemm_fp8", "torchao", "bitnet", "higgs", "spqr", "fp8", "finegrained_fp8", "auto-round",
-                  "mxfp4", "quark", "fp_quant", "sinq", "metal")  # fmt: skip
+_OTHER_METHODS = ("fbgemm_fp8", "bitnet", "higgs", "fp8", "finegrained_fp8", "mxfp4", "fp_quant", "sinq", "metal")
 
 
 def quantised_model_readable(facts: Facts) -> Iterator[Finding]:
@@ -338,5 +345,5 @@ _ATTENTION = (
 JUDGEMENTS: tuple[Judgement, ...] = (
     model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
     quantised_model_fits, quantised_model_readable, own_code_there, attention_of_config,
-    config_fits_class, tensors_fit_class, lora_targets_exist,
+    config_fits_class, tensors_fit_class, lora_targets_exist, *model_content_judged.ALL,
 )  # fmt: skip

@@ -19,6 +19,7 @@ from doctor.recipe import (
     folders_judged,
     key_history,
     new_launcher,
+    nulls_judged,
     optimizers_judged,
     ranges_judged,
     recipe_kind,
@@ -217,5 +218,5 @@ def _shown(file: str) -> str:
 
 JUDGEMENTS: tuple[Judgement, ...] = (
     new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL, *combinations_judged.ALL,
-    *optimizers_judged.ALL, *folders_judged.ALL, config_files.configs_fit,
+    *optimizers_judged.ALL, *folders_judged.ALL, *nulls_judged.ALL, config_files.configs_fit,
 )  # fmt: skip

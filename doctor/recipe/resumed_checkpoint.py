@@ -47,7 +47,7 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
     elif stage is None and set(resumed_optimizer.NEEDED) <= names:
         yield from resumed_optimizer.faults(folder, values, held)
     if stage is not None:
-        yield from _of_deepspeed(folder, names, stage)
+        yield from _of_deepspeed(folder, names, stage, values)
 
 
 def _shards(folder: Path, names: set[str]) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _adapter(tensors: Mapping[str, safetensors_header.Tensor], values: Mapping[s
         yield f"the adapter in it has rank {min(ranks)}, lora_rank is {wanted}"
 
 
-def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
+def _of_deepspeed(folder: Path, names: set[str], stage: Any, values: Mapping[str, Any]) -> Iterator[str]:
     steps = sorted(n for n in names if n.startswith("global_step") and (folder / n).is_dir())
     if not steps:
         return  # said where the pieces are counted
@@ -132,3 +132,5 @@ def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
     block = len(ranks) > 1 and ranks[0] % len(ranks) == 0
     if ranks and ranks != list(range(first := ranks[0] if block else 0, first + len(ranks))):
         yield f"{tag} has the optimizer states of the ranks {', '.join(map(str, ranks))}, and not of all before them"
+    if states:
+        yield from resumed_optimizer.of_deepspeed(folder / tag / states[0], values)

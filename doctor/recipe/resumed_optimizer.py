@@ -22,23 +22,36 @@ _DEFAULT = "adamw_torch"
 
 def faults(folder: Path, values: Mapping[str, Any], tensors: int) -> Iterator[str]:
     """In words. `tensors`: how many the weights in the checkpoint are."""
-    groups = _groups(folder / NEEDED[0])
+    groups = _groups(folder / NEEDED[0], ())
     if groups is None:
         return
+    other = list(_other_optimizer(groups, values))
+    yield from other
+    if not other:
+        yield from _other_parameters(folder, values, sum(len(group["params"]) for group in groups), tensors)
+
+
+def of_deepspeed(path: Path, values: Mapping[str, Any]) -> Iterator[str]:
+    """Of one *_optim_states.pt, which holds the state of the optimizer that DeepSpeed was given."""
+    groups = _groups(path, ("optimizer_state_dict", "base_optimizer_state"))
+    yield from _other_optimizer(groups or [], values)
+
+
+def _other_optimizer(groups: list[dict[str, Any]], values: Mapping[str, Any]) -> Iterator[str]:
     optim = str(values.get("optim") or _DEFAULT)
     setting = next((name for start, name in _SETTINGS.items() if optim.startswith(start)), None)
     own = any(values.get(name) for name in ("use_badam", "use_galore", "use_apollo", "use_muon", "use_adam_mini"))
     if setting and not own and not all(setting in group for group in groups):
         yield f"the optimizer's state in it is of another optimizer than {optim}: its groups have no {setting}"
-        return
-    yield from _other_parameters(folder, values, sum(len(group["params"]) for group in groups), tensors)
 
 
-def _groups(path: Path) -> list[dict[str, Any]] | None:
+def _groups(path: Path, within: tuple[str, ...]) -> list[dict[str, Any]] | None:
     try:
         held = torch_file.content(path)
     except (torch_file.CutOff, OSError):
         return None  # said where the files are looked at
+    for name in within:
+        held = held.get(name) if isinstance(held, dict) else None
     groups = held.get("param_groups") if isinstance(held, dict) else None
     whole = isinstance(groups, list) and groups and all(isinstance(group, dict) for group in groups)
     if not whole or not all(isinstance(group.get("params"), list) for group in groups or ()):

@@ -38,7 +38,11 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
         if whole:
             folder = below or folder
         names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        damaged = list(resumed_checkpoint.faults(folder, names, values, _stage(facts, values))) if names else []
+        damaged = (
+            list(resumed_checkpoint.faults(folder, names, _as_launched(facts, values), _stage(facts, values)))
+            if names
+            else []
+        )
     except OSError as error:
         return Unknown(f"{given} cannot be listed ({error.strerror})")
     return {
@@ -76,6 +80,13 @@ def _stage(facts: Facts, values: Mapping[str, Any]) -> Any:
     zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
     stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
     return stage if values.get("deepspeed") else None
+
+
+def _as_launched(facts: Facts, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values, with the optimizer that the DeepSpeed JSON names in the place of the recipe's."""
+    optimizer = (facts.get("deepspeed.config") or {}).get("optimizer") if values.get("deepspeed") else None
+    name = str(optimizer.get("type")).lower() if isinstance(optimizer, Mapping) else ""
+    return {**values, "optim": "adamw_torch" if "adam" in name else name} if name else values
 
 
 def _complete(folder: Path) -> Path | None:
