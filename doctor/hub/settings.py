@@ -41,6 +41,14 @@ def offline_variable(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+def offline_variable_of_data(environ: Mapping[str, str]) -> str | None:
+    """The one that keeps `datasets` from the hub: its own where it is set, else the hub's."""
+    own = environ.get("HF_DATASETS_OFFLINE")
+    if own is not None:
+        return "HF_DATASETS_OFFLINE" if is_true(own) else None
+    return "HF_HUB_OFFLINE" if is_true(environ.get("HF_HUB_OFFLINE")) else None
+
+
 def is_true(value: str | None) -> bool:
     """As `huggingface_hub.constants._is_true`."""
     return value is not None and value.upper() in _TRUE

@@ -32,17 +32,33 @@ def describe(path: Path, seconds: float = SECONDS) -> dict[str, Any]:
 def _now(path: Path) -> dict[str, Any]:
     place = path
     while not os.path.exists(place) and place != place.parent:
+        if os.path.islink(place):  # whoever makes the folder finds the link there, and nothing behind it
+            return _told(path, place, place.parent, "ENOLINK")
         place = place.parent
+    error = "ENAMETOOLONG" if _too_long(path.relative_to(place), place) else write_error(place)
+    return _told(path, place, place, error)
+
+
+def _told(path: Path, at: Path, place: Path, error: str | None) -> dict[str, Any]:
     space = os.statvfs(place)
     return {
         "path": str(path),
-        "at": str(place),
+        "at": str(at),
         "device": place.stat().st_dev,
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,
         "inodes_free": space.f_favail if space.f_files else None,
-        "write_error": write_error(place),
+        "write_error": error,
     }
+
+
+def _too_long(rest: Path, place: Path) -> bool:
+    """Whether a folder that is to be made has a name longer than the file system takes."""
+    longest = max((len(os.fsencode(part)) for part in rest.parts), default=0)
+    try:
+        return longest > os.pathconf(place, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return False
 
 
 def write_error(place: Path) -> str | None:

@@ -195,7 +195,7 @@ def _needed(facts: Facts, name: str) -> tuple[int, str]:
 
 
 def _unwritable(name: str, disk: dict[str, Any], problem: str, details: dict[str, Any]) -> Finding:
-    why = os.strerror(getattr(errno, problem, 0))
+    why = "it is a link whose target is gone," if problem == "ENOLINK" else os.strerror(getattr(errno, problem, 0))
     what = f"{_WRITTEN[name]} ({disk['path']}) cannot be written: {why} at {disk['at']}"
     denied = problem in ("EACCES", "EPERM")
     cause = {"EDQUOT": "disk-quota", "ENOSPC": "disk-full"}.get(problem, "disk-readonly")

@@ -12,14 +12,24 @@ from packaging.version import InvalidVersion, Version
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, found, in_recipe
 from doctor.probes import Judgement
-from doctor.recipe import config_class, expected_tensors, module_shapes, source_cache, source_tree, transformers_models
+from doctor.recipe import (
+    config_class,
+    expected_tensors,
+    model_content_judged,
+    module_shapes,
+    source_cache,
+    source_tree,
+    tokenizer_files,
+    transformers_models,
+)
 from doctor.target import Target
 
 ID = "architecture"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "packages", "model", "arguments")
 SOURCE = f"probe:{ID}"
 MOST = 12  # words of one kind that are kept
-_FACTS = tuple(f"architecture.{name}" for name in ("type_known", "tokenizer_known", "config_misfits", "tensor_misfits"))
+_FACTS = tuple(f"architecture.{name}" for name in ("type_known", "tokenizer_known", "config_misfits", "tensor_misfits",
+                                                   "asks_architectures"))  # fmt: skip
 
 _finding = partial(found, ID)
 
@@ -44,7 +54,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     kind = (facts.get("model.config") or {}).get("model_type")
     wanted = (facts.get("model.tokenizer") or {}).get("class")
     plain = str(wanted).removesuffix("Fast")
+    package = facts.get("llamafactory.root")
     return {
+        "architecture.asks_architectures": bool(package)
+        and model_content_judged.asks_architectures(Path(str(package))),
         "architecture.type_known": kind in known.model_types
         if kind
         else Unknown("the configuration names no model_type"),
@@ -217,10 +230,12 @@ def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
 _READERS = {"gptq": (("auto-gptq", "gptqmodel"), "gptq_model"), "awq": (("autoawq", "gptqmodel"), "awq_model"),
             "bitsandbytes": (("bitsandbytes",), "quantization_bit"), "hqq": (("hqq",), "hqq_model"),
             "eetq": (("eetq",), "eetq_model"), "aqlm": (("aqlm",), "aqlm_model"), "vptq": (("vptq",), "vptq_model"),
-            "compressed-tensors": (("compressed-tensors",), "compressed_model")}  # fmt: skip
+            "compressed-tensors": (("compressed-tensors",), "compressed_model"),
+            "torchao": (("torchao",), "torchao_model"), "quanto": (("optimum-quanto", "quanto"), "quanto_model"),
+            "quark": (("amd-quark",), "quark_model"), "auto-round": (("auto-round",), "auto_round_model"),
+            "spqr": (("spqr-quant",), "spqr_model")}  # fmt: skip
 # Methods that transformers reads itself, or with packages of their makers (quantizers/auto.py).
-_OTHER_METHODS = ("quanto", "fbgemm_fp8", "torchao", "bitnet", "higgs", "spqr", "fp8", "finegrained_fp8", "auto-round",
-                  "mxfp4", "quark", "fp_quant", "sinq", "metal")  # fmt: skip
+_OTHER_METHODS = ("fbgemm_fp8", "bitnet", "higgs", "fp8", "finegrained_fp8", "mxfp4", "fp_quant", "sinq", "metal")
 
 
 def quantised_model_readable(facts: Facts) -> Iterator[Finding]:
@@ -241,22 +256,22 @@ def quantised_model_readable(facts: Facts) -> Iterator[Finding]:
 
 def own_code_there(facts: Facts) -> Iterator[Finding]:
     """A file that auto_map names, where the model's code will be run: always up to 0.9.1, later when it is trusted."""
-    folder, config = _folder(facts), facts["model.config"]
-    auto_map = config.get("auto_map")
+    folder = _folder(facts)
     asks = "trust_remote_code" in facts["arguments.fields"]
-    if (
-        folder is None
-        or not isinstance(auto_map, Mapping)
-        or (asks and not facts["recipe.values"].get("trust_remote_code"))
-    ):
+    if folder is None or (asks and not facts["recipe.values"].get("trust_remote_code")):
         return
-    named = [name for entry in auto_map.values() for name in (entry if isinstance(entry, list) else [entry])]
-    files = {f"{n.partition('.')[0]}.py" for n in named if isinstance(n, str) and "." in n and "--" not in n}
-    absent = sorted(files - set(facts["model.files"]))
-    if absent and len(facts["model.files"]) < 200:
-        what = f"auto_map of config.json names {', '.join(absent)}, which is not in the folder"
-        details: dict[str, Any] = {"path": folder, "model_path": folder, "files": absent, "missing": absent}
-        yield _finding("model-incomplete-download", what, f"{folder}/config.json", **details)
+    named = {"config.json": _own_code(facts["model.config"].get("auto_map"))}
+    named["tokenizer_config.json"] = facts["model.tokenizer"].get("own_code") or []
+    for file, code in named.items():
+        absent = sorted(set(code) - set(facts["model.files"]))
+        if absent and len(facts["model.files"]) < 200:
+            what = f"auto_map of {file} names {', '.join(absent)}, which is not in the folder"
+            details: dict[str, Any] = {"path": folder, "model_path": folder, "files": absent, "missing": absent}
+            yield _finding("model-incomplete-download", what, f"{folder}/{file}", **details)
+
+
+def _own_code(auto_map: Any) -> list[str]:
+    return tokenizer_files.own_code(auto_map) if isinstance(auto_map, Mapping) else []
 
 
 def attention_of_config(facts: Facts) -> Iterator[Finding]:
@@ -330,5 +345,5 @@ _ATTENTION = (
 JUDGEMENTS: tuple[Judgement, ...] = (
     model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
     quantised_model_fits, quantised_model_readable, own_code_there, attention_of_config,
-    config_fits_class, tensors_fit_class, lora_targets_exist,
+    config_fits_class, tensors_fit_class, lora_targets_exist, *model_content_judged.ALL,
 )  # fmt: skip

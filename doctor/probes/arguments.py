@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,15 @@ from doctor.recipe import (
     combinations_judged,
     config_files,
     expressions,
+    folders_judged,
     key_history,
     new_launcher,
+    nulls_judged,
     optimizers_judged,
     ranges_judged,
     recipe_kind,
     refusals,
-    resumed_checkpoint,
+    run_folders,
     source_cache,
     source_tree,
     value_types,
@@ -38,8 +39,6 @@ AFTER: tuple[str, ...] = ("recipe", "llamafactory", "deepspeed")
 _FACTS = ("launcher", "subcommand", "fields", "unknown", "misfits", "refusals", "requirements", "missing", "loader")
 _OF_FOLDERS = ("output_dir", "resume")
 _ENABLED = ("true", "y", "1")  # LLaMA-Factory's is_env_enabled
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
-            "model.safetensors.index.json", "pytorch_model.bin.index.json")  # fmt: skip
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     transformers = source_tree.package_root("transformers", target.site)
     if root is None or transformers is None:
         lacking = Unknown(f"{'LLaMA-Factory' if root is None else 'transformers'} is not installed in the target")
-        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, facts, values)
+        return {f"arguments.{name}": lacking for name in _FACTS} | run_folders.read(target, facts, values)
     package = Path(root)
     launcher = new_launcher.which(target.environ, values, package)
     if launcher["starts"] != launcher["recipe"]:
@@ -65,7 +64,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         )
     except (OSError, SyntaxError) as error:
         lacking = Unknown(f"the argument classes cannot be read ({error})")
-        return {f"arguments.{name}": lacking for name in _FACTS} | _folders(target, facts, values)
+        return {f"arguments.{name}": lacking for name in _FACTS} | run_folders.read(target, facts, values)
     command = recipe_kind.subcommand(values)
     group = {"train": "train", "eval": "eval"}.get(command, "infer")
     fields = {name: f for cls in source.groups.get(group, []) for name, f in source.classes[cls].fields.items()}
@@ -76,7 +75,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         why = recipe_kind.other_program(target.environ) if megatron else "the file is not a LLaMA-Factory recipe"
         lacking = Unknown(f"not judged: {why}")
         found: dict[str, Any] = {f"arguments.{name}": lacking for name in _FACTS} | {"arguments.subcommand": command}
-        return found | _folders(target, facts, values)
+        return found | run_folders.read(target, facts, values)
     every = {name for cls in source.classes.values() for name in cls.fields}
     return {
         "arguments.launcher": launcher,
@@ -91,7 +90,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
         "arguments.companions": values_judged.companions(values, target.workdir),
         **config_files.read(target, values, transformers),
-        **_folders(target, facts, values),
+        **run_folders.read(target, facts, values),
     }
 
 
@@ -217,88 +216,7 @@ def _shown(file: str) -> str:
     return "/".join(parts[start:])
 
 
-def _folders(target: Target, facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_output_dir(target, values), "arguments.resume": _resume(target, facts, values)}
-
-
-def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
-    """What stands in resume_from_checkpoint (`true` means output_dir, as the Trainer reads it); None without it.
-
-    `complete`: the newest checkpoint-N in it, or beside it, that has weights and trainer_state.json.
-    """
-    given = values.get("resume_from_checkpoint")
-    whole = given is True
-    given = values.get("output_dir") if whole else given
-    if not isinstance(given, str) or not given.strip():
-        return None
-    folder = target.workdir / given
-    try:
-        below = _complete(folder) or (None if whole else _complete(folder.parent))
-        if whole:
-            folder = below or folder
-        names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        damaged = list(resumed_checkpoint.faults(folder, names, values, _stage(facts, values))) if names else []
-    except OSError as error:
-        return Unknown(f"{given} cannot be listed ({error.strerror})")
-    return {
-        "path": target.shown(folder),
-        "exists": os.path.isdir(folder),
-        "weights": bool(names & set(_WEIGHTS)),
-        "model": "config.json" in names and bool(names & set(_WEIGHTS)),
-        "trainer_state": "trainer_state.json" in names,
-        "global_step": any(name.startswith("global_step") for name in names),
-        "complete": target.shown(below) if below and below != folder else None,
-        "faults": damaged[:12],
-        "steps_done": resumed_checkpoint.steps_done(folder),
-    }
-
-
-def _stage(facts: Facts, values: Mapping[str, Any]) -> Any:
-    """The stage of ZeRO; None without DeepSpeed, 0 where its JSON does not say it."""
-    zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
-    stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
-    return stage if values.get("deepspeed") else None
-
-
-def _complete(folder: Path) -> Path | None:
-    if not folder.is_dir():
-        return None
-    found = [p for p in folder.glob("checkpoint-*") if p.name.partition("-")[2].isdigit()]
-    whole = [p for p in found if (p / "trainer_state.json").is_file()]
-    return max(whole, key=lambda p: int(p.name.partition("-")[2]), default=None)
-
-
-def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in the output directory: weights at its top, the newest checkpoint, anything."""
-    given = values.get("output_dir")
-    if not isinstance(given, str) or not given:
-        return {"arguments.output_dir": None}
-    folder = target.workdir / os.path.expanduser(given)
-    try:
-        names = [item.name for item in os.scandir(folder)]
-    except FileNotFoundError:
-        return {
-            "arguments.output_dir": {"path": given, "exists": False, "weights": [], "checkpoint": None, "free": None}
-        }
-    except OSError as error:
-        return {"arguments.output_dir": Unknown(f"{given} cannot be listed ({error.strerror})")}
-    numbers = [int(n.partition("-")[2]) for n in names if n.startswith("checkpoint-") and n.partition("-")[2].isdigit()]
-    free = next(
-        f"{given.rstrip('/')}-{n}"
-        for n in range(2, 1000)
-        if not os.path.exists(target.workdir / f"{given.rstrip('/')}-{n}")
-    )
-    state = {
-        "path": given,
-        "exists": True,
-        "weights": [name for name in _WEIGHTS if name in names],
-        "checkpoint": f"{given.rstrip('/')}/checkpoint-{max(numbers)}" if numbers else None,
-        "free": free,
-    }
-    return {"arguments.output_dir": state}
-
-
 JUDGEMENTS: tuple[Judgement, ...] = (
     new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL, *combinations_judged.ALL,
-    *optimizers_judged.ALL, config_files.configs_fit,
+    *optimizers_judged.ALL, *folders_judged.ALL, *nulls_judged.ALL, config_files.configs_fit,
 )  # fmt: skip

@@ -11,7 +11,16 @@ import msgspec
 
 from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
-from doctor.recipe import dataset_info, dataset_judged, dataset_rules, json_text, parquet_footer, source_cache
+from doctor.recipe import (
+    dataset_info,
+    dataset_judged,
+    dataset_rules,
+    json_text,
+    parquet_footer,
+    source_cache,
+    sources_judged,
+    text_encodings,
+)
 from doctor.target import Target
 
 ID = "dataset"
@@ -22,7 +31,16 @@ MOST_FILES = 1000  # of a folder given as file_name
 _TRUE = ("1", "true", "y", "yes")
 
 
-_INFO_FACTS = ("info_error", "info_ascii", "names", "entries", "info_complete", "info_shape", "odd_entries")
+_INFO_FACTS = (
+    "info_error",
+    "info_ascii",
+    "names",
+    "entries",
+    "info_complete",
+    "info_shape",
+    "odd_entries",
+    "beyond_output",
+)
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -40,7 +58,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "dataset.tokenized": _tokenized(target, values.get("tokenized_path")),
         "dataset.tokenized_fault": _tokenized_fault(target, values.get("tokenized_path")),
         "dataset.elsewhere": [],
-        "dataset.locale": locale_encoding(target.environ),
+        "dataset.locale": text_encodings.of_files(target.environ),
+        "dataset.output_encoding": text_encodings.of_output(target.environ),
     }
     document, state, path = _document(target, folder)
     found["dataset.info_state"] = state
@@ -69,8 +88,16 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "dataset.info_shape": "object" if isinstance(document.value, dict) else type(document.value).__name__,
         "dataset.names": list(document.value) if isinstance(document.value, dict) else [],
         "dataset.entries": entries,
+        "dataset.beyond_output": _beyond_output(entries, found["dataset.output_encoding"]),
         "dataset.odd_entries": {n: [json.dumps(known[n])[:60], document.lines.get((n,), 1)] for n in odd},
     }
+
+
+def _beyond_output(entries: dict[str, Any], encoding: str | None) -> list[str]:
+    """Text files, the first of each entry, that begin with what the output's encoding does not hold."""
+    firsts = [entry["files"][0] for entry in entries.values() if entry["files"]] if encoding else []
+    readable = [file for file in firsts if file["loader"] in ("json", "csv", "text")]
+    return [file["shown"] for file in readable if text_encodings.beyond(Path(file["path"]), str(encoding))]
 
 
 def _rules(facts: Facts) -> dataset_rules.DatasetRules:
@@ -237,13 +264,4 @@ def _near_files(base: Path, source: str, rules: dataset_rules.DatasetRules) -> l
     return difflib.get_close_matches(Path(source).name, present, n=1, cutoff=0.75)
 
 
-def locale_encoding(environ: dict[str, str]) -> str | None:
-    """The encoding that `open()` of the target will use where it is not UTF-8: named by LC_ALL, LC_CTYPE or LANG."""
-    if environ.get("PYTHONUTF8") == "1":
-        return None
-    chosen = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
-    encoding = chosen.partition(".")[2].partition("@")[0]
-    return encoding if encoding and encoding.lower().replace("-", "") != "utf8" else None
-
-
-JUDGEMENTS: tuple[Judgement, ...] = dataset_judged.ALL
+JUDGEMENTS: tuple[Judgement, ...] = (*dataset_judged.ALL, *sources_judged.ALL, *text_encodings.ALL)

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from doctor import redact
 from doctor.facts import Facts, Unknown
 from doctor.findings import Finding, Severity, found
-from doctor.hub import settings
+from doctor.hub import offline_data, settings
 from doctor.hub.needs import Need
 from doctor.probes import whole
 from doctor.probes.model import looks_like_path
@@ -53,6 +53,8 @@ def parts(target: Target, facts: Facts) -> Iterator[dict[str, Any]]:
         "hub.endpoint": redact.text(endpoint),
         "hub.endpoint_given": "HF_ENDPOINT" in environ and not other,
         "hub.offline_variable": offline,
+        "hub.data_offline": settings.offline_variable_of_data(environ),
+        "hub.data_uncached": offline_data.uncached(environ, needs),
         "hub.other_hub": other,
         "hub.proxy": redact.text(proxy) if proxy else None,
         "hub.ca_bundle": ca,
@@ -178,6 +180,16 @@ def _in_hub_cache(facts: Facts, need: dict[str, Any]) -> bool:
     """Whether the complete copy lies where huggingface_hub itself finds it."""
     copy = facts.get("model.cached_path") if need["key"] == "model_name_or_path" else None
     return bool(copy) and "models--" in str(copy)
+
+
+def data_not_asked(facts: Facts) -> Iterator[Finding]:
+    """A data set that `datasets` would take from its own cache, which has none of it."""
+    variable = facts.get("hub.data_offline")
+    for need in facts["hub.needed"]:
+        if variable and need["kind"] == "dataset" and need["name"] in facts.get("hub.data_uncached", ()):
+            what = f"{variable} is set and the data set {need['name']} was never loaded here before"
+            details = {**_details(facts, need), "variable": variable, "cache": facts["hub.cache"]}
+            yield _found("hub-offline-cache-miss", what, variable, **details)
 
 
 def unreachable(facts: Facts) -> Iterator[Finding]:
@@ -314,5 +326,5 @@ def missing_clients(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS = (
-    unreachable, not_asked, refused, not_a_hub, endpoint_shape, token_shape, token_missing, missing_clients,
+    unreachable, not_asked, data_not_asked, refused, not_a_hub, endpoint_shape, token_shape, token_missing, missing_clients,
 )  # fmt: skip

@@ -165,12 +165,23 @@ def stale_ranks(facts: Facts) -> Iterator[Finding]:
         what = ", ".join(f"{name}={environ[name]}" for name in left)
         what += " in the environment of a launch without torchrun: it takes part in a group that nobody starts"
         yield _found("launch-rank-env-stale", what, "WORLD_SIZE" if others else "LOCAL_RANK")
+    elif len(left) == 3 and (why := _no_group_of_one(environ)):
+        what = ", ".join(f"{name}={environ[name]}" for name in left)
+        yield _found("launch-rank-env-stale", f"{what} in the environment of a launch without torchrun: {why}", "RANK")
     elif others and facts.get("gpu.count") == 0 and environ["WORLD_SIZE"].isdecimal():
         # On the CPU accelerate goes by the size alone.
         what = (
             f"WORLD_SIZE={environ['WORLD_SIZE']} in the environment of a launch without torchrun: it waits for others"
         )
         yield _found("launch-rank-env-stale", what, "WORLD_SIZE")
+
+
+def _no_group_of_one(environ: Mapping[str, str]) -> str | None:
+    """Why the only process does not make a group of its own with these variables, or None."""
+    if environ["RANK"].isdecimal() and int(environ["RANK"]) > 0:
+        return f"it waits for the rank 0 of {environ['WORLD_SIZE']}"
+    lacking = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environ.get(name)]
+    return f"it asks for {' and '.join(lacking)} too, which the shell does not have" if lacking else None
 
 
 def renamed_variables(facts: Facts) -> Iterator[Finding]:

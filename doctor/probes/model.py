@@ -23,6 +23,7 @@ from doctor.recipe import (
     model_size,
     model_values,
     safetensors_header,
+    weight_files,
 )
 from doctor.target import Target
 
@@ -247,12 +248,12 @@ def is_a_model(facts: Facts) -> Iterator[Finding]:
     elif other_format:
         what = f"the weights are in the {weights['format']} format: {', '.join(weights['files'][:3])}"
         yield _finding("model-not-hf-format", what, folder, **details)
-    elif error == model_folder.MISSING and facts["model.is_adapter"]:
+    elif error == weight_files.MISSING and facts["model.is_adapter"]:
         what = "it holds a LoRA adapter (adapter_config.json), not a model"
         base = facts["model.adapter_base"]
         details |= {"base_model": base} if base else {}
         yield _finding("model-incomplete-download", what, _line(facts), **details)
-    elif error == model_folder.MISSING:
+    elif error == weight_files.MISSING:
         inner = facts["model.inner"]
         what = f"no config.json in {folder}" + (f"; {inner} has one" if inner else "")
         details |= {"snapshot_path": inner} if inner else {}
@@ -285,9 +286,10 @@ def _unknown_dtype(config: Mapping[str, Any]) -> str | None:
 
 
 _CAUSE_OF_FAULT = {
-    model_folder.MISSING: "model-shards-missing",
-    model_folder.INCOMPLETE: "model-shards-missing",
-    model_folder.INDEX_MISMATCH: "model-shards-missing",
+    weight_files.MISSING: "model-shards-missing",
+    weight_files.INCOMPLETE: "model-shards-missing",
+    weight_files.INDEX_MISMATCH: "model-shards-missing",
+    weight_files.NO_STATE_DICT: "model-not-hf-format",
     safetensors_header.POINTER: "model-lfs-pointer",
     safetensors_header.HEADER_TOO_LARGE: "model-safetensors-header-limit",
 }

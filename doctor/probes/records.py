@@ -52,6 +52,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     records_judged.role_tags_fit,
     records_judged.turns_in_order,
     records_judged.turns_listed,
+    records_judged.roles_given,
     records_judged.columns_alike,
     data_use_judged.something_left,
     data_use_judged.stage_fits_records,
@@ -61,5 +62,6 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     data_use_judged.media_wanted,
     data_use_judged.repeated,
     data_use_judged.cutoff_plausible,
+    data_use_judged.blocks_filled,
     data_use_judged.validation_fits,
 )

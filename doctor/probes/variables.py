@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from doctor import redact
 from doctor.facts import Facts
 from doctor.findings import Finding, found
+from doctor.recipe import devices_judged
 from doctor.recipe.model_values import at_least
 from doctor.recipe.values_judged import COMPILED
 from doctor.target import Target
@@ -54,7 +55,8 @@ _SWITCHES = {
 }
 _PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _RECORDED = (*_NUMBERS, *_NUMBERS_OF_LAUNCH, *_SIZES_OF_OTHERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH",
-             "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED", "GLOO_SOCKET_IFNAME",
+             "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED",
+             "ACCELERATE_MIXED_PRECISION", "GLOO_SOCKET_IFNAME",
              "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
 
 
@@ -252,5 +254,5 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 JUDGEMENTS = (
     values_usable, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits, interface_there,
     certificates_there, proxy_spoken,
-    sizes_of_another_launch, triton_has_folder,
+    sizes_of_another_launch, triton_has_folder, *devices_judged.ALL,
 )  # fmt: skip

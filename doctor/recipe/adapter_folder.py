@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import model_folder, safetensors_header, source_tree
+from doctor.recipe import model_folder, source_tree, weight_files
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -57,10 +57,8 @@ def inspect(name: str, folder: Path) -> Adapter:
     rank_seen, weights_error = None, None
     outline: dict[str, dict[str, Any]] = {}
     inputs: dict[str, int] = {}
-    if weights and weights.suffix == ".safetensors":
+    if weights:
         rank_seen, weights_error, inputs, outline = _rank(weights)
-    elif weights and not (head := _head(weights)).startswith((b"PK", b"\x80")):
-        weights_error = f"not written by torch: it begins with {head!r}"
     modules = config.get("target_modules")
     rank = config.get("r")
     base = config.get("base_model_name_or_path")
@@ -72,13 +70,17 @@ def inspect(name: str, folder: Path) -> Adapter:
         has_weights=weights is not None,
         config_error=error,
         weights_error=weights_error,
-        rank=rank if isinstance(rank, int) else None,
+        rank=rank
+        if isinstance(rank, int)
+        else _RANK
+        if "r" not in config and config.get("peft_type") == "LORA"
+        else None,
         weights_rank=rank_seen if not config.get("rank_pattern") else None,
         base=base if isinstance(base, str) else None,
         full_model=os.path.isfile(folder / "config.json"),
         found_at=str(below[-1].parent) if below else None,
         pointer=weights is not None and _head(weights).startswith(b"version https:"),
-        faults=_faults(config) if config else [],
+        faults=_faults(config) if config or (error is None and os.path.isfile(folder / CONFIG)) else [],
         fields=sorted(map(str, config)),
         peft_type=str(config["peft_type"]) if config.get("peft_type") else None,
         targets=[str(module) for module in modules] if isinstance(modules, list) else [],
@@ -101,15 +103,23 @@ _TYPES = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING
           "GRALORA", "CARTRIDGE", "PSOFT", "LILY", "PVERA", "PEANUT")  # fmt: skip
 
 
+_RANK = 8  # of a LoraConfig that names none
+_NUMBERS: dict[str, tuple[type, ...]] = {"r": (int,), "lora_alpha": (int, float)}
+
+
 def _faults(config: dict[str, Any]) -> list[str]:
     kind = config.get("peft_type")
     if kind not in _TYPES:
         return [f"peft_type is {kind}, which no peft has" if kind else "it names no peft_type"]
     whole = {name: config[name] for name in ("r", "lora_alpha") if name in config and kind == "LORA"}
-    wrong = [n for n, v in whole.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or v <= 0]
-    found = [f"{name} is {whole[name]!r}; a number above 0 is needed" for name in wrong]
+    wrong = [n for n, v in whole.items() if isinstance(v, bool) or not isinstance(v, _NUMBERS[n]) or v <= 0]
+    found = [
+        f"{name} is {whole[name]!r}; a {'whole ' if name == 'r' else ''}number above 0 is needed" for name in wrong
+    ]
     if kind != "LORA":
         return found
+    if isinstance(config.get("modules_to_save"), str):
+        found.append(f"modules_to_save is {config['modules_to_save'][:40]!r}; a list is needed")
     for name, words in _CHOICES.items():
         if name in config and config[name] not in words:
             found.append(f"{name} is {str(config[name])[:40]!r}; it may be {', '.join(filter(None, words))}")
@@ -159,10 +169,10 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
 
 def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int], dict[str, dict[str, Any]]]:
     """Rank by the first lora_A, 0 when one is empty; why the file cannot be read; columns of lora_A by module; outline."""
-    try:
-        tensors = safetensors_header.read(path)
-    except (safetensors_header.Unreadable, OSError) as error:
-        return None, str(error), {}, {}
+    look = weight_files.safetensors if path.suffix == ".safetensors" else weight_files.torch_written
+    fault, tensors = look(path, set())
+    if fault:
+        return None, fault.text, {}, {}
     shapes = {name: t.shape for name, t in tensors.items() if "lora_A" in name and len(t.shape) == 2}
     if not shapes:
         return None, None, {}, model_folder.outline(tensors)

@@ -37,6 +37,7 @@ def _words(adapter: Mapping[str, Any], model: Mapping[str, Mapping[str, Any]]) -
     if lost:
         yield f"{lost[0]} is no name that PEFT saves (base_model.model.….lora_A.weight): it is passed over"
         return
+    yield from _places(held, model)
     if adapter.get("dora") and not any("lora_magnitude_vector" in name for name in held):
         yield "use_dora is true, and the weights have no lora_magnitude_vector"
     if not any(".lora_B." in name for name in held):
@@ -54,6 +55,27 @@ def _words(adapter: Mapping[str, Any], model: Mapping[str, Mapping[str, Any]]) -
         if not any(f".{name}." in f"{tensor}." for tensor in held) and name in there:
             yield f"modules_to_save names {name}, and the weights do not have it"
     yield from _layers(held, model, adapter)
+
+
+_PREFIX = "base_model.model."
+
+
+def _places(held: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
+    """Of a model of text alone, whose tensors are named as its modules are."""
+    if not any(name.startswith("model.layers.") for name in model):
+        return
+    modules = {name.rpartition(".")[0] for name in model}
+    named = {name.removeprefix(_PREFIX).partition(".lora_")[0] for name in held if ".lora_" in name}
+    if named and not named & modules:
+        yield f"{min(named)} is no module of the model, and none of the others is: all of them are passed over"
+    for name, told in held.items():
+        there = model.get(name.removeprefix(_PREFIX))
+        if there and told["shapes"] and there["shapes"] and not _among(told["shapes"], there["shapes"]):
+            yield f"{name} is {told['shapes'][0]} in the adapter, {there['shapes'][0]} in the model"
+
+
+def _among(shapes: list[list[int]], others: list[list[int]]) -> bool:
+    return all(list(shape) in [list(other) for other in others] for shape in shapes)
 
 
 def _layers(held: Mapping[str, Any], model: Mapping[str, Any], adapter: Mapping[str, Any]) -> Iterator[str]:

@@ -46,6 +46,7 @@ class Field(msgspec.Struct, frozen=True):
     enum: str | None = None
     default: Node | None = None
     required: bool = False
+    split: bool = False  # text that its class splits as it stands: a list in its place ends the run
 
 
 class Class(msgspec.Struct, frozen=True):
@@ -175,7 +176,10 @@ class Reader:
                     fields[statement.target.id] = made
                 else:
                     fields.pop(statement.target.id, None)
-        methods = {n.name: pack(n) for n in node.body if isinstance(n, ast.FunctionDef) and on_construction(n.name)}
+        constructing = [n for n in node.body if isinstance(n, ast.FunctionDef) and on_construction(n.name)]
+        for name in {name for method in constructing for name in _split(method)} & fields.keys():
+            fields[name] = msgspec.structs.replace(fields[name], split=True)
+        methods = {n.name: pack(n) for n in constructing}
         if key in self.classes:  # another class of the same name: transformers' and LLaMA-Factory's TrainingArguments
             key = f"{file.stem}.{key}"
         made_class = Class(key, str(file), fields, methods, [base.name for base in bases])
@@ -242,6 +246,14 @@ def _offered(metadata: ast.expr | None) -> list[Any]:
     if isinstance(choices, (ast.List, ast.Tuple)):
         return [e.value for e in choices.elts if isinstance(e, ast.Constant)]
     return _LOG_LEVELS if choices is not None and ast.unparse(choices) == "trainer_log_levels.keys()" else []
+
+
+def _split(method: ast.FunctionDef) -> Iterator[str]:
+    """Names of `self.name.split(...)`."""
+    for node in ast.walk(method):
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr == "split" and isinstance(called.value, ast.Attribute):
+            yield called.value.attr
 
 
 def on_construction(name: str) -> bool:

@@ -140,42 +140,6 @@ def scheduler_arguments(facts: Facts) -> Iterator[Finding]:
         yield _finding("cfg-missing-argument", what, in_recipe(facts, "lr_scheduler_type"), **details)
 
 
-def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
-    """The Trainer resumes from weights or an adapter with trainer_state.json; under DeepSpeed from global_step folders."""
-    state = facts["arguments.resume"]
-    if state is None:
-        return
-    deepspeed = bool(facts["recipe.values"].get("deepspeed"))
-    lacks = [] if state["exists"] else ["does not exist"]
-    if state["exists"]:
-        if not state["weights"] and not state["global_step"]:
-            lacks.append("holds neither weights nor an adapter")
-        if not state["trainer_state"]:
-            lacks.append("has no trainer_state.json")
-        if deepspeed and not state["global_step"]:
-            lacks.append("has no global_step folder of DeepSpeed")
-    lacks = lacks or [f"cannot be resumed from: {fault}" for fault in state.get("faults", ())]
-    if not lacks:
-        yield from _steps_left(facts, state)
-        return
-    key = "resume_from_checkpoint"
-    details: dict[str, Any] = {"key": key, "resume_path": state["path"], "path_is_full_model": state["model"]}
-    details["nothing_to_resume"] = not state["weights"] and not state["global_step"] and not state["complete"]
-    what = f"{key}: {state['path']} {', '.join(lacks)}"
-    if state["complete"]:
-        what += f"; {state['complete']} is complete"
-        details["complete_checkpoint"] = state["complete"]
-    yield _finding("ckpt-missing-optimizer-state", what, in_recipe(facts, key), **details)
-
-
-def _steps_left(facts: Facts, state: Mapping[str, Any]) -> Iterator[Finding]:
-    """max_steps counts from the beginning, not from the checkpoint."""
-    done, steps, key = state.get("steps_done"), facts["recipe.values"].get("max_steps"), "max_steps"
-    if isinstance(done, int) and isinstance(steps, int) and 0 < steps <= done:
-        what = f"{key}: {steps}, and {state['path']} was saved at step {done}: no step is left to train"
-        yield _finding("cfg-does-not-train", what, in_recipe(facts, key), why_not=what, key=key)
-
-
 def arguments_given(facts: Facts) -> Iterator[Finding]:
     for key in facts["arguments.missing"]:
         details = {"key": key, f"{key}_missing": True}
@@ -374,25 +338,6 @@ def unsloth_with_one_gpu(facts: Facts) -> Iterator[Finding]:
         yield _finding("attn-unsloth", what, in_recipe(facts, "use_unsloth"), zero3=zero3, liger_missing=without_liger)
 
 
-def output_dir_free(facts: Facts) -> Iterator[Finding]:
-    """Weights without a checkpoint in output_dir are refused; a checkpoint there is resumed from without a word."""
-    state, given = facts["arguments.output_dir"], facts["recipe.values"]
-    if not state or not state["exists"] or not given.get("do_train"):
-        return
-    resumes = given.get("resume_from_checkpoint") not in (None, False)
-    cannot = given.get("stage") in ("rm", "ppo") and given.get("finetuning_type", "lora") in ("full", "freeze")
-    if given.get("overwrite_output_dir") or resumes or cannot:
-        return
-    details = {"output_dir": state["path"], "output_dir_suggestion": state["free"], "key": "output_dir"}
-    if state["checkpoint"]:
-        details["last_checkpoint"] = state["checkpoint"]
-        what = f"training would go on from {state['checkpoint']}; choose another output_dir to start anew"
-        yield _finding("cfg-output-dir-not-empty", what, in_recipe(facts, "output_dir"), Severity.INFO, **details)
-    elif state["weights"]:
-        what = f"{state['path']} already holds {', '.join(state['weights'])}"
-        yield _finding("cfg-output-dir-not-empty", what, in_recipe(facts, "output_dir"), **details)
-
-
 def repeated_keys(facts: Facts) -> Iterator[Finding]:
     strict = facts["arguments.loader"] == "OmegaConf"
     for key, line in facts["recipe.repeated"].items():
@@ -428,6 +373,6 @@ def trains(facts: Facts) -> Iterator[Finding]:
 
 JUDGEMENTS: tuple[Rule, ...] = (
     trains, keys_known, values_fit, counts_positive, something_thawed, scheduler_arguments, arguments_given,
-    checkpoint_to_resume, quantiser_there, combinations_allowed, packages_present, flash_attention_there,
-    unsloth_with_one_gpu, output_dir_free, repeated_keys, file_suffix,
+    quantiser_there, combinations_allowed, packages_present, flash_attention_there,
+    unsloth_with_one_gpu, repeated_keys, file_suffix,
 )  # fmt: skip

@@ -19,6 +19,7 @@ NOT_AN_OBJECT = "not an object"
 NO_MESSAGES = "no messages"
 EMPTY_MESSAGES = "empty messages"
 UNKNOWN_ROLE = "unknown role"
+NO_ROLE = "no role"
 ROLE_ORDER = "role order"
 ODD_TURNS = "odd number of turns"
 NO_ANSWER = "no answer"
@@ -127,8 +128,10 @@ def _order(roles: list[Any], entry: Entry) -> Fault | None:
     tags = entry.tags
     known = {tags[f"{role}_tag"] for role in ("user", "assistant", "observation", "function", "system")}
     accepted = ((tags["user_tag"], tags["observation_tag"]), (tags["assistant_tag"], tags["function_tag"]))
+    if None in roles:  # where a tag is not declared it is taken for that role, which the template then refuses
+        return NO_ROLE, f"turn {roles.index(None) + 1} has no role"
     for turn, role in enumerate(roles):
-        if not (isinstance(role, str) or role is None) or role not in known:
+        if not isinstance(role, str) or role not in known:
             return UNKNOWN_ROLE, _short(role)
         if role not in accepted[turn % 2]:
             return ROLE_ORDER, f"turn {turn + 1} is {_short(role)} in " + ", ".join(str(r) for r in roles[:8])

@@ -117,6 +117,24 @@ def cutoff_plausible(facts: Facts) -> Iterator[Finding]:
         yield finding("data-cutoff-truncates", [Evidence(what, where)], details, Severity.WARNING)
 
 
+def blocks_filled(facts: Facts) -> Iterator[Finding]:
+    """Pre-training packs whole blocks; a token has a byte at least, so fewer bytes than a block leave none."""
+    values = facts["recipe.values"]
+    cutoff = values.get("cutoff_len", 2048)
+    if facts["dataset.stage"] != "pt" or values.get("packing") is False or type(cutoff) is not int:
+        return
+    used = [scan for name, scan in facts["records.scans"].items() if name in facts["dataset.requested"]["dataset"]]
+    if len(used) < len(facts["dataset.requested"]["dataset"]) or not all(scan["complete"] for scan in used):
+        return
+    if any(file["loader"] == "parquet" for entry in facts["dataset.entries"].values() for file in entry["files"]):
+        return  # its bytes are packed
+    most = sum(scan["bytes_total"] + scan["read"] for scan in used)  # and one token for the end of each text
+    if 0 < most < cutoff and all(scan["read"] for scan in used):
+        where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('cutoff_len', 1)}"
+        what = f"all the text has {most:,} bytes, fewer than the {cutoff:,} tokens of one block"
+        yield finding("data-too-short-to-pack", [Evidence(what, where)], {"key": "cutoff_len"})
+
+
 def validation_fits(facts: Facts) -> Iterator[Finding]:
     """`val_size` is a share, or from 1 on a number of records; it must leave some for training."""
     size = facts["recipe.values"].get("val_size")

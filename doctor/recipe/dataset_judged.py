@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -210,7 +209,8 @@ def split_there(facts: Facts) -> Iterator[Finding]:
     """Files of the entry itself are loaded as the one split `train`; another name is not found among them."""
     for name, entry, path in _entries(facts):
         split = entry["split"]
-        if entry["load_from"] == "file" and entry["files"] and re.split(r"[\[+]", split)[0] != "train":
+        other = [part for part in split.split("+") if part.strip().partition("[")[0] != "train"]
+        if entry["load_from"] == "file" and entry["files"] and other:
             what = f'split "{split}" of "{name}": files on disk have the split train only'
             details = {"entry": name, "info_file": path, "nearest_split": "train", "split": split}
             yield _finding("data-split-missing", what, _at(path, entry, "split"), **details)

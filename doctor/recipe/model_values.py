@@ -7,10 +7,13 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from doctor.recipe.expected_tensors import FAMILIES
+
 NO_OBJECT = "it holds no JSON object"
 _COUNTS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _COUNTS_OR_NONE = ("num_key_value_heads", "head_dim", "max_position_embeddings")
 _NUMBERS = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "initializer_range", "attention_dropout")
+_NEVER_NULL = ("rms_norm_eps", "rope_theta", "attention_dropout", "hidden_act")
 # ACT2CLS of transformers/activations.py, all releases together
 _ACTIVATIONS = ("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
                 "gelu_pytorch_tanh", "laplace", "leaky_relu", "linear", "mish", "prelu", "quick_gelu", "relu", "relu2",
@@ -34,6 +37,7 @@ def faults(config: Mapping[str, Any], transformers: str) -> Iterator[str]:
     activation = text.get("hidden_act")
     if activation is not None and (not isinstance(activation, str) or activation not in _ACTIVATIONS):
         yield f"hidden_act is {activation}, which transformers does not have"
+    yield from _nulls(text)
     if at_least(transformers, _ROPE_SINCE):
         yield from _rope(text)
     yield from _dtype(config)
@@ -83,6 +87,17 @@ def _counts(text: Mapping[str, Any]) -> Iterator[str]:
     dropout = text.get("attention_dropout")
     if isinstance(dropout, (int, float)) and not 0 <= dropout <= 1:
         yield f"attention_dropout is {dropout}; it must be from 0 to 1"
+
+
+def _nulls(text: Mapping[str, Any]) -> Iterator[str]:
+    """A null takes the place of the default that a key which is left out has."""
+    if text.get("model_type") not in FAMILIES:
+        return
+    given = text.get("rope_parameters") or text.get("rope_scaling")
+    elsewhere = ("rope_theta",) if isinstance(given, Mapping) and given.get("rope_theta") is not None else ()
+    for name in _NEVER_NULL:
+        if name in text and text[name] is None and name not in elsewhere:
+            yield f"{name} is null; {'a name' if name == 'hidden_act' else 'a number'} is needed"
 
 
 def _rope(text: Mapping[str, Any]) -> Iterator[str]:

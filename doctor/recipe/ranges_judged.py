@@ -144,6 +144,10 @@ def scheduler_keys(facts: Facts) -> Iterator[Finding]:
     if given.get("min_lr") is not None and given.get("min_lr_rate") is not None:
         what = "lr_scheduler_kwargs: min_lr and min_lr_rate exclude each other"
         yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
+    end, rate = given.get("lr_end"), values.get("learning_rate", 5e-5)
+    if kind == "polynomial" and isinstance(end, (int, float)) and isinstance(rate, (int, float)) and end >= rate:
+        what = f"lr_scheduler_kwargs: lr_end {end:g} must be below learning_rate {rate:g}"
+        yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
     if known is None:
         return
     foreign = [key for key in given if key not in known]
@@ -164,7 +168,8 @@ def metric_measured(facts: Facts) -> Iterator[Finding]:
     """Without compute_accuracy or predict_with_generate the evaluation measures the loss alone."""
     values = facts["recipe.values"]
     metric = values.get("metric_for_best_model")
-    if not values.get("load_best_model_at_end") or not isinstance(metric, str):
+    asked = values.get("load_best_model_at_end") or values.get("lr_scheduler_type") == "reduce_lr_on_plateau"
+    if not (asked or values.get("save_strategy") == "best") or not isinstance(metric, str):
         return
     measures = any(values.get(key) for key in ("compute_accuracy", "predict_with_generate"))
     plain = metric.removeprefix("eval_")

@@ -213,6 +213,16 @@ def turns_listed(facts: Facts) -> Iterator[Finding]:
         yield finding("data-null-content" if nulls else "data-invalid-json", evidence, details)
 
 
+def roles_given(facts: Facts) -> Iterator[Finding]:
+    """A turn whose role is null or left out: no release passes over it."""
+    for _, entry, scan, details in scans(facts):
+        fault = scan["faults"].get(conversion.NO_ROLE)
+        if fault and not _key_evidence(facts, "", entry, scan):
+            what = f'{fault["count"]} of {scan["read"]} records have turns without "{entry["tags"].get("role_tag")}"'
+            evidence = [Evidence(what, first_file(fault)), *examples(fault)[:3]]
+            yield finding("data-null-content", evidence, details | {"file": first_file(fault), "count": fault["count"]})
+
+
 def columns_alike(facts: Facts) -> Iterator[Finding]:
     """The files of a folder become one table: each must have the columns of the first."""
     for _, _, scan, details in scans(facts):

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doctor.recipe import model_folder, safetensors_header
+from doctor.recipe import json_object, resumed_optimizer, safetensors_header, weight_files
 
 _STATES = ("optimizer.pt", "scheduler.pt", "scaler.pt")
 _TENSORS = ("model.safetensors", "adapter_model.safetensors")
+_INDEX = "model.safetensors.index.json"
 # Fields of TrainerState that a run counts on.
 _COUNTED = ("global_step", "epoch", "max_steps")
 
@@ -24,8 +25,9 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
     """In words. `stage`: of ZeRO, None without DeepSpeed. Raises nothing for what the files hold."""
     yield from _trainer_state(folder / "trainer_state.json")
     for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
-        if name in names and (fault := model_folder.torch_file_fault(folder / name)):
+        if name in names and (fault := weight_files.torch_file_fault(folder / name)):
             yield f"{name}: {fault}"
+    held = 0
     for name in _TENSORS:
         if name in names:
             try:
@@ -33,15 +35,33 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
             except (safetensors_header.Unreadable, OSError, ValueError) as why:
                 yield f"{name}: {why}"
                 continue
+            held = max(held, len(tensors))
             if name.startswith("adapter"):
                 yield from _adapter(tensors, values)
+    yield from _shards(folder, names)
     lora = values.get("finetuning_type", "lora") == "lora"
     if lora and stage is None and "adapter_config.json" not in names and "model.safetensors" in names:
         yield "it holds a whole model, and finetuning_type is lora"
     elif not lora and "adapter_config.json" in names:
         yield f"it holds an adapter, and finetuning_type is {values.get('finetuning_type')}"
+    elif stage is None and set(resumed_optimizer.NEEDED) <= names:
+        yield from resumed_optimizer.faults(folder, values, held)
     if stage is not None:
-        yield from _of_deepspeed(folder, names, stage)
+        yield from _of_deepspeed(folder, names, stage, values)
+
+
+def _shards(folder: Path, names: set[str]) -> Iterator[str]:
+    """The files that the index of sharded weights names."""
+    if _INDEX not in names or "model.safetensors" in names:
+        return
+    held, why = json_object.read(folder / _INDEX)
+    named = held.get("weight_map") if held else None
+    if not isinstance(named, dict):
+        yield f"{_INDEX}: {why or 'it has no weight_map'}"
+        return
+    absent = sorted({str(file) for file in named.values()} - names)
+    if absent:
+        yield f"{_INDEX} names {', '.join(absent[:3])}, which is not there"
 
 
 def _trainer_state(path: Path) -> Iterator[str]:
@@ -79,7 +99,7 @@ def _adapter(tensors: Mapping[str, safetensors_header.Tensor], values: Mapping[s
         yield f"the adapter in it has rank {min(ranks)}, lora_rank is {wanted}"
 
 
-def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
+def _of_deepspeed(folder: Path, names: set[str], stage: Any, values: Mapping[str, Any]) -> Iterator[str]:
     steps = sorted(n for n in names if n.startswith("global_step") and (folder / n).is_dir())
     if not steps:
         return  # said where the pieces are counted
@@ -104,7 +124,7 @@ def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
     elif partitioned and stage in (0, 1, 2):
         yield f"{tag} was saved under ZeRO-3, the stage is {stage}"
     for name in (*models, *states)[:64]:
-        if fault := model_folder.torch_file_fault(folder / tag / name):
+        if fault := weight_files.torch_file_fault(folder / tag / name):
             yield f"{tag}/{name}: {fault}"
     named = [n.split("_pp_rank_")[1].split("_")[0] for n in states if "_pp_rank_" in n]
     ranks = sorted(int(number) for number in named if number.isdecimal())
@@ -112,3 +132,5 @@ def _of_deepspeed(folder: Path, names: set[str], stage: Any) -> Iterator[str]:
     block = len(ranks) > 1 and ranks[0] % len(ranks) == 0
     if ranks and ranks != list(range(first := ranks[0] if block else 0, first + len(ranks))):
         yield f"{tag} has the optimizer states of the ranks {', '.join(map(str, ranks))}, and not of all before them"
+    if states:
+        yield from resumed_optimizer.of_deepspeed(folder / tag / states[0], values)

@@ -45,6 +45,8 @@ class Unreadable(Exception):
         self.kind = kind
 
 
+# Dtypes of the library beside those below, of less than a byte or newer than most of its releases.
+_OTHERS = ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64")
 _BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "F8_E4M3": 1,
           "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -82,12 +84,34 @@ def read(path: Path) -> dict[str, Tensor]:
         taken = tensor.data_offsets[1] - tensor.data_offsets[0]
         if size_of_one is not None and tensor.elements * size_of_one != taken:
             raise Unreadable(NOT_SAFETENSORS, f"{name} of {tensor.shape} in {tensor.dtype} cannot take {taken:,} bytes")
+    _laid_out(tensors)
+    _metadata(parts.get("__metadata__"))
     end = 8 + length + max((t.data_offsets[1] for t in tensors.values()), default=0)
     if end > size:
         raise Unreadable(CUT_OFF, f"{size:,} bytes of {end:,}")
     if end < size:
         raise Unreadable(TOO_LONG, f"{size:,} bytes where the header accounts for {end:,}")
     return tensors
+
+
+def _laid_out(tensors: dict[str, Tensor]) -> None:
+    """Each tensor begins where the one before it ends, and is of a dtype that the library has. Raises Unreadable."""
+    at = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
+        begins, ends = tensor.data_offsets
+        if tensor.dtype not in _BYTES and tensor.dtype not in _OTHERS:
+            raise Unreadable(NOT_SAFETENSORS, f"{name} is of the dtype {tensor.dtype[:40]!r}, which there is none of")
+        if begins != at or ends < begins:
+            raise Unreadable(NOT_SAFETENSORS, f"{name} begins at byte {begins:,} where {at:,} is the next")
+        at = ends
+
+
+def _metadata(raw: msgspec.Raw | None) -> None:
+    """The library takes text alone. Raises Unreadable."""
+    try:
+        msgspec.json.decode(raw or b"{}", type=dict[str, str])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise Unreadable(NOT_SAFETENSORS, f"its metadata hold something other than text ({error})") from None
 
 
 def made_by_torch(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from typing import Any
@@ -18,10 +19,21 @@ _TOKENS = ("cutoff_len", "max_new_tokens", "max_length", "block_size")  # counte
 # Whole numbers by their annotation, whose users take any: peft divides lora_alpha by the rank, ddp_timeout is a timedelta.
 _USED_AS_NUMBERS = ("lora_alpha", "ddp_timeout")
 # Text that is taken as a name or a path: a number in their place is not converted; those of _LISTS may be lists.
-_LISTS = ("dataset", "eval_dataset", "adapter_name_or_path")
-_NAMES = (*_LISTS, "model_name_or_path", "output_dir", "dataset_dir", "template", "tokenized_path", "cache_dir")
-# Text that is split or filled in as it is; a list for the first two is taken by later releases.
-_TEXT = ("default_system", "new_special_tokens", "run_name")
+_LISTS = ("dataset", "eval_dataset")
+_NAMES = (
+    *_LISTS,
+    "adapter_name_or_path",
+    "model_name_or_path",
+    "output_dir",
+    "dataset_dir",
+    "template",
+    "tokenized_path",
+    "cache_dir",
+)
+# Mappings whose text is judged where the file is that it may name.
+_READ_ELSEWHERE = ("fsdp_config", "accelerator_config", "deepspeed")
+# Text that is filled in as it is.
+_TEXT = ("default_system", "run_name")
 _NUMBER_WORDS = {
     word: number
     for number, words in enumerate(
@@ -76,7 +88,10 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
         return None if fits or "str" in types else Misfit("type", f"{_yaml(value)} where {_named(types)} is needed")
     if isinstance(value, str):
         return _text(field, value, exponents_are_numbers)
-    if field.name in _TEXT and not isinstance(value, str) and "str" in types:
+    if field.split and isinstance(value, list):
+        plain = all(isinstance(part, (str, int, float)) for part in value) and value
+        return _misfit(value, ["str"], ",".join(map(str, value)) if plain else None)
+    if (field.name in _TEXT or field.split) and "str" in types:
         return _misfit(value, ["str"])
     if (
         field.name in _NAMES
@@ -107,6 +122,8 @@ def _none(field: Field) -> Misfit | None:
 
 def _text(field: Field, value: str, exponents_are_numbers: bool) -> Misfit | None:
     types = set(field.types)
+    if "dict" in types and value.startswith("{") and field.name not in _READ_ELSEWHERE:
+        return _json(value)
     if types & {"str", "list", "dict"}:
         return None
     if value.strip().lower() in _BOOL and "bool" in types:
@@ -125,6 +142,15 @@ def _text(field: Field, value: str, exponents_are_numbers: bool) -> Misfit | Non
             return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed', meant)
     spoken, sure = _spoken(field, value.strip()) if types & {"int", "float"} else (None, True)
     return Misfit("type", f'the text "{value}" where {_named(field.types)} is needed', spoken, sure)
+
+
+def _json(value: str) -> Misfit | None:
+    """Text that begins with a brace is read as JSON wherever a mapping may stand."""
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError) as error:
+        return Misfit("type", f"{value[:60]} begins with a brace and is not JSON ({error})")
+    return None
 
 
 def _spoken(field: Field, value: str) -> tuple[Any, bool]:

@@ -1,0 +1,127 @@
+"""The folders that a run writes to and goes on from: what stands in output_dir, and the checkpoint to resume from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doctor.facts import Facts, Unknown
+from doctor.recipe import resumed_checkpoint
+from doctor.target import Target
+
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
+            "model.safetensors.index.json", "pytorch_model.bin.index.json")  # fmt: skip
+
+
+def read(target: Target, facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_output_dir(target, values), "arguments.resume": _resume(target, facts, values)}
+
+
+def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
+    """The folder that the run would resume from; None without one. `key` names the reason: resume_from_checkpoint, where
+    `true` means output_dir as the Trainer reads it, or output_dir, whose newest checkpoint LLaMA-Factory goes on from.
+
+    `complete`: the newest checkpoint-N in it, or beside it, that has weights and trainer_state.json.
+    """
+    key, given = "resume_from_checkpoint", values.get("resume_from_checkpoint")
+    whole = given is True
+    given = values.get("output_dir") if whole else given
+    try:
+        if given is None and goes_on(values):
+            key, given = "output_dir", _newest(target.workdir, str(values.get("output_dir")))
+        if not isinstance(given, str) or not given.strip():
+            return None
+        folder = target.workdir / given
+        below = _complete(folder) or (None if whole else _complete(folder.parent))
+        if whole:
+            folder = below or folder
+        names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        damaged = (
+            list(resumed_checkpoint.faults(folder, names, _as_launched(facts, values), _stage(facts, values)))
+            if names
+            else []
+        )
+    except OSError as error:
+        return Unknown(f"{given} cannot be listed ({error.strerror})")
+    return {
+        "key": key,
+        "path": target.shown(folder),
+        "exists": os.path.isdir(folder),
+        "weights": bool(names & set(_WEIGHTS)),
+        "model": "config.json" in names and bool(names & set(_WEIGHTS)),
+        "trainer_state": "trainer_state.json" in names,
+        "global_step": any(name.startswith("global_step") for name in names),
+        "complete": target.shown(below) if below and below != folder else None,
+        "faults": damaged[:12],
+        "steps_done": resumed_checkpoint.steps_done(folder),
+    }
+
+
+def goes_on(values: Mapping[str, Any]) -> bool:
+    """Whether LLaMA-Factory (hparams/parser.py, get_train_args) looks for a checkpoint in output_dir on its own."""
+    anew = values.get("stage") in ("rm", "ppo") and values.get("finetuning_type", "lora") in ("full", "freeze")
+    return bool(values.get("do_train")) and not values.get("overwrite_output_dir") and not anew
+
+
+def _newest(workdir: Path, output_dir: str) -> str | None:
+    """transformers' get_last_checkpoint: whatever is in it."""
+    folder = workdir / output_dir
+    if not output_dir or not folder.is_dir():
+        return None
+    found = [p for p in folder.glob("checkpoint-*") if p.name.partition("-")[2].isdecimal() and p.is_dir()]
+    newest = max(found, key=lambda p: int(p.name.partition("-")[2]), default=None)
+    return f"{output_dir.rstrip('/')}/{newest.name}" if newest else None
+
+
+def _stage(facts: Facts, values: Mapping[str, Any]) -> Any:
+    """The stage of ZeRO; None without DeepSpeed, 0 where its JSON does not say it."""
+    zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
+    stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
+    return stage if values.get("deepspeed") else None
+
+
+def _as_launched(facts: Facts, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values, with the optimizer that the DeepSpeed JSON names in the place of the recipe's."""
+    optimizer = (facts.get("deepspeed.config") or {}).get("optimizer") if values.get("deepspeed") else None
+    name = str(optimizer.get("type")).lower() if isinstance(optimizer, Mapping) else ""
+    return {**values, "optim": "adamw_torch" if "adam" in name else name} if name else values
+
+
+def _complete(folder: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    found = [p for p in folder.glob("checkpoint-*") if p.name.partition("-")[2].isdigit()]
+    whole = [p for p in found if (p / "trainer_state.json").is_file()]
+    return max(whole, key=lambda p: int(p.name.partition("-")[2]), default=None)
+
+
+def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the output directory: weights at its top, the newest checkpoint, anything."""
+    given = values.get("output_dir")
+    if not isinstance(given, str) or not given:
+        return {"arguments.output_dir": None}
+    folder = target.workdir / os.path.expanduser(given)
+    try:
+        names = [item.name for item in os.scandir(folder)]
+    except FileNotFoundError:
+        return {
+            "arguments.output_dir": {"path": given, "exists": False, "weights": [], "checkpoint": None, "free": None}
+        }
+    except OSError as error:
+        return {"arguments.output_dir": Unknown(f"{given} cannot be listed ({error.strerror})")}
+    numbers = [int(n.partition("-")[2]) for n in names if n.startswith("checkpoint-") and n.partition("-")[2].isdigit()]
+    free = next(
+        f"{given.rstrip('/')}-{n}"
+        for n in range(2, 1000)
+        if not os.path.exists(target.workdir / f"{given.rstrip('/')}-{n}")
+    )
+    state = {
+        "path": given,
+        "exists": True,
+        "weights": [name for name in _WEIGHTS if name in names],
+        "checkpoint": f"{given.rstrip('/')}/checkpoint-{max(numbers)}" if numbers else None,
+        "free": free,
+    }
+    return {"arguments.output_dir": state}
