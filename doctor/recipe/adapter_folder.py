@@ -104,14 +104,14 @@ _TYPES = ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING
 
 
 _RANK = 8  # of a LoraConfig that names none
-_NUMBERS: dict[str, tuple[type, ...]] = {"r": (int,), "lora_alpha": (int, float)}
+_NUMBERS: dict[str, Any] = {"r": int, "lora_alpha": (int, float)}
 
 
 def _faults(config: dict[str, Any]) -> list[str]:
     kind = config.get("peft_type")
     if kind not in _TYPES:
         return [f"peft_type is {kind}, which no peft has" if kind else "it names no peft_type"]
-    whole = {name: config[name] for name in ("r", "lora_alpha") if name in config and kind == "LORA"}
+    whole: dict[str, Any] = {name: config[name] for name in ("r", "lora_alpha") if name in config and kind == "LORA"}
     wrong = [n for n, v in whole.items() if isinstance(v, bool) or not isinstance(v, _NUMBERS[n]) or v <= 0]
     found = [
         f"{name} is {whole[name]!r}; a {'whole ' if name == 'r' else ''}number above 0 is needed" for name in wrong

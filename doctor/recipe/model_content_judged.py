@@ -54,7 +54,7 @@ def whole_numbers_scaled(facts: Facts) -> Iterator[Finding]:
     if folder is None or not dtypes or config.get("model_type") not in FAMILIES or config.get("quantization_config"):
         return
     what = f"the weights hold whole numbers ({', '.join(dtypes)}), and config.json has no quantization_config to scale them"
-    details = {"model_path": folder, "file": f"{folder}/config.json"}
+    details: dict[str, Any] = {"model_path": folder, "file": f"{folder}/config.json"}
     yield _finding("model-config-weights-mismatch", what, f"{folder}/config.json", **details)
 
 
