@@ -30,6 +30,13 @@ def recipe(facts: Facts, finding: Finding) -> str:
     return str(facts["recipe.path"])
 
 
+def recipe_stem(facts: Facts, finding: Finding) -> str | None:
+    """The recipe that a log names, else the one examined where its suffix is wrong; less the suffix."""
+    name = str(finding.details.get("file") or facts["recipe.path"])
+    stem, _, suffix = name.rpartition(".")
+    return stem or None if suffix != "yaml" else None
+
+
 def finetuning_full(facts: Facts, finding: Finding) -> bool:
     return _values(facts).get("finetuning_type", "lora") == "full"
 
