@@ -154,8 +154,8 @@ def subjects(folder: Path) -> list[Subject]:
         "auto_map": {"AutoModelForCausalLM": "modeling_evil.EvilModel", "AutoConfig": "modeling_evil.C"},
     }
     tokenizer = {
-        "added_tokens": [{"id": 2, "content": "<|im_end|>"}],
-        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]},
+        "added_tokens": [standin.added_token(2, "<|im_end|>")],
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 3}, "merges": [["a", "b"]]},
     }
     names = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": {"content": "<|im_end|>"}, "chat_template": "{{ x }}",
              "auto_map": {"AutoTokenizer": ["modeling_evil.T", None]}}  # fmt: skip

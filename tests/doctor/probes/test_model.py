@@ -116,12 +116,12 @@ def _damage(folder, kind):
             (folder / "config.json").unlink()
             (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
         case "ids":
-            added = [{"id": 12, "content": "<new>"}]
+            added = [standin.added_token(12, "<new>")]
             (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": added, "model": {"vocab": {"a": 0}}}))
         case "rows":
             (folder / "config.json").write_text(json.dumps({**standin.QWEN2, "vocab_size": 20}))
         case "empty special":
-            (folder / "tokenizer_config.json").write_text('{"eos_token": {"content": ""}, "bos_token": "<s>"}')
+            (folder / "tokenizer_config.json").write_text('{"eos_token": {"__type": "AddedToken", "content": ""}, "bos_token": "<s>"}')
 
 
 @pytest.mark.parametrize(

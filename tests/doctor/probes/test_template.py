@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from doctor.probes import llamafactory, model, recipe, template
@@ -45,9 +47,8 @@ def test_a_template_for_images_and_a_model_without(tmp_path):
 def test_the_end_token_is_looked_for_in_the_tokenizer(tmp_path):
     folder = standin.model(tmp_path / "m")
     assert examine(tmp_path, "qwen", "m") == []
-    (folder / "tokenizer.json").write_text(
-        '{"added_tokens": [{"id": 11, "content": "x"}], "model": {"vocab": {"a": 0}}}'
-    )
+    added = [standin.added_token(11, "x")]
+    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": added, "model": {"vocab": {"a": 0}}}))
     (folder / "tokenizer_config.json").write_text("{}")
     found = examine(tmp_path, "qwen", "m")
     assert [(f.cause, f.severity.value) for f in found] == [("tmpl-wrong-for-model", "error")]

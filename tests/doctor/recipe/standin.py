@@ -289,6 +289,12 @@ QWEN2 = {
 }  # fmt: skip
 
 
+def added_token(number: int, content: str) -> dict[str, Any]:
+    """An entry of added_tokens with all the fields that the library tokenizers asks for."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": content, **flags, "special": True}
+
+
 def model(folder: Path, config: dict[str, Any] | None = None, tokenizer_class: str = "Qwen2Tokenizer") -> Path:
     """A complete small model folder: configuration, one safetensors file, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -297,7 +303,7 @@ def model(folder: Path, config: dict[str, Any] | None = None, tokenizer_class: s
     shapes = expected_tensors.wanted({**QWEN2, "model_type": kind if kind in expected_tensors.FAMILIES else "qwen2"})
     safetensors(folder / "model.safetensors", shapes)
     vocabulary = {"a": 0, "b": 1}
-    added = [{"id": 2, "content": "<|im_end|>"}, {"id": 3, "content": "<|end|>"}]
+    added = [added_token(2, "<|im_end|>"), added_token(3, "<|end|>")]
     (folder / "tokenizer.json").write_text(
         json.dumps({"added_tokens": added, "model": {"type": "BPE", "vocab": vocabulary, "merges": []}})
     )
