@@ -121,7 +121,8 @@ def _damage(folder, kind):
         case "rows":
             (folder / "config.json").write_text(json.dumps({**standin.QWEN2, "vocab_size": 20}))
         case "empty special":
-            (folder / "tokenizer_config.json").write_text('{"eos_token": {"__type": "AddedToken", "content": ""}, "bos_token": "<s>"}')
+            empty = {"__type": "AddedToken", "content": ""}
+            (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": empty, "bos_token": "<s>"}))
 
 
 @pytest.mark.parametrize(
