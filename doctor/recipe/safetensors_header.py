@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from doctor.recipe.json_records import UNDECODABLE
+
 HEADER_LIMIT = 100_000_000  # bytes; MAX_HEADER_SIZE of the safetensors library
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
 
@@ -77,7 +79,7 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         parts = _DECODER.decode(raw)
         tensors = {name: _TENSOR.decode(part) for name, part in parts.items() if name != "__metadata__"}
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Unreadable(NOT_SAFETENSORS, f"its header is not the JSON of tensors ({error})") from None
     for name, tensor in tensors.items():
         size_of_one = _BYTES.get(tensor.dtype)
@@ -110,7 +112,7 @@ def _metadata(raw: msgspec.Raw | None) -> None:
     """The library takes text alone. Raises Unreadable."""
     try:
         msgspec.json.decode(raw or b"{}", type=dict[str, str])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise Unreadable(NOT_SAFETENSORS, f"its metadata hold something other than text ({error})") from None
 
 
@@ -121,6 +123,6 @@ def made_by_torch(path: Path) -> bool:
             length = int.from_bytes(file.read(8), "little")
             raw = file.read(min(length, HEADER_LIMIT))
         held = msgspec.json.decode(_DECODER.decode(raw).get("__metadata__", msgspec.Raw(b"null")))
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+    except (OSError, *UNDECODABLE):
         return True  # what cannot be read is said elsewhere
     return isinstance(held, dict) and held.get("format") in ("pt", "mlx")

@@ -33,6 +33,7 @@ def write(path, length, rest):
         (lambda p: write(p, 500, b"<html>"), "not a safetensors file"),
         (lambda p: write(p, 1 << 60, b"PK"), "not a safetensors file"),
         (lambda p: write(p, 4, b"true"), "not a safetensors file"),
+        (lambda p: write(p, 31, b'{"__metadata__":{"format":"\x80"}}'), "not a safetensors file"),
         (lambda p: write(p, 2, b"{}extra"), "longer than its header says"),
     ],
 )
