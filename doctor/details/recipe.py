@@ -34,7 +34,7 @@ def recipe_stem(facts: Facts, finding: Finding) -> str | None:
     """The recipe that a log names, else the one examined where its suffix is wrong; less the suffix."""
     name = str(finding.details.get("file") or facts["recipe.path"])
     stem, _, suffix = name.rpartition(".")
-    return stem or None if suffix != "yaml" else None
+    return None if suffix == "yaml" else stem or name
 
 
 def finetuning_full(facts: Facts, finding: Finding) -> bool:

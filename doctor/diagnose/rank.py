@@ -160,7 +160,7 @@ class Judge:
     def _order(self, found: list[Candidate], unknown: list[Failure]) -> list[Candidate]:
         """Lower the scores of what came later, and leave out what a better candidate explains: symptoms and wrappers
         beside root causes, causes beside those that they yield to."""
-        firm = [c for c in found if c.summary.role is not Role.WRAPPER and not c.soft]
+        firm = [c for c in found if not self._weak(c)]
         for candidate in found:
             if self._follows(candidate, unknown):
                 candidate.score *= AFTER_UNKNOWN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from doctor.hub import settings
 from doctor.hub.needs import Need
@@ -12,8 +11,7 @@ from doctor.hub.needs import Need
 
 def uncached(environ: Mapping[str, str], needs: Iterable[Need]) -> list[str]:
     """Names of those of which the cache has no folder owner___name. None are told where the cache cannot be listed."""
-    given = environ.get("HF_DATASETS_CACHE")
-    folder = Path(os.path.expanduser(given)) if given else settings.hf_home(environ) / "datasets"
+    folder = settings.datasets_cache(environ)
     wanted = [need.name for need in needs if need.kind == "dataset"]
     try:
         made = {_plain(name) for name in os.listdir(folder)} if wanted and folder.exists() else set()

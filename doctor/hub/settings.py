@@ -41,6 +41,12 @@ def offline_variable(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+def datasets_cache(environ: Mapping[str, str]) -> Path:
+    """Where `datasets` keeps what it has made."""
+    given = environ.get("HF_DATASETS_CACHE")
+    return Path(os.path.expanduser(given)) if given else hf_home(environ) / "datasets"
+
+
 def offline_variable_of_data(environ: Mapping[str, str]) -> str | None:
     """The one that keeps `datasets` from the hub: its own where it is set, else the hub's."""
     own = environ.get("HF_DATASETS_OFFLINE")

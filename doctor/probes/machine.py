@@ -86,7 +86,7 @@ def _folders(target: Target, facts: Facts) -> dict[str, Path]:
 
     folders = {
         "hf_cache": settings.hub_cache(environ),
-        "datasets_cache": given("HF_DATASETS_CACHE", settings.hf_home(environ) / "datasets"),
+        "datasets_cache": settings.datasets_cache(environ),
         "tmp": given("TMPDIR", Path(tempfile.gettempdir())),
         "torch_extensions": given("TORCH_EXTENSIONS_DIR", home / ".cache" / "torch_extensions"),
     }

@@ -60,7 +60,7 @@ def inspect(name: str, folder: Path) -> Adapter:
     if weights:
         rank_seen, weights_error, inputs, outline = _rank(weights)
     modules = config.get("target_modules")
-    rank = config.get("r")
+    rank = config.get("r", _RANK if config.get("peft_type") == "LORA" else None)
     base = config.get("base_model_name_or_path")
     below = sorted(folder.glob(f"*/{CONFIG}"), key=lambda p: p.stat().st_mtime)
     return Adapter(
@@ -70,11 +70,7 @@ def inspect(name: str, folder: Path) -> Adapter:
         has_weights=weights is not None,
         config_error=error,
         weights_error=weights_error,
-        rank=rank
-        if isinstance(rank, int)
-        else _RANK
-        if "r" not in config and config.get("peft_type") == "LORA"
-        else None,
+        rank=rank if isinstance(rank, int) else None,
         weights_rank=rank_seen if not config.get("rank_pattern") else None,
         base=base if isinstance(base, str) else None,
         full_model=os.path.isfile(folder / "config.json"),

@@ -352,7 +352,7 @@ def file_suffix(facts: Facts) -> Iterator[Finding]:
     path = facts["recipe.path"]
     if not path.endswith((".yaml", ".yml", ".json")):
         what = f"{path} is read as a recipe only when its name ends in .yaml, .yml or .json"
-        yield _finding("cfg-file-suffix", what, path, recipe=path, recipe_stem=path.rpartition(".")[0] or path)
+        yield _finding("cfg-file-suffix", what, path, recipe=path)
 
 
 def trains(facts: Facts) -> Iterator[Finding]:

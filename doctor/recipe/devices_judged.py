@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found
@@ -34,9 +33,8 @@ def precision_there(facts: Facts) -> Iterator[Finding]:
     if facts["variables.set"].get(name, "").lower() != "fp8" or chosen:
         return
     if not any(package in facts["packages.versions"] for package in _OF_FP8):
-        details: dict[str, Any] = {"variable": name}
         what = f"{name}=fp8 needs {' or '.join(_OF_FP8)}, and none of them is installed"
-        yield _found("launch-variable-invalid", what, name, **details)
+        yield _found("launch-variable-invalid", what, name, variable=name)
 
 
 ALL = (accelerator_there, precision_there)

@@ -6,12 +6,11 @@ groups of another length are refused. Without DeepSpeed it is read where optimiz
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doctor.recipe import torch_file
+from doctor.recipe import json_object, torch_file
 
 NEEDED = ("optimizer.pt", "scheduler.pt")
 # Beginning of `optim` -> the setting that its step reads from every group (torch/optim, transformers/optimization.py).
@@ -70,12 +69,9 @@ def _other_parameters(folder: Path, values: Mapping[str, Any], saved: int, tenso
 
 
 def _other_adapter(path: Path, values: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return
-    targets = config.get("target_modules") if isinstance(config, dict) else None
-    if not isinstance(targets, list):
+    config, _ = json_object.read(path)
+    targets = config.get("target_modules") if config else None
+    if config is None or not isinstance(targets, list):
         return
     given = values.get("lora_target", "all")
     named = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else []

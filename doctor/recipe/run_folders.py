@@ -70,8 +70,7 @@ def _newest(workdir: Path, output_dir: str) -> str | None:
     folder = workdir / output_dir
     if not output_dir or not folder.is_dir():
         return None
-    found = [p for p in folder.glob("checkpoint-*") if p.name.partition("-")[2].isdecimal() and p.is_dir()]
-    newest = max(found, key=lambda p: int(p.name.partition("-")[2]), default=None)
+    newest = max((p for p in _checkpoints(folder) if p.is_dir()), key=_step, default=None)
     return f"{output_dir.rstrip('/')}/{newest.name}" if newest else None
 
 
@@ -92,9 +91,18 @@ def _as_launched(facts: Facts, values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _complete(folder: Path) -> Path | None:
     if not folder.is_dir():
         return None
-    found = [p for p in folder.glob("checkpoint-*") if p.name.partition("-")[2].isdigit()]
-    whole = [p for p in found if (p / "trainer_state.json").is_file()]
-    return max(whole, key=lambda p: int(p.name.partition("-")[2]), default=None)
+    whole = (p for p in _checkpoints(folder) if (p / "trainer_state.json").is_file())
+    return max(whole, key=_step, default=None)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("checkpoint-*") if _step(path) >= 0]
+
+
+def _step(path: Path) -> int:
+    """N of checkpoint-N, -1 of any other name."""
+    start, _, number = path.name.partition("-")
+    return int(number) if start == "checkpoint" and number.isdecimal() else -1
 
 
 def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +119,7 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
         }
     except OSError as error:
         return {"arguments.output_dir": Unknown(f"{given} cannot be listed ({error.strerror})")}
-    numbers = [int(n.partition("-")[2]) for n in names if n.startswith("checkpoint-") and n.partition("-")[2].isdigit()]
+    newest = max((_step(folder / name) for name in names), default=-1)
     free = next(
         f"{given.rstrip('/')}-{n}"
         for n in range(2, 1000)
@@ -121,7 +129,7 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
         "path": given,
         "exists": True,
         "weights": [name for name in _WEIGHTS if name in names],
-        "checkpoint": f"{given.rstrip('/')}/checkpoint-{max(numbers)}" if numbers else None,
+        "checkpoint": f"{given.rstrip('/')}/checkpoint-{newest}" if newest >= 0 else None,
         "free": free,
     }
     return {"arguments.output_dir": state}

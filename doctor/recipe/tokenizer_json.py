@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from doctor.recipe.json_records import UNDECODABLE
 from doctor.recipe.safetensors_header import LFS_MARK
 from doctor.recipe.weight_files import UNREADABLE
 
@@ -93,7 +94,7 @@ def read(path: Path) -> tuple[int | None, list[str], str | None]:
         return max(ids, default=None), [token.content for token in content.added_tokens], None
     except OSError as error:
         return None, [], f"{UNREADABLE} ({error.strerror})"
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, TypeError, RecursionError) as error:
+    except (*UNDECODABLE, TypeError) as error:
         return None, [], f"not a tokenizer file ({error})"
 
 
@@ -128,11 +129,12 @@ def _merges_fit(merges: Any, vocab: dict[str, Any], prefix: str) -> None:
     if not isinstance(merges, list):
         raise TypeError("its merges are no list")
     of_text = bool(merges) and isinstance(merges[0], str)
-    for merge in merges:
+    for merge in merges:  # 150,000 of a real vocabulary
         pair = merge.split(" ") if of_text and isinstance(merge, str) else merge
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(half, str) for half in pair):
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
             raise TypeError(f"its merge {str(merge)[:60]!r} is no pair of tokens as the others are")
-        made = pair[0] + pair[1].removeprefix(prefix)
-        for token in (*pair, made):
-            if token not in vocab:
-                raise TypeError(f"its merges name the token {token[:40]!r}, which the vocabulary does not have")
+        first, last = pair
+        made = first + last.removeprefix(prefix)
+        if first not in vocab or last not in vocab or made not in vocab:
+            token = next(token for token in (first, last, made) if token not in vocab)
+            raise TypeError(f"its merges name the token {token[:40]!r}, which the vocabulary does not have")

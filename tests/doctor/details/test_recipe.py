@@ -14,6 +14,7 @@ DATA = {"t": {"files": [{"shown": "data/talks.json"}], "formatting": "alpaca"}}
     [
         ("examples/run.yaml", {"file": "examples/run.yml"}, "examples/run"),
         ("examples/run.txt", {}, "examples/run"),
+        ("run", {}, "run"),
         ("examples/my run.yaml", {}, None),  # its name is right: nothing is to be renamed
     ],
 )
