@@ -39,6 +39,10 @@ def deepspeed_allows(facts: Facts) -> Iterator[Finding]:
     if values.get("save_only_model") is True and values.get("load_best_model_at_end") is True:
         what = "save_only_model leaves DeepSpeed nothing that load_best_model_at_end can load"
         yield _conflict(facts, what, "save_only_model", "load_best_model_at_end")
+    if values.get("use_muon") is True and _known(facts, "use_muon"):
+        yield _conflict(
+            facts, "use_muon sorts the parameters itself, and DeepSpeed's ZeRO sorts them anew", "use_muon", "deepspeed"
+        )
     if values.get("auto_find_batch_size") is True and isinstance(zero, Mapping) and zero.get("stage") == 3:
         yield _conflict(
             facts, "auto_find_batch_size is not supported under ZeRO-3", "auto_find_batch_size", "deepspeed"

@@ -98,7 +98,7 @@ def refused(config: Mapping[str, Any], classes: Classes) -> list[Refused]:
             continue  # true and false are an older way to write it
         if isinstance(written, Mapping):
             found += _of_class(part, written, classes.fields[name], classes)
-        else:
+        elif part not in ("bf16", "fp16"):  # transformers asks these for keys before their classes are made
             meant = {"stage": written} if part == "zero_optimization" and isinstance(written, int) else None
             found.append(Refused(part, WRONG_TYPE, f"{part} is {written!r}; an object is needed", meant))
     return found

@@ -81,13 +81,13 @@ def _near(word: str, known: tuple[str, ...]) -> str | None:
 
 
 def objects_given(facts: Facts) -> Iterator[Finding]:
-    """true, false and null were ways to write these once; transformers and accelerate ask them for keys."""
+    """true, false, null and words were ways to write these once; transformers and accelerate ask them for keys."""
     for name in _OBJECTS:
         given = _config(facts).get(name, {})
-        by_class = name in ("zero_optimization", "bf16", "fp16") and not isinstance(given, bool) and given is not None
+        by_class = name == "zero_optimization" and not isinstance(given, bool) and given is not None
         if isinstance(given, Mapping) or by_class:
-            continue  # what their classes refuse is said where these are read
-        switched = isinstance(given, bool) and name in ("bf16", "fp16")
+            continue  # what the class of ZeRO refuses is said where it is read
+        switched = (isinstance(given, bool) or given == "auto") and name in ("bf16", "fp16")
         what = f"{name} is {json.dumps(given)}; an object is needed"
         yield _invalid(facts, what, corrected={name: {"enabled": given}} if switched else None)
 
@@ -148,6 +148,9 @@ def optimizer_fits(facts: Facts) -> Iterator[Finding]:
     if kind.lower() in ("onebitadam", "onebitlamb", "zerooneadam") and zero in (1, 2, 3):
         yield _invalid(facts, f"optimizer.type {kind} is not compatible with ZeRO, and the stage is {zero}")
     given = optimizer.get("params")
+    if isinstance(given, Mapping) and "lr" in given and given["lr"] is None:
+        meant = {"optimizer.params.lr": "auto"}
+        yield _invalid(facts, 'optimizer.params.lr is null; a number or "auto" is needed', corrected=meant)
     if kind.lower() in ("adam", "adamw") and isinstance(given, Mapping):
         for key in given:
             if key not in _ADAM:
@@ -218,6 +221,14 @@ def fp16_has_gpu(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def kernels_there(facts: Facts) -> Iterator[Finding]:
+    """Optimizers that DeepSpeed has for the GPU alone, offloaded or not: deepspeed/ops/op_builder/cpu lists the others."""
+    kind = str(_part(facts, "optimizer").get("type")).lower()
+    if kind in ("lion", "lamb") and facts["gpu.count"] == 0 and not facts["gpu.devices"]:
+        what = f"optimizer.type {kind.capitalize()} has no kernel for the CPU, and this machine has no GPU"
+        yield _found("cuda-unavailable", what, facts["deepspeed.config_path"], no_gpu=True)
+
+
 def batch_is_number(facts: Facts) -> Iterator[Finding]:
     given = _config(facts).get("train_batch_size")
     if isinstance(given, str) and given != "auto":
@@ -237,5 +248,5 @@ def monitors_there(facts: Facts) -> Iterator[Finding]:
 
 ALL = (
     objects_given, zero_named, keys_read, scheduler_fits, optimizer_fits, dtypes_known, options_fit, batch_is_number,
-    monitors_there, amp_agrees, fp16_has_gpu,
+    monitors_there, amp_agrees, fp16_has_gpu, kernels_there,
 )  # fmt: skip

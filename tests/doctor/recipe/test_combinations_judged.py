@@ -4,7 +4,7 @@ from doctor.facts import Facts
 from doctor.recipe import combinations_judged
 
 ODD = (None, True, 5, -1, 10**400, float("inf"), float("nan"), "auto", "", [], [[1]], {}, {"a": {}})
-KEYS = ("use_ipex", "use_mps_device", "gradient_checkpointing_kwargs", "past_index")
+KEYS = ("use_ipex", "use_mps_device", "gradient_checkpointing_kwargs", "past_index", "use_muon")
 MODULES = {
     "modules": ["down_proj", "q_proj"],
     "outline": {"model.layers.*.self_attn.q_proj.weight": {"shapes": [[8, 8]]}},
@@ -30,6 +30,7 @@ def said(**values):
         ({"eval_on_start": True}, "cfg-eval-without-val"),
         ({"deepspeed": "a", "save_only_model": True, "load_best_model_at_end": True}, "cfg-conflicting-args"),
         ({"deepspeed": "a", "auto_find_batch_size": True}, "cfg-conflicting-args"),
+        ({"deepspeed": "a", "use_muon": True}, "cfg-conflicting-args"),
         ({"gradient_accumulation_steps": 2, "accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 4}}},
          "cfg-conflicting-args"),
         ({"use_ipex": True}, "pkg-missing"),
@@ -55,6 +56,7 @@ def test_what_is_refused(values, cause):
         {"save_only_model": True, "load_best_model_at_end": True},
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
         {"past_index": -1},
+        {"use_muon": True},
         {"quantization_bit": 3, "quantization_method": "hqq"},
         {"lora_target": "all"},
         {"lora_target": ["q_proj", "down_proj"]},

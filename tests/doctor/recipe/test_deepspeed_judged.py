@@ -20,6 +20,10 @@ def found(config, values=None, **more):
     [
         ({"bf16": True}, "bf16 is true; an object"),
         ({"optimizer": "AdamW"}, 'optimizer is "AdamW"; an object'),
+        ({"bf16": [1]}, "bf16 is [1]; an object"),
+        ({"fp16": "auto"}, 'fp16 is "auto"; an object'),
+        ({"scheduler": "auto"}, 'scheduler is "auto"; an object'),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": None}}}, "optimizer.params.lr is null"),
         ({"optimizer": {"params": {}}}, "names no type"),
         ({"optimizer": {"type": "AdamW", "params": {"learning_rate": 1}}}, "optimizer.params.learning_rate"),
         ({"optimizer": {"type": "OneBitAdam"}}, "not compatible with ZeRO"),
@@ -73,6 +77,19 @@ def test_keys_that_nobody_reads():
 def test_true_is_made_an_object():
     (finding,) = found({**ZERO, "bf16": True})
     assert finding.details["corrected_values"] == {"bf16": {"enabled": True}}
+
+
+def test_auto_is_made_an_object():
+    (finding,) = found({**ZERO, "fp16": "auto"})
+    assert finding.details["corrected_values"] == {"fp16": {"enabled": "auto"}}
+
+
+@pytest.mark.parametrize("offload", [{}, {"offload_optimizer": {"device": "cpu"}}])
+def test_optimizers_without_a_kernel_for_the_cpu(offload):
+    config = {"zero_optimization": {"stage": 2, **offload}, "optimizer": {"type": "Lion", "params": {"lr": "auto"}}}
+    (finding,) = found(config)
+    assert finding.cause == "cuda-unavailable"
+    assert not found(config, **{"gpu.count": 1})
 
 
 def test_what_disagrees_with_the_recipe():
