@@ -25,6 +25,7 @@ from doctor.recipe import (
     recipe_kind,
     refusals,
     run_folders,
+    schedulers,
     source_cache,
     source_tree,
     value_types,
@@ -87,8 +88,11 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.missing": _missing(values, source, group),
         **_followed(target, facts, source, values, group),
         "arguments.tool_formats": values_judged.tool_formats(package),
+        "arguments.length_as_fraction": values_judged.length_as_fraction(package),
+        "arguments.attentions": values_judged.attentions(package),
         "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
         "arguments.companions": values_judged.companions(values, target.workdir),
+        "arguments.scheduler_takes": _scheduler_takes(values, transformers),
         **config_files.read(target, values, transformers),
         **run_folders.read(target, facts, values),
     }
@@ -114,6 +118,13 @@ def _of_new_launcher(target: Target, values: Mapping[str, Any], package: Path) -
         "arguments.refusals": {"distributed": kept, "single": kept},
         "arguments.requirements": [],
     }
+
+
+def _scheduler_takes(values: Mapping[str, Any], transformers: Path) -> dict[str, Any] | None:
+    if not isinstance(values.get("lr_scheduler_kwargs"), Mapping):
+        return None
+    taken = schedulers.read(transformers, str(values.get("lr_scheduler_type", "linear")))
+    return None if taken is None else dict(msgspec.to_builtins(taken))
 
 
 def _enabled(target: Target, name: str) -> bool:

@@ -20,6 +20,8 @@ from doctor.recipe import (
     source_cache,
     sources_judged,
     text_encodings,
+    tokenized_judged,
+    tokenized_set,
 )
 from doctor.target import Target
 
@@ -27,6 +29,7 @@ ID = "dataset"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory")
 
 LARGEST_INFO = 16 << 20  # bytes
+SECONDS_OF_IDS = 2.0  # for the ids of a tokenised set; what was read by then is judged
 MOST_FILES = 1000  # of a folder given as file_name
 _TRUE = ("1", "true", "y", "yes")
 
@@ -50,13 +53,13 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "eval_dataset": dataset_info.named(values.get("eval_dataset")),
     }
     rules = _rules(facts)
-    folder = values.get("dataset_dir", "data")
+    folder, stage = values.get("dataset_dir", "data"), str(values.get("stage", "sft"))
+    tokenized = _tokenized(target, facts, values.get("tokenized_path"), stage)
     found: dict[str, Any] = {
         "dataset.requested": requested,
-        "dataset.stage": str(values.get("stage", "sft")),
+        "dataset.stage": stage,
         "dataset.rules": msgspec.to_builtins(rules),
-        "dataset.tokenized": _tokenized(target, values.get("tokenized_path")),
-        "dataset.tokenized_fault": _tokenized_fault(target, values.get("tokenized_path")),
+        **{f"dataset.{name}": fact for name, fact in tokenized.items()},
         "dataset.elsewhere": [],
         "dataset.locale": text_encodings.of_files(target.environ),
         "dataset.output_encoding": text_encodings.of_output(target.environ),
@@ -161,54 +164,18 @@ def _subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def _tokenized(target: Target, path: Any) -> bool:
-    """Whether a tokenised data set will be loaded, so that dataset_info.json is never read."""
-    try:
-        return bool(path) and any((target.workdir / str(path)).iterdir())
-    except OSError:
-        return False
-
-
-def _tokenized_fault(target: Target, given: Any) -> str | None:
-    """What a folder of tokenised data lacks, as `datasets.load_from_disk` reads it."""
-    if not isinstance(given, str) or not _tokenized(target, given):
-        return None
-    folder = target.workdir / given
-    try:
-        splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-    except FileNotFoundError:
-        splits = [""]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"dataset_dict.json cannot be read ({error})"
-    for split in splits:
-        for name in ("dataset_info.json", "state.json"):
-            if not (folder / split / name).is_file():
-                return f"{Path(split) / name} is not there"
-        try:
-            files = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))["_data_files"]
-            lost = [str(Path(split) / f["filename"]) for f in files if not _has_bytes(folder / split / f["filename"])]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return f"{Path(split) / 'state.json'} cannot be read ({error})"
-        if lost:
-            return f"{lost[0]} is empty or not there"
-        if lacking := _lacks_ids(folder / split / "dataset_info.json"):
-            return f"{Path(split) / 'dataset_info.json'} {lacking}"
-    return None if "train" in splits or splits == [""] else f"it has no split train, only {', '.join(map(str, splits))}"
-
-
-def _lacks_ids(path: Path) -> str | None:
-    """The Trainer takes input_ids: data that were saved before they were tokenised have none."""
-    try:
-        features = json.loads(path.read_text(encoding="utf-8")).get("features")
-    except (OSError, ValueError, AttributeError):
-        return None
-    if isinstance(features, dict) and "input_ids" not in features and "chosen_input_ids" not in features:
-        return f"names no column input_ids: {', '.join(map(str, list(features)[:6]))}"
-    return None
-
-
-def _has_bytes(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+def _tokenized(target: Target, facts: Facts, given: Any, stage: str) -> dict[str, Any]:
+    folder = target.workdir / given if isinstance(given, str) and given else None
+    if folder is None or not tokenized_set.there(folder):
+        return {"tokenized": False, "tokenized_fault": None, "tokenized_splits": [], "tokenized_ids": {}}
+    root = facts.get("llamafactory.root")
+    fault = tokenized_set.fault(folder, stage, Path(root) / "data" / "loader.py" if root else None)
+    return {
+        "tokenized": True,
+        "tokenized_fault": fault,
+        "tokenized_splits": [] if fault else tokenized_set.splits(folder),
+        "tokenized_ids": {} if fault else tokenized_set.widest(folder, target.python, SECONDS_OF_IDS),
+    }
 
 
 def _files(target: Target, base: Path, entry: dataset_info.Entry, rules: dataset_rules.DatasetRules) -> dict[str, Any]:
@@ -220,7 +187,7 @@ def _files(target: Target, base: Path, entry: dataset_info.Entry, rules: dataset
     if entry.source and entry.load_from == "script":
         return {"files": [], "missing": None if os.path.exists(local) else target.shown(local), "near_files": []}
     if entry.source and os.path.isdir(local):
-        paths = sorted(p for p in local.iterdir())[:MOST_FILES]
+        paths = list(local.iterdir())[:MOST_FILES]  # as LLaMA-Factory lists them: the first one makes the table
     elif entry.source and os.path.isfile(local) and not as_folder:
         paths = [local]
     else:
@@ -264,4 +231,9 @@ def _near_files(base: Path, source: str, rules: dataset_rules.DatasetRules) -> l
     return difflib.get_close_matches(Path(source).name, present, n=1, cutoff=0.75)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (*dataset_judged.ALL, *sources_judged.ALL, *text_encodings.ALL)
+JUDGEMENTS: tuple[Judgement, ...] = (
+    *dataset_judged.ALL,
+    *sources_judged.ALL,
+    *text_encodings.ALL,
+    *tokenized_judged.ALL,
+)

@@ -134,6 +134,8 @@ def scheduler_arguments(facts: Facts) -> Iterator[Finding]:
     kind = facts["recipe.values"].get("lr_scheduler_type")
     needed, usual = _SCHEDULERS.get(str(kind), ((), None))
     given = facts["recipe.values"].get("lr_scheduler_kwargs") or {}
+    if not isinstance(given, (Mapping, str)):
+        return  # what cannot be unpacked is said by itself
     if needed and not any(name in given for name in needed):  # a mapping, or the text of one
         what = f"lr_scheduler_type: {kind} needs {' or '.join(needed)} in lr_scheduler_kwargs"
         details: dict[str, Any] = {"key": "lr_scheduler_kwargs"} | ({"scheduler_arguments": usual} if usual else {})

@@ -160,7 +160,24 @@ def targets_are_linear(facts: Facts) -> Iterator[Finding]:
         yield _finding("peft-target-modules-missing", what, in_recipe(facts, key), **details)
 
 
+def length_extended(facts: Facts) -> Iterator[Finding]:
+    """The factor of a longer context is a float (model_utils/rope.py), and so is the length that is made of it; the strict
+    classes of transformers 5 take whole numbers alone."""
+    values, config = facts["recipe.values"], facts.get("model.config") or {}
+    longest, cutoff = config.get("max_position_embeddings"), values.get("cutoff_len", 2048)
+    if not values.get("rope_scaling") or not facts.get("arguments.length_as_fraction"):
+        return
+    version = str(facts["packages.versions"].get("transformers"))
+    strict = (major := version.partition(".")[0]).isdecimal() and int(major) >= 5
+    if strict and type(longest) is int and type(cutoff) is int and cutoff > longest:
+        what = (
+            f"rope_scaling for cutoff_len {cutoff} above max_position_embeddings {longest}: LLaMA-Factory makes the longer "
+            f"length a fraction, which transformers {version} refuses"
+        )
+        yield _conflict(facts, what, "rope_scaling", "cutoff_len")
+
+
 ALL = (
     evaluates_at_start, deepspeed_allows, accumulation_once, devices_there, checkpointing_arguments, past_is_taken,
-    quantised_by_bits, shares_not_negative, targets_are_linear,
+    quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
 )  # fmt: skip

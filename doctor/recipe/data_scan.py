@@ -81,7 +81,7 @@ def _read(
             result.unread = f"{shown} cannot be read ({error.strerror})"
             return
         before += _size(path)
-        if loader == "json" and len(files) > 1:
+        if loader != "text" and len(files) > 1:
             result.file_columns[shown] = observer.columns_of_file()
     result.complete = result.unread is None
     result.dates = observer.dates
@@ -106,12 +106,13 @@ def _rows(path: Path, loader: str, result: Scan, python: Path | None, until: flo
     elif loader == "parquet":
         footer = parquet_footer.read(path)
         result.rows = (result.rows or 0) + footer.rows
+        before = dict(result.columns)
         result.columns |= {name: footer.rows for name in footer.columns}
         result.numbers += [name for name in footer.numbers if name not in result.numbers]
         by_footer = True
         for rows in _arrow_rows(path, loader, python, until):
             if by_footer:  # what the footer says was for a file whose records are not read
-                result.columns, by_footer = {}, False
+                result.columns, by_footer = before, False
             yield rows
     else:
         if loader == "arrow" and not _arrow_starts(path):

@@ -23,15 +23,6 @@ def _wanted(facts: Facts) -> bool:
     return not facts["dataset.tokenized"] and any(facts["dataset.requested"].values())
 
 
-def tokenized_whole(facts: Facts) -> Iterator[Finding]:
-    fault = facts["dataset.tokenized_fault"]
-    if fault:
-        path = str(facts["recipe.values"]["tokenized_path"])
-        where = f"{facts['recipe.path']}:{facts.get('recipe.lines', {}).get('tokenized_path', 1)}"
-        details: dict[str, Any] = {"tokenized_path": path, "cache_path": path}
-        yield _finding("data-cache-corrupt", f"tokenized_path {path} is no whole data set: {fault}", where, **details)
-
-
 def info_found(facts: Facts) -> Iterator[Finding]:
     if not _wanted(facts) or facts["dataset.info_state"] != "absent":
         return
@@ -325,6 +316,6 @@ def file_types_known(facts: Facts) -> Iterator[Finding]:
 
 ALL: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     entries_are_objects, parquet_fits,
-    tokenized_whole, info_found, info_is_json, info_is_object, entries_defined, keys_known, values_fit, format_known,
+    info_found, info_is_json, info_is_object, entries_defined, keys_known, values_fit, format_known,
     format_declared, split_there, columns_complete, stage_fits, files_exist, file_types_known,
 )  # fmt: skip

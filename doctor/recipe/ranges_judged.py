@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
+from doctor.recipe import value_types
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -32,17 +33,7 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "lora_alpha": (1e-9, float("inf"), False, 16),
     "loraplus_lr_ratio": (0, float("inf"), False, 16.0),
 }
-# lr_scheduler_type -> what lr_scheduler_kwargs may hold (the functions of transformers/optimization.py).
-_SCHEDULER_KEYS = {
-    "linear": (),
-    "constant": (),
-    "constant_with_warmup": (),
-    "cosine": ("num_cycles",),
-    "cosine_with_restarts": ("num_cycles",),
-    "polynomial": ("lr_end", "power"),
-    "inverse_sqrt": ("timescale",),
-    "cosine_with_min_lr": ("num_cycles", "min_lr", "min_lr_rate"),
-}
+# Arguments of schedulers that are numbers.
 _ALL_KEYS = ("num_cycles", "lr_end", "power", "timescale", "min_lr", "min_lr_rate", "num_stable_steps", "num_decay_steps",
              "num_warmup_steps", "num_training_steps")  # fmt: skip
 # Plain SGD is used with 0.1, everything else with less.
@@ -51,11 +42,16 @@ _SHORTEST = 8  # tokens
 _NEEDED = ("model_name_or_path", "dataset", "output_dir")
 
 
+def _given_number(facts: Facts, value: Any) -> float | None:
+    """Of a bare 1e-5 too, where the installed release reads it as a number."""
+    return value_types.number(value, facts.get("arguments.loader") == "OmegaConf")
+
+
 def in_range(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     for key, (low, high, excluded, usual) in _RANGES.items():
-        given = values.get(key)
-        if key not in facts["arguments.fields"] or not isinstance(given, (int, float)) or isinstance(given, bool):
+        given = _given_number(facts, values.get(key))
+        if key not in facts["arguments.fields"] or given is None:
             continue
         if low <= given < high or (given == high and not excluded):
             continue
@@ -68,8 +64,9 @@ def in_range(facts: Facts) -> Iterator[Finding]:
 
 def rate_learns(facts: Facts) -> Iterator[Finding]:
     """A rate of 0 trains nothing; of one that is far too high (a lost minus: 1e+5) only a loss of NaN is left."""
-    given, key = facts["recipe.values"].get("learning_rate"), "learning_rate"
-    if not isinstance(given, (int, float)) or isinstance(given, bool) or 0 < given < _HIGHEST_RATE or given < 0:
+    key = "learning_rate"
+    given = _given_number(facts, facts["recipe.values"].get(key))
+    if given is None or 0 < given < _HIGHEST_RATE or given < 0:
         return
     why = "nothing is learnt" if given == 0 else "no optimizer converges with it; is the minus of the exponent lost?"
     details = key_of_recipe(facts, key)
@@ -127,7 +124,6 @@ def scheduler_keys(facts: Facts) -> Iterator[Finding]:
     """What the function of the scheduler does not take ends the run when the scheduler is made."""
     values = facts["recipe.values"]
     kind, given = str(values.get("lr_scheduler_type", "linear")), values.get("lr_scheduler_kwargs")
-    known = _SCHEDULER_KEYS.get(kind)
     if not isinstance(given, Mapping):
         return
     for name, value in given.items():
@@ -148,13 +144,14 @@ def scheduler_keys(facts: Facts) -> Iterator[Finding]:
     if kind == "polynomial" and isinstance(end, (int, float)) and isinstance(rate, (int, float)) and end >= rate:
         what = f"lr_scheduler_kwargs: lr_end {end:g} must be below learning_rate {rate:g}"
         yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
-    if known is None:
-        return
-    foreign = [key for key in given if key not in known]
+    taken = facts.get("arguments.scheduler_takes")
+    foreign = [key for key in given if key not in taken["keys"]] if taken else []
     if foreign:
-        takes = ", ".join(known) or "none"
+        takes = ", ".join(taken["keys"]) or "none"
+        outcome = "" if taken["passed_on"] else "; this transformers gives it none of them, and trains"
         what = f"lr_scheduler_kwargs: {', '.join(foreign)} is not taken by the scheduler {kind}, which takes {takes}"
-        yield _finding("cfg-conflicting-args", what, in_recipe(facts, "lr_scheduler_kwargs"), key="lr_scheduler_kwargs")
+        where, severity = in_recipe(facts, "lr_scheduler_kwargs"), None if taken["passed_on"] else Severity.WARNING
+        yield _finding("cfg-conflicting-args", what + outcome, where, severity, key="lr_scheduler_kwargs")
 
 
 def _number(text: Any) -> float | None:

@@ -224,17 +224,19 @@ def roles_given(facts: Facts) -> Iterator[Finding]:
 
 
 def columns_alike(facts: Facts) -> Iterator[Finding]:
-    """The files of a folder become one table: each must have the columns of the first."""
+    """The files of a folder become one table. The file that is listed first makes it: a column that a later one lacks is
+    filled with null, a column more is refused. The order of the list is the disk's: a copy of the folder has another."""
     for _, _, scan, details in scans(facts):
         (first, columns), *others = list(scan["file_columns"].items()) or [("", [])]
-        for file, found in others:
-            if found == columns:
-                continue
+        unlike = [(file, found) for file, found in others if found != columns]
+        refused = [(file, found) for file, found in unlike if set(found) - set(columns)]
+        for file, found in (refused or unlike)[:1]:
             odd = sorted(set(found) ^ set(columns))
             what = f"{', '.join(odd[:8])}: not both in {file} and in {first}, which become one table"
+            what += "" if refused else "; it is filled with null as long as the folder is listed in this order"
             details |= {"file": file, "stem": stem(file), "columns": odd[:20]}
-            yield finding("data-schema-mixed-types", [Evidence(what, file)], details)
-            break
+            evidence, severity = [Evidence(what, file)], None if refused else Severity.WARNING
+            yield finding("data-schema-mixed-types", evidence, details, severity)
 
 
 def types_uniform(facts: Facts) -> Iterator[Finding]:

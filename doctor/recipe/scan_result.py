@@ -61,7 +61,7 @@ class Scan(msgspec.Struct):
     missing_media: Fault = msgspec.field(default_factory=Fault)
     media_found_in: str | None = None  # a folder in which the first missing file does lie
     broken: BrokenFile | None = None
-    file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has, of JSON only
+    file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has
     duplicates: int = 0  # records whose content was seen before, of the first MOST_COMPARED different ones
     first_duplicate: Example | None = None
     numbers: list[str] = []  # columns of a Parquet file that hold numbers, or true and false

@@ -70,6 +70,15 @@ class Misfit(msgspec.Struct, frozen=True):
     sure: bool = True
 
 
+def number(value: Any, exponents_are_numbers: bool) -> float | None:
+    """The number that the arguments hold; None of what is none there."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and exponents_are_numbers and _EXPONENT.fullmatch(value.strip()):
+        return float(value)
+    return value if isinstance(value, (int, float)) else None
+
+
 def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | None:
     """None when the value fits, or when the field's type is not understood."""
     if field.name == "report_to":

@@ -31,11 +31,27 @@ _OUTSIDE = ("norm", "ln_f", "final_layernorm", "wpe", "wte", "embed_positions", 
 
 def tool_formats(package: Path) -> list[str]:
     """Names that `tool_format` may have in the installed release; none where its source has no such table."""
+    return re.findall(r'^    "([\w.-]+)": \w+\(\),?$', _source(package / "data" / "tool_utils.py"), re.MULTILINE)
+
+
+def attentions(package: Path) -> list[str]:
+    """Values of `flash_attn` that the installed release does something with: its enumeration may have more."""
+    text = _source(package / "model" / "model_utils" / "attention.py")
+    asked = re.findall(r'\.flash_attn == (?:AttentionFunction\.(\w+)|"(\w+)")', text)
+    return sorted({(member or name).lower() for member, name in asked})
+
+
+def length_as_fraction(package: Path) -> bool:
+    """Whether the length of a scaled model is multiplied by a float and left as one."""
+    text = _source(package / "model" / "model_utils" / "rope.py")
+    return re.search(r'"max_position_embeddings", old_max_length \* rope_factor\)', text) is not None
+
+
+def _source(path: Path) -> str:
     try:
-        text = (package / "data" / "tool_utils.py").read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError:
-        return []
-    return re.findall(r'^    "([\w.-]+)": \w+\(\),?$', text, re.MULTILINE)
+        return ""
 
 
 def _names(given: Any) -> list[str]:
@@ -45,11 +61,15 @@ def _names(given: Any) -> list[str]:
 
 
 def names_known(facts: Facts) -> Iterator[Finding]:
-    """Choices that no dataclass declares: those of torch.compile and of the tool formats."""
+    """Choices that no dataclass declares as they are: of torch.compile, of tool formats, of attentions that are made."""
     values = facts["recipe.values"]
     formats = tuple(facts.get("arguments.tool_formats") or ())
-    for key, known in {**COMPILED, "tool_format": formats}.items():
+    misfits = {misfit["key"] for misfit in facts.get("arguments.misfits") or ()}
+    attentions = tuple(facts.get("arguments.attentions") or ())
+    for key, known in {**COMPILED, "tool_format": formats, "flash_attn": attentions}.items():
         given = values.get(key)
+        if key in misfits or (key == "flash_attn" and (facts.get("model.config") or {}).get("model_type") == "gpt_oss"):
+            continue  # that family brings an attention of its own
         if known and isinstance(given, str) and given.lower() not in known and key in facts["arguments.fields"]:
             near = nearest_choice(given, known)
             details = key_of_recipe(facts, key) | ({"nearest": near} if near else {})
@@ -62,8 +82,10 @@ def mappings_fit(facts: Facts) -> Iterator[Finding]:
     for key in _MAPPINGS:
         given = facts["recipe.values"].get(key)
         used = key != "gradient_checkpointing_kwargs" or facts["recipe.values"].get("gradient_checkpointing")
-        if used and isinstance(given, str) and not given.startswith("{") and key in facts["arguments.fields"]:
-            what = f"{key}: {given[:60]}; a mapping is needed, such as {{name: value}}"
+        text = isinstance(given, str) and not given.startswith("{")
+        other = key == "lr_scheduler_kwargs" and given and not isinstance(given, (str, Mapping))
+        if used and (text or other) and key in facts["arguments.fields"]:
+            what = f"{key}: {str(given)[:60]}; a mapping is needed, such as {{name: value}}"
             yield _finding(
                 "cfg-bad-value-type", what, in_recipe(facts, key), **key_of_recipe(facts, key), wanted_type="mapping"
             )

@@ -12,6 +12,7 @@ import msgspec
 from doctor.errors import BadInput, UnreadableRecipe
 
 LARGEST = 4 << 20  # bytes; a recipe is a page of text, anything larger is another file by mistake
+LONGEST_RECIPE = 64 << 10  # characters; more than any recipe that is written by hand
 LONGEST_NUMBER = 256  # bits; beyond that a float is infinite or a conversion to text refused
 MOST_VALUES = 100_000  # after aliases are followed: nine of nine of nine … fit into a page of text
 
@@ -56,7 +57,8 @@ def parse(text: str, shown: str) -> Recipe:
     """Parse a recipe's text; `shown` names it in errors."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # LLaMA-Factory's loader is PyYAML's own, which refuses what libyaml takes: a tab behind a colon. It is slow.
+    loader = yaml.SafeLoader if len(text) <= LONGEST_RECIPE else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         root = yaml.compose(text, Loader=loader)
         values = yaml.load(text, Loader=loader)

@@ -2,8 +2,11 @@ import json
 
 import pytest
 
+from doctor.facts import Facts
 from doctor.probes import dataset, llamafactory, recipe, records
 from doctor.probes import template as template_probe
+from doctor.recipe import records_judged
+from knowledge_base.schema import Severity
 from tests.doctor.recipe import standin
 
 RECIPE = "model_name_or_path: org/toy\nstage: {stage}\ndo_train: true\ndataset: {dataset}\ntemplate: toy\n"
@@ -349,3 +352,14 @@ def test_values_of_an_entry_have_the_type_that_is_used(tmp_path, key, value, fit
 def test_a_share_for_validation_leaves_some_for_training(tmp_path, size, records, fits):
     found = examine(tmp_path, {"sky": SKY}, GOOD[:records], more=f"val_size: {size}\n")
     assert causes(found) == ([] if fits else ["data-val-split-too-large"])
+
+
+@pytest.mark.parametrize(
+    ("second", "severity"),
+    [(["a", "b"], "none"), (["a", "b", "c"], None), (["a"], Severity.WARNING), (["a", "c"], None)],
+)
+def test_columns_of_the_files_of_a_folder(second, severity):
+    """The first file makes the table: less is filled up, more is refused."""
+    scan = {"read": 2, "file_columns": {"d/1.csv": ["a", "b"], "d/2.csv": second}}
+    facts = Facts({"records.scans": {"x": scan}, "dataset.info_path": "i.json", "dataset.entries": {"x": {}}})
+    assert [f.severity for f in records_judged.columns_alike(facts)] == ([] if severity == "none" else [severity])

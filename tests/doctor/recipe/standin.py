@@ -33,6 +33,26 @@ register_template(name="qwen", format_user=F(slots=["{{content}}"]), stop_words=
 register_template(name="toy_vl", format_user=F(slots=["{{content}}"]), mm_plugin=get_mm_plugin("toy"))
 register_template(name="empty", format_user=F(slots=["{{content}}"]))
 ''',
+    "transformers/optimization.py": '''
+def get_linear_schedule_with_warmup(optimizer, num_warmup_steps, num_training_steps, last_epoch=-1): ...
+def get_cosine_schedule_with_warmup(optimizer, num_warmup_steps, num_training_steps, num_cycles=0.5, last_epoch=-1): ...
+def get_inverse_sqrt_schedule(optimizer, num_warmup_steps, timescale=None, last_epoch=-1): ...
+def get_reduce_on_plateau_schedule(optimizer, **kwargs): ...
+TYPE_TO_SCHEDULER_FUNCTION = {
+    SchedulerType.LINEAR: get_linear_schedule_with_warmup,
+    SchedulerType.COSINE: get_cosine_schedule_with_warmup,
+    SchedulerType.INVERSE_SQRT: get_inverse_sqrt_schedule,
+    SchedulerType.REDUCE_ON_PLATEAU: get_reduce_on_plateau_schedule,
+}
+def get_scheduler(name, optimizer, num_warmup_steps=None, num_training_steps=None, scheduler_specific_kwargs=None):
+    if name == SchedulerType.REDUCE_ON_PLATEAU:
+        return schedule_func(optimizer, **scheduler_specific_kwargs)
+    if name == SchedulerType.INVERSE_SQRT:
+        return schedule_func(optimizer, num_warmup_steps=num_warmup_steps)
+    return schedule_func(
+        optimizer, num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps, **scheduler_specific_kwargs
+    )
+''',
     "llamafactory/data/mm_plugin.py": 'raise ValueError("Processor was not found, please check your model.")\n',
     "llamafactory/data/parser.py": '''
 @dataclass

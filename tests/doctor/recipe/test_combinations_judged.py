@@ -72,3 +72,16 @@ def test_what_is_not(values):
 def test_any_value_is_survived(odd):
     for key in (*KEYS, "accelerator_config", "lora_target", "interleave_probs", "quantization_bit", "eval_on_start"):
         said(**{"gradient_checkpointing": True, "mix_strategy": "interleave_over", "deepspeed": "a", key: odd})
+
+
+@pytest.mark.parametrize(
+    ("transformers", "cutoff", "refused"), [("5.6.0", 4096, True), ("5.6.0", 2048, False), ("4.57.1", 4096, False)]
+)
+def test_a_longer_context_that_is_no_whole_number(transformers, cutoff, refused):
+    facts = Facts({
+        "recipe.values": {"rope_scaling": "linear", "cutoff_len": cutoff}, "recipe.path": "r.yaml",
+        "arguments.length_as_fraction": True, "packages.versions": {"transformers": transformers},
+        "model.config": {"max_position_embeddings": 2048},
+    })  # fmt: skip
+    causes = [finding.cause for finding in combinations_judged.length_extended(facts)]
+    assert causes == ["cfg-conflicting-args"] * refused

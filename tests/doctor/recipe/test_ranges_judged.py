@@ -4,6 +4,7 @@ import pytest
 
 from doctor.facts import Facts
 from doctor.recipe import ranges_judged
+from knowledge_base.schema import Severity
 from tests.doctor.recipe import standin
 
 FIELDS = {key: {} for key in (*ranges_judged._RANGES, "model_name_or_path", "dataset", "output_dir", "template")}
@@ -55,3 +56,19 @@ def test_what_is_empty_and_what_excludes_each_other():
     assert "cfg-conflicting-args" in [f.cause for f in found(**both)]
     unmeasured = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
     assert [f.cause for f in found(**unmeasured)] == ["cfg-best-model-strategy"]
+
+
+def test_a_bare_exponent_is_a_number_where_it_is_read_as_one():
+    known = {"recipe.values": {"learning_rate": "-1e-5"}, "recipe.path": "r.yaml", "recipe.lines": {}}
+    facts = Facts({**known, "arguments.fields": FIELDS, "arguments.loader": "OmegaConf"})
+    assert [finding.cause for finding in standin.judged(ranges_judged.ALL, facts)] == ["cfg-bad-value-type"]
+    assert found(learning_rate="-1e-5") == []
+
+
+@pytest.mark.parametrize(("passed_on", "severity"), [(True, None), (False, Severity.WARNING)])
+def test_what_the_scheduler_does_not_take(passed_on, severity):
+    known = {"recipe.values": {"lr_scheduler_kwargs": {"min_lr": 1e-6}}, "recipe.path": "r.yaml", "recipe.lines": {}}
+    taken = {"keys": ["timescale"], "passed_on": passed_on}
+    facts = Facts({**known, "arguments.fields": FIELDS, "arguments.loader": "yaml", "arguments.scheduler_takes": taken})
+    (finding,) = standin.judged(ranges_judged.ALL, facts)
+    assert (finding.cause, finding.severity) == ("cfg-conflicting-args", severity)

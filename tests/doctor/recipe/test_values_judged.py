@@ -106,3 +106,24 @@ def test_names_of_tool_formats(tmp_path):
     )
     assert values_judged.tool_formats(tmp_path) == ["default", "qwen"]
     assert values_judged.tool_formats(tmp_path / "older") == []
+
+
+def test_attentions_that_are_made(tmp_path):
+    (tmp_path / "model/model_utils").mkdir(parents=True)
+    source = tmp_path / "model/model_utils/attention.py"
+    source.write_text(
+        "model_args.flash_attn = AttentionFunction.FA3\nif model_args.flash_attn == AttentionFunction.FA2:\n"
+    )
+    assert values_judged.attentions(tmp_path) == ["fa2"]
+    source.write_text('if model_args.flash_attn == "sdpa":\n')
+    assert values_judged.attentions(tmp_path) == ["sdpa"]
+    assert values_judged.attentions(tmp_path / "older") == []
+
+
+def test_a_length_that_is_left_a_fraction(tmp_path):
+    (tmp_path / "model/model_utils").mkdir(parents=True)
+    source = tmp_path / "model/model_utils/rope.py"
+    source.write_text('setattr(config, "max_position_embeddings", old_max_length * rope_factor)\n')
+    assert values_judged.length_as_fraction(tmp_path)
+    source.write_text('setattr(config, "max_position_embeddings", int(old_max_length * rope_factor))\n')
+    assert not values_judged.length_as_fraction(tmp_path)

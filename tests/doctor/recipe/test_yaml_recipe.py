@@ -29,7 +29,8 @@ def test_a_repeated_key_is_kept_with_its_second_line():
         ("# only a comment\n", "The recipe r.yaml is empty"),
         ("- a\n- b\n", "holds a list"),
         ("just words\n", "holds plain text"),
-        ("a: 1\nb:\t2\n\tc: 3\n", r"r.yaml:3 is not valid YAML .*a tab stands there"),
+        ("a: 1\nb: 2\n\tc: 3\n", r"r.yaml:3 is not valid YAML .*a tab stands there"),
+        ("a: 1\nb:\t2\n", r"r.yaml:2 is not valid YAML .*a tab stands there"),  # libyaml would take it
         ("a: 'open\n", r"r.yaml:\d is not valid YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "r.yaml:1 is not valid YAML"),
         ('a: 1\nb: {c: ["x\\0"]}\n', "r.yaml:2 holds a NUL character"),
