@@ -28,6 +28,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     for name in names:
         folder = target.workdir / name / str(subfolder) if isinstance(subfolder, str) else target.workdir / name
         adapter = adapter_folder.inspect(name, folder)
+        if adapter.odd_task and adapter_folder.checks_task(target.site):
+            adapter.faults.append(f"task_type is {adapter.odd_task!r}, which the installed peft does not know")
         path_like = "/" not in name or looks_like_path(name, target.workdir)  # an adapter of a hub has an owner
         kind = "local" if adapter.path else "path" if path_like else "hub"
         found.append(msgspec.to_builtins(adapter) | {"kind": kind})

@@ -274,6 +274,9 @@ def _own_code(auto_map: Any) -> list[str]:
     return tokenizer_files.own_code(auto_map) if isinstance(auto_map, Mapping) else []
 
 
+_ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")
+
+
 def attention_of_config(facts: Facts) -> Iterator[Finding]:
     """An attention that config.json asks for counts where the recipe leaves the choice open."""
     config, folder = facts["model.config"], _folder(facts)
@@ -284,6 +287,12 @@ def attention_of_config(facts: Facts) -> Iterator[Finding]:
             "config.json asks for flash_attention_2, the recipe chooses no attention, and flash-attn is not installed"
         )
         yield _finding("attn-flash-missing", what, f"{folder or facts['model.name']}/config.json")
+    named = isinstance(asked, str) and not set(asked) & {"/", "|"}  # a kernel of the hub, a variant
+    if named and asked not in _ATTENTIONS and chosen == "auto" and folder is not None:
+        where = f"{folder}/config.json"
+        what = f"config.json: it asks for the attention {asked}; known are {', '.join(_ATTENTIONS)}"
+        details: dict[str, Any] = {"path": folder, "model_path": folder, "file": where, "value_wrong": True}
+        yield _finding("model-config-invalid-json", what, where, **details)
 
 
 def config_fits_class(facts: Facts) -> Iterator[Finding]:

@@ -89,6 +89,9 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         **_followed(target, facts, source, values, group),
         "arguments.tool_formats": values_judged.tool_formats(package),
         "arguments.length_as_fraction": values_judged.length_as_fraction(package),
+        "arguments.loss_is_sigmoid": values.get("stage") == "dpo"
+        and values_judged.loss_is_sigmoid(source_tree.package_root("trl", target.site)),
+        "arguments.json_broken": target.recipe.suffix == ".json" and values_judged.json_is_broken(package),
         "arguments.attentions": values_judged.attentions(package),
         "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
         "arguments.companions": values_judged.companions(values, target.workdir),

@@ -118,7 +118,8 @@ def model_has_processor(facts: Facts) -> Iterator[Finding]:
         details["fitting_template"] = facts["template.of_type"]
     vision = "vision_config" in facts["model.config"]
     cause = "model-processor-missing" if vision else "tmpl-wrong-for-model"
-    severity = None if facts["template.needs_processor"] else Severity.WARNING
+    given = any(scan["media_given"] for scan in facts.get("records.scans", {}).values())
+    severity = None if facts["template.needs_processor"] or given else Severity.WARNING
     yield Finding(cause, (Evidence(what, _line(facts)),), severity, source=SOURCE, details=details)
 
 

@@ -36,6 +36,7 @@ class Adapter(msgspec.Struct, frozen=True):
     found_at: str | None = None
     pointer: bool = False  # its weights are git-lfs pointer text
     faults: list[str] = []  # values that no peft makes a configuration of
+    odd_task: str | None = None  # a task_type that there is none of, which older releases never look at
     fields: list[str] = []  # all fields of the configuration
     peft_type: str | None = None
     targets: list[str] = []
@@ -77,6 +78,7 @@ def inspect(name: str, folder: Path) -> Adapter:
         found_at=str(below[-1].parent) if below else None,
         pointer=weights is not None and _head(weights).startswith(b"version https:"),
         faults=_faults(config) if config or (error is None and os.path.isfile(folder / CONFIG)) else [],
+        odd_task=str(task)[:40] if (task := config.get("task_type")) is not None and task not in _TASKS else None,
         fields=sorted(map(str, config)),
         peft_type=str(config["peft_type"]) if config.get("peft_type") else None,
         targets=[str(module) for module in modules] if isinstance(modules, list) else [],
@@ -135,8 +137,8 @@ def _faults(config: dict[str, Any]) -> list[str]:
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "bias": ("none", "all", "lora_only"),
-    "task_type": (None, "SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"),
 }
+_TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 _STARTS = ("gaussian", "pissa", "olora", "loftq", "eva", "corda", "orthogonal", "lora_ga", "mclora")
 
 
@@ -176,6 +178,15 @@ def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int], dict[str,
         return 0, None, {}, {}
     inputs = {name.partition(".lora_A")[0].rpartition(".")[2]: shape[1] for name, shape in shapes.items()}
     return next(iter(shapes.values()))[0], None, inputs, model_folder.outline(tensors)
+
+
+def checks_task(site: Iterable[Path]) -> bool:
+    """Whether the installed peft compares task_type with those that it knows."""
+    root = source_tree.package_root("peft", list(site))
+    try:
+        return root is not None and "Invalid task type" in (root / "config.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def known_fields(site: Iterable[Path]) -> list[str]:

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, found, in_recipe, key_of_recipe
+from doctor.recipe.looked_at import looked_at
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -72,14 +73,15 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             if key == "ddp_backend" and meant == "nccl" and facts.get("gpu.count") == 0:
                 meant = "gloo"
             details |= {"nearest": meant} if meant is not None else {}
-            yield _finding("cfg-invalid-choice", what, where, **details)
+            severity = None if looked_at(facts, key) else Severity.WARNING
+            yield _finding("cfg-invalid-choice", what, where, severity, **details)
             continue
         details |= {"value_as_type" if misfit["sure"] else "probable_value": meant} if meant is not None else {}
         what += _UNLESS.get(key, "") if isinstance(facts["recipe.values"][key], float) else ""
         learning_rate = kind == "exponent" and key == "learning_rate"
         # Text counts as true wherever it is only asked whether: wrong where false is meant, and luck elsewhere.
         luck = "bool" in misfit["annotation"] and meant is not False and isinstance(facts["recipe.values"][key], str)
-        mild = (luck and "int" not in misfit["annotation"]) or _never_reached(facts, key)
+        mild = (luck and "int" not in misfit["annotation"]) or _never_reached(facts, key) or not looked_at(facts, key)
         severity = Severity.WARNING if mild else None
         yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, severity, **details)
 
@@ -98,7 +100,10 @@ def counts_positive(facts: Facts) -> Iterator[Finding]:
         if isinstance(given, int) and not isinstance(given, bool) and given < 1:
             details = {**key_of_recipe(facts, key), "probable_value": meant}
             what = f"{key}: {given}; at least 1 is needed"
-            yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
+            # Divided by, a number below zero does not end the run; it makes other steps than were meant.
+            survived = key == "gradient_accumulation_steps" and given < 0 and not values.get("deepspeed")
+            severity = Severity.WARNING if survived else None
+            yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), severity, **details)
 
 
 def something_thawed(facts: Facts) -> Iterator[Finding]:
@@ -357,6 +362,13 @@ def file_suffix(facts: Facts) -> Iterator[Finding]:
         yield _finding("cfg-file-suffix", what, path, recipe=path)
 
 
+def json_is_read(facts: Facts) -> Iterator[Finding]:
+    if facts.get("arguments.json_broken"):
+        path, release = facts["recipe.path"], facts.get("llamafactory.version", "in the target")
+        what = f"{path} is JSON, for which LLaMA-Factory {release} gives json.load a path instead of an open file"
+        yield _finding("cfg-json-config-broken", what, path, recipe=path)
+
+
 def trains(facts: Facts) -> Iterator[Finding]:
     """A recipe of another subcommand is worth knowing when it is looked at, and an error when it is to be trained."""
     command, values = facts["arguments.subcommand"], facts["recipe.values"]
@@ -376,5 +388,5 @@ def trains(facts: Facts) -> Iterator[Finding]:
 JUDGEMENTS: tuple[Rule, ...] = (
     trains, keys_known, values_fit, counts_positive, something_thawed, scheduler_arguments, arguments_given,
     quantiser_there, combinations_allowed, packages_present, flash_attention_there,
-    unsloth_with_one_gpu, repeated_keys, file_suffix,
+    unsloth_with_one_gpu, repeated_keys, file_suffix, json_is_read,
 )  # fmt: skip

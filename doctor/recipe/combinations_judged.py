@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
+from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
 
@@ -83,9 +84,9 @@ def checkpointing_arguments(facts: Facts) -> Iterator[Finding]:
 
 
 def past_is_taken(facts: Facts) -> Iterator[Finding]:
-    """Outputs are read at that place of a tuple, which causal models do not have."""
+    """Outputs are read at that place of a tuple, which causal models do not have; the first one is the loss."""
     given = facts["recipe.values"].get("past_index")
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0 and _known(facts, "past_index"):
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0 and _known(facts, "past_index"):
         yield _conflict(facts, f"past_index: {given} is for models that hand on a memory; leave it out", "past_index")
 
 
@@ -160,6 +161,20 @@ def targets_are_linear(facts: Facts) -> Iterator[Finding]:
         yield _finding("peft-target-modules-missing", what, in_recipe(facts, key), **details)
 
 
+def loss_is_the_one(facts: Facts) -> Iterator[Finding]:
+    """trl came to take the loss as an argument of dpo_loss, and LLaMA-Factory goes on to name it once, when it starts."""
+    values = facts["recipe.values"]
+    asked = values.get("pref_loss", "sigmoid")
+    if (
+        values.get("stage") == "dpo"
+        and facts.get("arguments.loss_is_sigmoid")
+        and asked in ("hinge", "ipo", "kto_pair")
+    ):
+        version = facts["packages.versions"].get("trl")
+        what = f"pref_loss: {asked}, and trl {version} computes the sigmoid loss unless it is told another at each step"
+        yield _finding("pkg-trl-mismatch", what, in_recipe(facts, "pref_loss"), Severity.WARNING, key="pref_loss")
+
+
 def length_extended(facts: Facts) -> Iterator[Finding]:
     """The factor of a longer context is a float (model_utils/rope.py), and so is the length that is made of it; the strict
     classes of transformers 5 take whole numbers alone."""
@@ -180,4 +195,5 @@ def length_extended(facts: Facts) -> Iterator[Finding]:
 ALL = (
     evaluates_at_start, deepspeed_allows, accumulation_once, devices_there, checkpointing_arguments, past_is_taken,
     quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
+    loss_is_the_one,
 )  # fmt: skip

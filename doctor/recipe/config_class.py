@@ -16,7 +16,7 @@ import msgspec
 
 _KNOWN: dict[str, Any] = {
     "int": int,
-    "float": (int, float),
+    "float": float,
     "bool": bool,
     "str": str,
     "list": list,
@@ -124,7 +124,7 @@ def _annotated(node: ast.expr) -> tuple[list[str] | None, list[Any]]:
 
 
 def misfits(known: ConfigClass, config: Mapping[str, Any]) -> Iterator[str]:
-    """Values that the strict class refuses, in words. An int counts as a number, and true as 1."""
+    """Values that the strict class refuses, in words. An int is no float to it, and true counts as 1."""
     for name, types in known.types.items():
         given = config.get(name)
         if name not in config or (isinstance(given, float) and "int" in types and given.is_integer()):

@@ -64,14 +64,15 @@ def media_there(facts: Facts) -> Iterator[Finding]:
 
 
 def media_wanted(facts: Facts) -> Iterator[Finding]:
-    """Images, videos or audios in the data, and a template for text alone: the first record that has one ends the run."""
+    """Images, videos or audios in the data, and a template for text alone: the first record that has one ends the run.
+    Empty lists are what a text record has in a mixed set."""
     name = facts["template.name"]
     if name is None or not facts["template.known"] or facts["template.multimodal"]:
         return
     for entry_name, entry, scan, details in scans(facts):
         for kind in ("images", "videos", "audios"):
             column = entry["columns"].get(kind)
-            if column and scan["columns"].get(column):
+            if column and scan["media_given"].get(column):
                 what = f'"{entry_name}" brings {kind} ("{column}"), and template "{name}" is for text'
                 yield finding("tmpl-wrong-for-model", [Evidence(what, at(facts, entry, f"columns.{kind}"))],
                                details | {"template_name": name, "media": kind})  # fmt: skip

@@ -129,7 +129,9 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             wanted = _MEANT.get(key, "the name of a source, or no such key,")
             what = f'{key} of "{name}" is {text or "empty"}; {wanted} is needed'
             details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
-            yield _finding("data-format-undeclared", what, _at(path, entry, key), **details)
+            taken = key == "ranking" and facts["dataset.stage"] in ("rm", "dpo")  # any text counts as true
+            severity = Severity.WARNING if taken else None
+            yield _finding("data-format-undeclared", what, _at(path, entry, key), severity, **details)
 
 
 def entries_are_objects(facts: Facts) -> Iterator[Finding]:

@@ -120,14 +120,21 @@ def _weights(folder: Path, names: list[str], config: dict[str, Any] | None) -> W
 def _indexed(folder: Path, index: str, kind: str, model: dict[str, Any] | None) -> Weights:
     content, why = json_object.read(folder / index)
     weight_map = content.get("weight_map") if content else None
-    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
-        return Weights(
-            kind, [], 0, [WeightFault(index, why or UNREADABLE, f"the index {why or 'has no weight_map'}")], index
-        )
+    said = why
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        said = why or "has no weight_map"
+    elif content is not None and not isinstance(content.get("metadata"), dict):
+        said = "has no metadata"
+    if said or not isinstance(weight_map, dict):
+        return Weights(kind, [], 0, [WeightFault(index, why or UNREADABLE, f"the index {said}")], index)
     wanted: dict[str, set[str]] = {}
     for tensor, file in weight_map.items():
         wanted.setdefault(file, set()).add(tensor)
     return _checked(folder, sorted(wanted), kind, index, wanted, model)
+
+
+def _all(wanted: dict[str, set[str]]) -> set[str]:
+    return {tensor for tensors in wanted.values() for tensor in tensors}
 
 
 def _checked(
@@ -141,8 +148,10 @@ def _checked(
     look = weight_files.safetensors if kind == "safetensors" else weight_files.torch_written
     with ThreadPoolExecutor(max_workers=8) as pool:  # network file systems answer each open after milliseconds
         looked = list(pool.map(lambda name: look(folder / name, wanted.get(name, set())), files))
-    faults = [fault for fault, _ in looked if fault is not None]
     tensors = {name: tensor for _, found in looked for name, tensor in found.items()}
+    faults = [fault for fault, _ in looked if fault is not None]
+    if all(fault.kind == weight_files.INDEX_MISMATCH for fault in faults) and tensors.keys() >= _all(wanted):
+        faults = []  # every shard is read whole, so that it is the same which of them holds a tensor
     counted = bool(tensors) and not faults and all(found for _, found in looked)
     missing, differing = expected_tensors.misfits(model, tensors) if counted else ([], [])
     return Weights(

@@ -12,7 +12,9 @@ from doctor.recipe.expected_tensors import FAMILIES
 NO_OBJECT = "it holds no JSON object"
 _COUNTS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _COUNTS_OR_NONE = ("num_key_value_heads", "head_dim", "max_position_embeddings")
-_NUMBERS = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "initializer_range", "attention_dropout")
+_NUMBERS = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "initializer_range", "attention_dropout",
+            "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar", "logits_scaling",
+            "embedding_multiplier", "residual_multiplier", "attention_multiplier")  # fmt: skip
 _NEVER_NULL = ("rms_norm_eps", "rope_theta", "attention_dropout", "hidden_act")
 # ACT2CLS of transformers/activations.py, all releases together
 _ACTIVATIONS = ("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
@@ -24,6 +26,7 @@ _ROPE: dict[str, tuple[str, ...]] = {
     "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }  # fmt: skip
+_STRICT_SINCE = "5.0.0.dev0"
 _LAYER_TYPES_SINCE = "4.53"
 _ROPE_SINCE = "4.43"  # older releases know linear and dynamic, and say less
 
@@ -33,14 +36,14 @@ def faults(config: Mapping[str, Any], transformers: str) -> Iterator[str]:
     if config.get("auto_map"):
         return
     text = config["text_config"] if isinstance(config.get("text_config"), Mapping) else config
-    yield from _counts(text)
+    yield from _counts(text, at_least(transformers, _STRICT_SINCE))
     activation = text.get("hidden_act")
     if activation is not None and (not isinstance(activation, str) or activation not in _ACTIVATIONS):
         yield f"hidden_act is {activation}, which transformers does not have"
     yield from _nulls(text)
     if at_least(transformers, _ROPE_SINCE):
         yield from _rope(text)
-    yield from _dtype(config)
+    yield from _dtype(config, at_least(transformers, _STRICT_SINCE))
     yield from _labels(config)
     yield from _experts(text)
     layers, kinds = text.get("num_hidden_layers"), text.get("layer_types")
@@ -72,18 +75,21 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _counts(text: Mapping[str, Any]) -> Iterator[str]:
+def _counts(text: Mapping[str, Any], strict: bool) -> Iterator[str]:
     for name in (*_COUNTS, *_COUNTS_OR_NONE):
         given = text.get(name, 1)
         left_open = given is None and name in _COUNTS_OR_NONE
+        if isinstance(given, str) and name == "max_position_embeddings" and not strict:
+            continue  # nothing calculates with it unless the rope is scaled
         if not (
             _whole(given) or left_open or isinstance(given, (list, Mapping))
         ):  # of some families one for each layer
             yield f"{name} is {given!r}; a whole number above 0 is needed"
     for name in _NUMBERS:
         given = text.get(name)
-        if isinstance(given, (str, bool)):
-            yield f"{name} is {given!r}; a number is needed"
+        listed = isinstance(given, (list, Mapping)) and text.get("model_type") in FAMILIES
+        if isinstance(given, (str, bool)) or listed:
+            yield f"{name} is {str(given)[:40]!r}; a number is needed"
     dropout = text.get("attention_dropout")
     if isinstance(dropout, (int, float)) and not 0 <= dropout <= 1:
         yield f"attention_dropout is {dropout}; it must be from 0 to 1"
@@ -145,7 +151,7 @@ def _factors(key: str, given: Mapping[str, Any], text: Mapping[str, Any]) -> Ite
         return
     for name in ("short_factor", "long_factor"):
         listed = given.get(name)
-        if isinstance(listed, list) and len(listed) != int(width * share) // 2:
+        if isinstance(listed, list) and len(listed) not in (1, int(width * share) // 2):  # one is for all
             yield f"{name} of {key} has {len(listed)} numbers, a head of {width} needs {int(width * share) // 2}"
 
 
@@ -177,7 +183,9 @@ def _experts(text: Mapping[str, Any]) -> Iterator[str]:
             yield f"num_experts_per_tok is {chosen}, {name} is {there}"
 
 
-def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
+def _dtype(config: Mapping[str, Any], strict: bool) -> Iterator[str]:
+    """A name of torch that no weights can have is taken as long as LLaMA-Factory names the dtype by itself."""
+    odd = ("int", "uint", "bool", "float8", "float4")
     for name in ("torch_dtype", "dtype"):
         given = config.get(name)
         if given is not None and not isinstance(given, (str, Mapping)):
@@ -186,8 +194,8 @@ def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
             yield f'{name} is "auto", which is no dtype of torch'
         elif isinstance(given, str) and given.startswith("torch."):
             yield f'{name} is "{given}"; the name stands there without torch.'
-        elif isinstance(given, str) and given.startswith(("int", "uint", "bool")):
-            yield f'{name} is "{given}"; a model has floating-point numbers'
+        elif strict and isinstance(given, str) and given.startswith(odd):
+            yield f'{name} is "{given}"; a model is made in floating-point numbers of 16 bits or more'
 
 
 _CACHES = ("static", "offloaded_static", "sliding_window", "hybrid", "hybrid_chunked", "offloaded_hybrid",
@@ -212,7 +220,9 @@ def generation_refused(generation: Any) -> Iterator[str]:
         return
     get = generation.get
     most, early, cache = get("max_new_tokens"), get("early_stopping"), get("cache_implementation")
-    if isinstance(most, int) and most <= 0:
+    if most is not None and not isinstance(most, (int, float)):
+        yield f"max_new_tokens is {str(most)[:40]!r}; a whole number is needed"
+    elif isinstance(most, int) and most <= 0:
         yield f"max_new_tokens is {most}; it must be above 0"
     if early is not None and not isinstance(early, bool) and early != "never":
         yield f"early_stopping is {early!r}; it may be true, false or never"

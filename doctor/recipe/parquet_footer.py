@@ -58,6 +58,7 @@ def read(path: Path) -> Footer:
         raise Unreadable(f"its footer cannot be read ({type(error).__name__})") from None
 
 
+_UNKNOWN = 11  # of the union LogicalType
 _NUMBERS = range(6)  # physical types BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE
 
 
@@ -67,7 +68,9 @@ def _top_level(elements: list[dict[int, Any]]) -> dict[str, tuple[bool, list[str
     names: dict[str, tuple[bool, list[str]]] = {}
     at = 1
     for _ in range(elements[0].get(5, 0)):
-        numeric = not elements[at].get(5) and elements[at].get(1) in _NUMBERS
+        logical = elements[at].get(10)  # a column of nothing but null is written as numbers of an unknown type
+        unknown = isinstance(logical, dict) and _UNKNOWN in logical
+        numeric = not elements[at].get(5) and elements[at].get(1) in _NUMBERS and not unknown
         top, fields, pending = elements[at][4].decode("utf-8"), list[str](), 1
         while pending:
             pending += elements[at].get(5, 0) - 1

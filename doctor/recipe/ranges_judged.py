@@ -9,18 +9,18 @@ from typing import Any
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
 from doctor.recipe import value_types
+from doctor.recipe.looked_at import looked_at
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
 
-# Lowest and highest value, whether the highest itself is too high, and a usual one. torch refuses what lies outside.
+# Lowest and highest value, whether the highest itself is too high, and a usual one.
 _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "lora_dropout": (0, 1, False, 0.0),
     "adam_beta1": (0, 1, True, 0.9),
     "adam_beta2": (0, 1, True, 0.999),
     "adam_epsilon": (0, float("inf"), False, 1e-8),
     "learning_rate": (0, float("inf"), False, None),
-    "weight_decay": (0, float("inf"), False, 0.0),
     "dataloader_num_workers": (0, float("inf"), False, 0),
     "preprocessing_num_workers": (1, float("inf"), False, 1),
     "max_samples": (1, float("inf"), False, None),
@@ -30,8 +30,17 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "neftune_noise_alpha": (0, float("inf"), False, 5),
     "buffer_size": (1, float("inf"), False, 16384),
     "dataloader_prefetch_factor": (1, float("inf"), False, 2),
+}
+# The same of numbers that nobody refuses: nothing is learnt with them, or something else than was meant.
+_SURVIVED: dict[str, tuple[float, float, bool, Any]] = {
+    "weight_decay": (0, float("inf"), False, 0.0),
     "lora_alpha": (1e-9, float("inf"), False, 16),
     "loraplus_lr_ratio": (0, float("inf"), False, 16.0),
+    "pref_beta": (1e-9, float("inf"), False, 0.1),
+    "label_smoothing_factor": (0, 1, True, 0.0),
+    "dpo_label_smoothing": (0, 0.5, True, 0.0),
+    "kto_chosen_weight": (0, float("inf"), False, 1.0),
+    "kto_rejected_weight": (0, float("inf"), False, 1.0),
 }
 # Arguments of schedulers that are numbers.
 _ALL_KEYS = ("num_cycles", "lr_end", "power", "timescale", "min_lr", "min_lr_rate", "num_stable_steps", "num_decay_steps",
@@ -49,17 +58,23 @@ def _given_number(facts: Facts, value: Any) -> float | None:
 
 def in_range(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
-    for key, (low, high, excluded, usual) in _RANGES.items():
+    for key, (low, high, excluded, usual) in (_RANGES | _SURVIVED).items():
         given = _given_number(facts, values.get(key))
         if key not in facts["arguments.fields"] or given is None:
             continue
         if low <= given < high or (given == high and not excluded):
             continue
+        if key == "torch_empty_cache_steps" and given < 0:
+            continue  # divided by as well; releases that refuse it say so themselves
         limit = (
             f"at least {low:g}" if high == float("inf") else f"from {low:g} to {'below ' if excluded else ''}{high:g}"
         )
         details = key_of_recipe(facts, key) | ({} if usual is None else {"probable_value": usual})
-        yield _finding("cfg-bad-value-type", f"{key}: {given}; it must be {limit}", in_recipe(facts, key), **details)
+        # Below zero, dropout is left out; what is never used may be anything.
+        survived = key in _SURVIVED or (key == "lora_dropout" and given < 0) or not looked_at(facts, key)
+        severity = Severity.WARNING if survived else None
+        what = f"{key}: {given}; it must be {limit}"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), severity, **details)
 
 
 def rate_learns(facts: Facts) -> Iterator[Finding]:

@@ -236,6 +236,8 @@ class Observer:
     def look_for_media(self, record: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
         for column in self.media_columns:
             listed = record.get(column)
+            if listed:
+                self.scan.media_given[column] = self.scan.media_given.get(column, 0) + 1
             for item in listed if isinstance(listed, list) else [listed]:
                 if not isinstance(item, str) or item.startswith(("http://", "https://", "data:")):
                     continue

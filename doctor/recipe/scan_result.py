@@ -59,6 +59,7 @@ class Scan(msgspec.Struct):
     faults: dict[str, Fault] = {}
     empty_answers: int = 0
     missing_media: Fault = msgspec.field(default_factory=Fault)
+    media_given: dict[str, int] = {}  # column -> records that hold at least one, of those that were looked at
     media_found_in: str | None = None  # a folder in which the first missing file does lie
     broken: BrokenFile | None = None
     file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has

@@ -75,6 +75,11 @@ _PARTS_OF_TOKENIZER = {
 }  # fmt: skip
 
 
+# What a part cannot be made without.
+_NEEDED = {"TemplateProcessing": ("single", "pair", "special_tokens"), "RobertaProcessing": ("sep", "cls"),
+           "BertProcessing": ("sep", "cls")}  # fmt: skip
+
+
 def read(path: Path) -> tuple[int | None, list[str], str | None]:
     """The highest token id and the added tokens, or None, [] and why the file cannot be read."""
     try:
@@ -110,6 +115,8 @@ def _known_parts(content: _File, model: _Model) -> None:
         raise TypeError("its model is BPE and has no merges")
     if model.type == "Unigram" and bytes(model.vocab).lstrip()[:1] == b"{":
         raise TypeError("its model is Unigram, and the vocabulary is not that of one")
+    if model.type in ("BPE", "WordPiece", "WordLevel") and bytes(model.vocab).lstrip()[:1] == b"[":
+        raise TypeError(f"its model is {model.type}, and the vocabulary is not that of one")
     if model.type in ("WordPiece", "WordLevel") and model.unk_token is None:
         raise TypeError(f"its model is {model.type} and names no unk_token")
     if model.dropout is not None and not 0 <= model.dropout <= 1:
@@ -122,6 +129,9 @@ def _known_parts(content: _File, model: _Model) -> None:
         for part in parts:
             if isinstance(part, dict) and "type" in part and part["type"] not in known:
                 raise TypeError(f"its {name} {part['type']} is unknown")
+            for field in _NEEDED.get(part.get("type", ""), ()) if isinstance(part, dict) else ():
+                if field not in part:
+                    raise TypeError(f"its {name} {part['type']} has no {field}")
 
 
 def _merges_fit(merges: Any, vocab: dict[str, Any], prefix: str) -> None:

@@ -47,6 +47,17 @@ def length_as_fraction(package: Path) -> bool:
     return re.search(r'"max_position_embeddings", old_max_length \* rope_factor\)', text) is not None
 
 
+def loss_is_sigmoid(trl: Path | None) -> bool:
+    """Whether dpo_loss of trl computes the sigmoid loss where the caller names none, as LLaMA-Factory does not."""
+    text = _source(trl / "trainer" / "dpo_trainer.py") if trl else ""
+    return re.search(r'def dpo_loss\([^)]*loss_type: str = "sigmoid"', text) is not None
+
+
+def json_is_broken(package: Path) -> bool:
+    """Whether the branch for .json recipes gives a path to json.load, which reads open files alone."""
+    return "json.load(Path(" in _source(package / "hparams" / "parser.py")
+
+
 def _source(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

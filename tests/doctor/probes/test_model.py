@@ -72,7 +72,7 @@ def test_paths_that_do_not_exist(tmp_path, name, nearest):
 def _index(folder, files):
     (folder / "model.safetensors").unlink()
     weights = {f"layer.{i}.weight": name for i, name in enumerate(files)}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
     for i, name in enumerate(files):
         standin.safetensors(folder / name, {f"layer.{i}.weight": [2, 2]})
 

@@ -50,7 +50,7 @@ def folder(tmp_path):
     (made / "model.safetensors").unlink()
     for name, tensor in SHARDS.items():
         standin.safetensors(made / name, {tensor: [4, 4]})
-    index = {"weight_map": {tensor: name for name, tensor in SHARDS.items()}}
+    index = {"metadata": {}, "weight_map": {tensor: name for name, tensor in SHARDS.items()}}
     (made / "model.safetensors.index.json").write_text(json.dumps(index))
     return made
 

@@ -38,7 +38,6 @@ def test_an_adapter_that_fits(tmp_path):
         (pair(), {"target_modules": "W_.*"}, "which no module of the model matches"),
         (pair(), {"rank_pattern": {"q_proj": 8}}, "the rank 8, the weights have 2"),
         (pair(), {"bias": "lora_onlyy"}, "bias is 'lora_onlyy'"),
-        (pair(), {"task_type": ["CAUSAL"]}, "task_type"),
         (pair(), {"lora_dropout": float("inf")}, "lora_dropout"),
         (pair(), {"init_lora_weights": "gauss"}, "init_lora_weights"),
         ([name.replace("base_model.model.", "") for name in pair()], {}, "passed over"),

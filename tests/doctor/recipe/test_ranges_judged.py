@@ -7,7 +7,17 @@ from doctor.recipe import ranges_judged
 from knowledge_base.schema import Severity
 from tests.doctor.recipe import standin
 
-FIELDS = {key: {} for key in (*ranges_judged._RANGES, "model_name_or_path", "dataset", "output_dir", "template")}
+FIELDS = {
+    key: {}
+    for key in (
+        *ranges_judged._RANGES,
+        *ranges_judged._SURVIVED,
+        "model_name_or_path",
+        "dataset",
+        "output_dir",
+        "template",
+    )
+}
 
 
 def found(**values):
@@ -47,6 +57,21 @@ def test_numbers_that_no_run_survives(values):
 )
 def test_neighbours_that_train(values):
     assert found(**values) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"lora_alpha": 0}, {"weight_decay": -0.1}, {"lora_dropout": -1}, {"pref_beta": 0}, {"label_smoothing_factor": 1.5},
+     {"buffer_size": 0}, {"dpo_label_smoothing": 0.5}],
+)  # fmt: skip
+def test_numbers_that_a_run_survives(values):
+    assert [finding.severity for finding in found(**values)] == [Severity.WARNING]
+
+
+def test_divisors():
+    assert [finding.severity for finding in found(torch_empty_cache_steps=0)] == [None]
+    assert found(torch_empty_cache_steps=-1) == []
+    assert [finding.severity for finding in found(buffer_size=0, streaming=True)] == [None]
 
 
 def test_what_is_empty_and_what_excludes_each_other():

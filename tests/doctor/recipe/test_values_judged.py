@@ -127,3 +127,24 @@ def test_a_length_that_is_left_a_fraction(tmp_path):
     assert values_judged.length_as_fraction(tmp_path)
     source.write_text('setattr(config, "max_position_embeddings", int(old_max_length * rope_factor))\n')
     assert not values_judged.length_as_fraction(tmp_path)
+
+
+def test_a_branch_that_reads_no_json(tmp_path):
+    (tmp_path / "hparams").mkdir()
+    source = tmp_path / "hparams/parser.py"
+    source.write_text("dict_config = OmegaConf.create(json.load(Path(sys.argv[1]).absolute()))\n")
+    assert values_judged.json_is_broken(tmp_path)
+    source.write_text("dict_config = json.load(open(sys.argv[1]))\n")
+    assert not values_judged.json_is_broken(tmp_path)
+
+
+def test_a_loss_that_is_named_at_each_step(tmp_path):
+    (tmp_path / "trainer").mkdir()
+    source = tmp_path / "trainer/dpo_trainer.py"
+    source.write_text(
+        '    def dpo_loss(\n        self,\n        logps: Tensor,\n        loss_type: str = "sigmoid",\n    ):\n'
+    )
+    assert values_judged.loss_is_sigmoid(tmp_path)
+    source.write_text("    def dpo_loss(self, logps: Tensor):\n        loss_type: str = 'sigmoid'\n")
+    assert not values_judged.loss_is_sigmoid(tmp_path)
+    assert not values_judged.loss_is_sigmoid(None)

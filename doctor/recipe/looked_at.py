@@ -1,0 +1,61 @@
+"""Whether a run looks at an argument at all. What it does not look at may hold anything: the parser of LLaMA-Factory
+compares no choice of a Literal, and a value that is never used ends no run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from doctor.facts import Facts
+
+Values = Mapping[str, Any]
+
+
+def _set(*keys: str) -> Callable[[Values], bool]:
+    return lambda values: any(values.get(key) for key in keys)
+
+
+def _never(values: Values) -> bool:
+    return False
+
+
+def _several(values: Values) -> bool:
+    """Whether there are data to be mixed."""
+    named = [values.get(key) for key in ("dataset", "eval_dataset")]
+    return any(len(one if isinstance(one, list) else str(one or "").split(",")) > 1 for one in named)
+
+
+# Argument -> whether a training run with these values looks at it: hparams/*.py and where they are used, 0.9.1 and 0.9.5.
+_WHEN: dict[str, Callable[[Values], bool]] = {
+    **dict.fromkeys(("export_device", "sglang_lora_backend", "infer_dtype", "infer_backend"), _never),
+    # The Trainer compares them with single names, and goes on with any other.
+    **dict.fromkeys(("half_precision_backend", "fp16_backend", "train_sampling_strategy", "debug"), _never),
+    **dict.fromkeys(("quantization_method", "quantization_type", "quantization_device_map"), _set("quantization_bit")),
+    **dict.fromkeys(("badam_mode", "badam_switch_mode", "badam_mask_mode"), _set("use_badam")),
+    "galore_proj_type": _set("use_galore"),
+    **dict.fromkeys(("apollo_proj", "apollo_proj_type", "apollo_scale_type"), _set("use_apollo")),
+    "init_special_tokens": _set("new_special_tokens", "new_special_tokens_config", "add_special_tokens", "add_tokens"),
+    "pref_loss": lambda values: values.get("stage") == "dpo",
+    "reward_model_type": lambda values: values.get("stage") == "ppo",
+    "mix_strategy": _several,
+    "buffer_size": _set("streaming"),
+    # Given to the trackers alone.
+    "run_name": lambda values: values.get("report_to") not in (None, "none", [], "None"),
+}
+
+
+def looked_at(facts: Facts, key: str) -> bool:
+    values = facts["recipe.values"]
+    if key == "rope_scaling" and facts.get("arguments.length_as_fraction"):
+        longest, cutoff = (
+            (facts.get("model.config") or {}).get("max_position_embeddings"),
+            values.get("cutoff_len", 2048),
+        )
+        return not (type(longest) is int and type(cutoff) is int and cutoff <= longest)
+    if key == "pref_loss" and facts.get("arguments.loss_is_sigmoid"):
+        return False  # orpo and simpo are all that is asked for, and both are known
+    if key == "default_system":  # of older releases the text is only joined to others
+        return facts.get("arguments.loader") == "OmegaConf"
+    if key == "cache_dir":  # nothing of a folder of this machine is put into a cache
+        return facts.get("model.local") is not True
+    return _WHEN[key](values) if key in _WHEN else True
