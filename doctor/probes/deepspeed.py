@@ -200,7 +200,8 @@ def config_unusable(facts: Facts) -> Iterator[Finding]:
 
 
 def config_refused(facts: Facts) -> Iterator[Finding]:
-    """Keys and values that DeepSpeed's pydantic classes do not take; "auto" makes it use its default."""
+    """Keys and values that DeepSpeed's pydantic classes do not take; without them, or with an "auto" that is
+    filled in, it uses its default."""
     if facts["deepspeed.config"] is None:
         return
     path, corrected, removed, said = facts["deepspeed.config_path"], {}, [], []
@@ -211,7 +212,8 @@ def config_refused(facts: Facts) -> Iterator[Finding]:
             continue
         said.append(Evidence(refused["text"], path))
         unknown = refused["kind"] == deepspeed_classes.UNKNOWN
-        if unknown:  # "auto" would not do: what transformers does not fill in, it refuses
+        # "auto" is of no use where nothing fills it in: accelerate refuses it.
+        if unknown or (meant is None and not deepspeed_sections.is_filled(at)):
             removed.append(at)
         else:
             corrected[at] = "auto" if meant is None else meant

@@ -16,7 +16,7 @@ from doctor.findings import Finding, Severity, found, in_recipe
 
 _found = partial(found, "deepspeed")
 
-_OBJECTS = ("zero_optimization", "bf16", "fp16", "optimizer", "scheduler", "activation_checkpointing", "data_types",
+BLOCKS = ("zero_optimization", "bf16", "fp16", "optimizer", "scheduler", "activation_checkpointing", "data_types",
             "checkpoint")  # fmt: skip
 # Keys of the top level; what is none of them is read by nobody.
 _KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
@@ -82,7 +82,7 @@ def _near(word: str, known: tuple[str, ...]) -> str | None:
 
 def objects_given(facts: Facts) -> Iterator[Finding]:
     """true, false, null and words were ways to write these once; transformers and accelerate ask them for keys."""
-    for name in _OBJECTS:
+    for name in BLOCKS:
         given = _config(facts).get(name, {})
         by_class = name == "zero_optimization" and not isinstance(given, bool) and given is not None
         if isinstance(given, Mapping) or by_class:
@@ -208,7 +208,7 @@ def amp_agrees(facts: Facts) -> Iterator[Finding]:
     if _part(facts, "amp").get("enabled") is True and not by_apex:
         path = facts["deepspeed.config_path"]
         what = "amp is enabled in the JSON, and the recipe does not train in fp16 by apex"
-        yield _found("ds-config-hf-mismatch", what, path, ds_config=path, auto_values={"amp.enabled": "auto"})
+        yield _found("ds-config-hf-mismatch", what, path, ds_config=path, auto_values={"amp.enabled": False})
 
 
 def fp16_has_gpu(facts: Facts) -> Iterator[Finding]:

@@ -9,16 +9,30 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found
+from doctor.recipe.deepspeed_judged import BLOCKS
 
 # Sections that DeepSpeed, accelerate or transformers ask for keys; those with a class of their own are judged by it.
 _SECTIONS = ("amp", "aio", "autotuning", "comms_logger", "comet", "compression_training", "csv_monitor",
              "curriculum_learning", "data_efficiency", "elasticity", "flops_profiler", "hybrid_engine", "nebula",
              "progressive_layer_drop", "tensor_parallel", "tensorboard", "torch_autocast", "wandb",
              "weight_quantization")  # fmt: skip
-_LISTS = ("bf16", "fp16")
-# Of zero_optimization what transformers and accelerate fill in; another "auto" accelerate refuses.
-_FILLED = ("stage", "reduce_bucket_size", "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold",
-           "stage3_gather_16bit_weights_on_model_save", "stage3_gather_fp16_weights_on_model_save")  # fmt: skip
+_ASKED_FOR_KEYS = (*BLOCKS, *_SECTIONS, "optimizer.params", "scheduler.params")
+# What transformers and accelerate fill in (HfTrainerDeepSpeedConfig, DeepSpeedPlugin); any other "auto" accelerate refuses,
+# whoever reads the key.
+_FILLED = {
+    "": ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
+         "steps_per_print"),
+    "zero_optimization.": ("stage", "reduce_bucket_size", "stage3_prefetch_bucket_size",
+                           "stage3_param_persistence_threshold", "stage3_gather_16bit_weights_on_model_save",
+                           "stage3_gather_fp16_weights_on_model_save"),
+    "zero_optimization.offload_optimizer.": ("device", "nvme_path"),
+    "zero_optimization.offload_param.": ("device", "nvme_path"),
+    "optimizer.params.": ("lr", "betas", "eps", "weight_decay"),
+    "scheduler.params.": ("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "total_num_steps"),
+    "bf16.": ("enabled",), "fp16.": ("enabled",),
+}  # fmt: skip
+_OLDER_FILLED = {"amp.": ("enabled", "opt_level")}  # by transformers before 5
+_DEEPEST = 20
 # Scheduler -> parameters without a default. transformers fills in total_num_steps only where it is "auto".
 _REQUIRED = {"OneCycle": ("cycle_min_lr", "cycle_max_lr"), "WarmupDecayLR": ("total_num_steps",),
              "WarmupCosineLR": ("total_num_steps",)}  # fmt: skip
@@ -44,8 +58,7 @@ def _object(facts: Facts, *names: str) -> Mapping[str, Any]:
 
 def sections_are_objects(facts: Facts) -> Iterator[Finding]:
     for name, given in _config(facts).items():
-        wrong = name in _SECTIONS and not isinstance(given, Mapping) and given is not None
-        if wrong or (name in _LISTS and isinstance(given, list)):
+        if name in _SECTIONS and not isinstance(given, Mapping) and given is not None:
             yield _said(facts, f"{name} is {json.dumps(given)[:40]}; an object is needed")
     for part in ("optimizer", "scheduler"):
         params = _object(facts, part).get("params", {})
@@ -54,11 +67,34 @@ def sections_are_objects(facts: Facts) -> Iterator[Finding]:
 
 
 def auto_is_filled(facts: Facts) -> Iterator[Finding]:
-    for name, given in _object(facts, "zero_optimization").items():
-        if given == "auto" and name not in _FILLED:
-            yield _said(
-                facts, f'zero_optimization.{name} is "auto", which nothing fills in: write a value, or leave it out'
-            )
+    major = str(facts["packages.versions"].get("transformers")).partition(".")[0]
+    filled = _FILLED if major.isdecimal() and int(major) >= 5 else {**_FILLED, **_OLDER_FILLED}
+    odd = [path for path in _autos(_config(facts), "") if not _is_filled(path, filled)]
+    if odd:
+        path = facts["deepspeed.config_path"]
+        what = f'{", ".join(odd[:6])}: "auto", which nothing fills in there; write a value, or leave it out'
+        details: dict[str, Any] = {"file": path, "ds_config": path, "corrected_values": {}, "removed_keys": odd}
+        details |= {"corrected": ", ".join(f"−{one}" for one in odd), "corrects": True}
+        yield found("deepspeed", "ds-config-invalid", what, path, None, **details)
+
+
+def _autos(part: Mapping[str, Any], above: str) -> Iterator[str]:
+    """Dotted paths of "auto"; a block that is "auto" itself is said by itself, and lists are not looked into."""
+    for key, value in part.items():
+        if isinstance(value, Mapping) and above.count(".") < _DEEPEST:
+            yield from _autos(value, f"{above}{key}.")
+        elif value == "auto" and f"{above}{key}" not in _ASKED_FOR_KEYS:
+            yield f"{above}{key}"
+
+
+def is_filled(path: str) -> bool:
+    """Whether "auto" may stand there under every release."""
+    return _is_filled(path, _FILLED)
+
+
+def _is_filled(path: str, filled: Mapping[str, tuple[str, ...]]) -> bool:
+    above, dot, key = path.rpartition(".")
+    return key in filled.get(above + dot, ())
 
 
 def scheduler_complete(facts: Facts) -> Iterator[Finding]:
@@ -72,7 +108,7 @@ def scheduler_complete(facts: Facts) -> Iterator[Finding]:
             yield _said(facts, f"scheduler.params.{name} is {json.dumps(given)}; a number is needed")
         elif name in _ABOVE_ZERO and given == 0:
             yield _said(facts, f"scheduler.params.{name} is 0; it is divided by")
-    if params.get("warmup_type", "log") not in ("log", "linear"):
+    if params.get("warmup_type", "log") not in ("log", "linear", "auto"):
         yield _said(
             facts, f"scheduler.params.warmup_type is {json.dumps(params['warmup_type'])[:40]}; log or linear is known"
         )

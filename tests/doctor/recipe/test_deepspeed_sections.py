@@ -13,10 +13,11 @@ HEALTHY = {
 }
 
 
-def said(config, **values):
-    facts = Facts(
-        {"deepspeed.config": config, "deepspeed.config_path": "ds.json", "recipe.values": {"max_steps": 10, **values}}
-    )
+def said(config, transformers="5.6.0", **values):
+    facts = Facts({
+        "deepspeed.config": config, "deepspeed.config_path": "ds.json", "recipe.values": {"max_steps": 10, **values},
+        "packages.versions": {"transformers": transformers},
+    })  # fmt: skip
     return [finding.evidence[0].what for judgement in deepspeed_sections.ALL for finding in judgement(facts)]
 
 
@@ -29,7 +30,10 @@ def test_a_healthy_one():
     ("changed", "word"),
     [
         ({"comms_logger": True}, "comms_logger is true"),
-        ({"bf16": [True]}, "bf16 is [true]"),
+        ({"fp16": {"enabled": "auto", "loss_scale": "auto"}}, 'fp16.loss_scale: "auto"'),
+        ({"communication_data_type": "auto"}, "communication_data_type"),
+        ({"ours": {"note": "auto"}}, "ours.note"),
+        ({"amp": {"enabled": "auto"}}, "amp.enabled"),
         ({"gradient_clipping": None}, "gradient_clipping is null"),
         ({"gradient_predivide_factor": 2}, "takes 1.0 alone"),
         ({"zero_optimization": {"stage": 2, "overlap_comm": "auto"}}, "overlap_comm"),
@@ -44,6 +48,26 @@ def test_a_healthy_one():
 )
 def test_what_ends_a_run(changed, word):
     assert any(word in one for one in said({**HEALTHY, **changed}, warmup_steps=1))
+
+
+def test_auto_that_is_filled_in():
+    zero = {"stage": 3, "stage3_prefetch_bucket_size": "auto", "offload_optimizer": {"device": "auto"}}
+    filled = {
+        "steps_per_print": "auto",
+        "bf16": {"enabled": "auto"},
+        "zero_optimization": zero,
+        "ours": {"x": ["auto"]},
+    }
+    assert said({**HEALTHY, **filled}, warmup_steps=1) == []
+    assert said({**HEALTHY, "amp": {"enabled": "auto"}}, "4.57.1", warmup_steps=1) == []
+
+
+def test_auto_is_taken_out():
+    facts = Facts({
+        "deepspeed.config": {"fp16": {"loss_scale": "auto"}}, "deepspeed.config_path": "ds.json", "packages.versions": {},
+    })  # fmt: skip
+    (finding,) = deepspeed_sections.auto_is_filled(facts)
+    assert finding.details["removed_keys"] == ["fp16.loss_scale"]
 
 
 @pytest.mark.parametrize("odd", ODD)

@@ -8,6 +8,7 @@ from tests.faults.catalogue import (
     data,
     dataset_info,
     deepspeed,
+    deepspeed_auto,
     deepspeed_sections,
     deepspeed_values,
     launch,
@@ -16,6 +17,8 @@ from tests.faults.catalogue import (
     packages,
     recipe,
     recipe_values,
+    source_conditions,
+    tokenised,
     variables,
 )
 from tests.faults.fault import Fault
@@ -24,4 +27,5 @@ FAULTS: list[Fault] = [
     *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
     *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
+    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS,
 ]  # fmt: skip
