@@ -29,7 +29,7 @@ ID = "dataset"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory")
 
 LARGEST_INFO = 16 << 20  # bytes
-SECONDS_OF_IDS = 2.0  # for the ids of a tokenised set; what was read by then is judged
+SECONDS_OF_IDS = 8.0  # for the ids of a tokenised set: most of it is the import of pyarrow, on a busy disk
 MOST_FILES = 1000  # of a folder given as file_name
 _TRUE = ("1", "true", "y", "yes")
 

@@ -73,8 +73,11 @@ def auto_is_filled(facts: Facts) -> Iterator[Finding]:
     if odd:
         path = facts["deepspeed.config_path"]
         what = f'{", ".join(odd[:6])}: "auto", which nothing fills in there; write a value, or leave it out'
-        details: dict[str, Any] = {"file": path, "ds_config": path, "corrected_values": {}, "removed_keys": odd}
-        details |= {"corrected": ", ".join(f"−{one}" for one in odd), "corrects": True}
+        off = {one: False for one in odd if one.endswith(".enabled")}  # some blocks are not read without it
+        gone = [one for one in odd if one not in off]
+        words = [f"{one} = false" for one in off] + [f"−{one}" for one in gone]
+        details: dict[str, Any] = {"file": path, "ds_config": path, "corrected_values": off, "removed_keys": gone}
+        details |= {"corrected": ", ".join(words), "corrects": True}
         yield found("deepspeed", "ds-config-invalid", what, path, None, **details)
 
 
@@ -128,6 +131,8 @@ def single_settings(facts: Facts) -> Iterator[Finding]:
     config, zero = _config(facts), _object(facts, "zero_optimization")
     if "gradient_clipping" in config and config["gradient_clipping"] is None:
         yield _said(facts, 'gradient_clipping is null; a number or "auto" is needed')
+    if isinstance(config.get("amp"), Mapping) and "enabled" not in _object(facts, "amp"):
+        yield _said(facts, "amp has no enabled, which DeepSpeed takes out of it")
     divided = config.get("gradient_predivide_factor", 1.0)
     if divided != 1.0 and zero.get("stage") == 2 and zero.get("reduce_scatter", True):
         yield _said(

@@ -34,6 +34,7 @@ def test_a_healthy_one():
         ({"communication_data_type": "auto"}, "communication_data_type"),
         ({"ours": {"note": "auto"}}, "ours.note"),
         ({"amp": {"enabled": "auto"}}, "amp.enabled"),
+        ({"amp": {"opt_level": "O1"}}, "amp has no enabled"),
         ({"gradient_clipping": None}, "gradient_clipping is null"),
         ({"gradient_predivide_factor": 2}, "takes 1.0 alone"),
         ({"zero_optimization": {"stage": 2, "overlap_comm": "auto"}}, "overlap_comm"),
