@@ -32,13 +32,14 @@ CHATTER = re.compile(
 )
 CAMEL = re.compile(r"[a-z\d][A-Z]")
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
+BOLD = re.compile(r"(\b[A-Z]\w+\.|(?<=TypeError: ))init\(\)(?= (?:got an|missing \d|takes ))")  # Markdown ate __init__
 
 
 class How(IntEnum):
     """How literally a signature was found; a weaker way is tried only when nothing was found by the stronger one."""
 
     LINE = 0
-    WRAPPED = 1  # in lines joined to one: a message wrapped by a terminal, a chat or a box
+    WRAPPED = 1  # in lines joined to one: a message wrapped by a terminal, a chat or a box, or set in type by one
     ANY_CASE = 2  # the message was typed by a person; software, which writes CamelCase, spells it as it does
 
 
@@ -131,11 +132,12 @@ def _width(lines: list[Line]) -> int:
 
 
 def _joined(lines: list[Line], start: int, width: int) -> str:
-    """A line and what may be its continuation, as one line with single spaces; none where a word was cut in two."""
+    """A line and what may be its continuation, as one line with single spaces; none where a word was cut in two.
+    What a page that was copied shows in bold type is underlined again."""
     first = lines[start]
     joined = ""
     for line in lines[start : start + WRAPPED_OVER]:
         if (line.log, line.lane) != (first.log, first.lane) or not line.text.strip():
             break
         joined += BOX.sub("", line.text[:2000]) + ("" if len(line.text) == width else " ")
-    return " ".join(joined.split())
+    return BOLD.sub(r"\1__init__()", " ".join(joined.split()))

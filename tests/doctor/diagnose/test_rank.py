@@ -176,6 +176,12 @@ def test_a_wrapped_message_and_one_in_small_letters_are_found(ask: Any) -> None:
     assert causes(ask("valueerror: the REAL disk reason\n", known(ROOT))) == ["root"]
 
 
+def test_what_markdown_set_in_bold_type_is_underlined_again(ask: Any) -> None:
+    init = known(cause("init", r"\w+Trainer\.__init__\(\) got an unexpected"))
+    assert causes(ask("TypeError: DPOTrainer.init() got an unexpected keyword argument 'x'\n", init)) == ["init"]
+    assert not causes(ask("TypeError: wandb.init() got an unexpected keyword argument 'x'\n", init))
+
+
 def test_a_name_that_software_printed_is_taken_as_it_is_spelt(ask: Any) -> None:
     remote = known(cause("remote", r"'(QWen)\w*' object has no attribute"))
     assert causes(ask("AttributeError: 'QWenLMHeadModel' object has no attribute 'x'\n", remote)) == ["remote"]
