@@ -328,7 +328,7 @@ def lora_targets_exist(facts: Facts) -> Iterator[Finding]:
     )
     modules = facts["model.weights"]["modules"]
     plain = [t for t in targets if "." not in t]  # a dotted path is left to PEFT; in a list it reads no patterns
-    if not modules or not plain or plain != targets or "all" in targets or set(targets) & set(modules):
+    if not modules or not any(plain) or plain != targets or "all" in targets or set(targets) & set(modules):
         return
     what = f"none of lora_target ({', '.join(targets)}) is a module of the model; it has {', '.join(modules[:15])}"
     attention = [m for m in modules if m in _ATTENTION]

@@ -13,8 +13,11 @@ from doctor.facts import Facts, Unknown
 from doctor.probes import Judgement
 from doctor.recipe import (
     argument_source,
+    attention_judged,
     combinations_judged,
+    companion_models,
     config_files,
+    export_judged,
     expressions,
     folders_judged,
     key_history,
@@ -35,7 +38,7 @@ from doctor.recipe.arguments_judged import JUDGEMENTS as _JUDGED
 from doctor.target import Target
 
 ID = "arguments"
-AFTER: tuple[str, ...] = ("recipe", "llamafactory", "deepspeed")
+AFTER: tuple[str, ...] = ("recipe", "llamafactory", "deepspeed", "launch")
 
 _FACTS = ("launcher", "subcommand", "fields", "unknown", "misfits", "refusals", "requirements", "missing", "loader")
 _OF_FOLDERS = ("output_dir", "resume")
@@ -94,7 +97,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.json_broken": target.recipe.suffix == ".json" and values_judged.json_is_broken(package),
         "arguments.attentions": values_judged.attentions(package),
         "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
-        "arguments.companions": values_judged.companions(values, target.workdir),
+        "arguments.companions": companion_models.companions(values, target.workdir),
         "arguments.scheduler_takes": _scheduler_takes(values, transformers),
         **config_files.read(target, values, transformers),
         **run_folders.read(target, facts, values),
@@ -231,6 +234,7 @@ def _shown(file: str) -> str:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL, *combinations_judged.ALL,
-    *optimizers_judged.ALL, *folders_judged.ALL, *nulls_judged.ALL, config_files.configs_fit,
+    new_launcher.launcher_fits, *_JUDGED, *ranges_judged.ALL, *values_judged.ALL, *companion_models.ALL,
+    *combinations_judged.ALL, *optimizers_judged.ALL, *attention_judged.ALL, *export_judged.ALL, *folders_judged.ALL,
+    *nulls_judged.ALL, config_files.configs_fit,
 )  # fmt: skip

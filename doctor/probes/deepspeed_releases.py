@@ -57,6 +57,30 @@ def checkpointing_memory(facts: Facts) -> Iterator[Finding]:
         yield _found("ds-grad-ckpt-memory-regression", what, "deepspeed")
 
 
+def recomputes_frozen(facts: Facts) -> Iterator[Finding]:
+    """A checkpoint without re-entrance recomputes a block whose frozen parameters ZeRO-3 partitions at its end: torch sees
+    other shapes and stops. Tried with 0.18.4; 0.19.2 still has it (https://github.com/deepspeedai/DeepSpeed/pull/8148)."""
+    values, have = facts["recipe.values"], _between(facts, "0", "0.19.3")
+    kwargs = values.get("gradient_checkpointing_kwargs")
+    asked = isinstance(kwargs, dict) and kwargs.get("use_reentrant") is False
+    key = "gradient_checkpointing_kwargs" if asked else "use_reentrant_gc"
+    frozen = values.get("finetuning_type", "lora") != "full"
+    off = values.get("disable_gradient_checkpointing") is True
+    if have and frozen and not off and stage(facts) == 3 and (asked or values.get(key) is False):
+        what = (
+            f"{key} asks for checkpoints without re-entrance, which ZeRO-3 cannot recompute where parameters are frozen"
+        )
+        yield _found("ds-zero3-recompute-frozen", what, in_recipe(facts, key), gradient_checkpointing_kwargs=asked)
+
+
+def world_size_in_batch(facts: Facts) -> Iterator[Finding]:
+    """0.9.0 to 0.9.2 multiply the batch with a world size of 1 under ZeRO-3."""
+    have = _between(facts, "0.9.0", "0.9.3")
+    if have and stage(facts) == 3 and (facts.get("launch.world_size") or 1) > 1:
+        what = f"deepspeed {have} takes the world size for 1 when it checks the batch size under ZeRO-3"
+        yield _found("ds-batch-world-size-one", what, "deepspeed")
+
+
 def triton_at_import(facts: Facts) -> Iterator[Finding]:
     """Before 0.16.4 the import asks triton 3.2 and newer for a GPU driver."""
     have, triton = _between(facts, "0", "0.16.4"), version_of(facts, "triton")
@@ -106,5 +130,6 @@ def torch_fits(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    zero2_gradients, checkpointing_memory, triton_at_import, hidden_size_nested, prefetch_bucket, torch_fits,
+    zero2_gradients, checkpointing_memory, recomputes_frozen, world_size_in_batch, triton_at_import, hidden_size_nested,
+    prefetch_bucket, torch_fits,
 )  # fmt: skip

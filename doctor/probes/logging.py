@@ -32,6 +32,7 @@ PACKAGES = {
     "codecarbon": "codecarbon",
 }
 _TRUE = ("1", "ON", "YES", "TRUE")
+_WANDB = "https://api.wandb.ai"
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -47,7 +48,28 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     except OSError as error:
         found["logging.wandb_login"] = Unknown(f"the file with the key cannot be read ({error.strerror})")
     found["logging.swanlab_login"] = "SWANLAB_API_KEY" if environ.get("SWANLAB_API_KEY") else _swanlab_file(target)
+    found["logging.wandb_answer"] = _wandb_answer(target, facts.merged(found))
     return found
+
+
+def _wandb_answer(target: Target, facts: Facts) -> dict[str, Any] | None:
+    """What wandb's server said, where this run will ask it: {url, stage, error}; None where it is not asked here."""
+    if (
+        target.offline
+        or not facts.get("packages.versions")
+        or facts["logging.wandb_disabled"]
+        or _silent(facts)
+        or "wandb" not in _wanted(facts)
+    ):
+        return None
+    if "wandb" not in facts["packages.versions"] or facts.get("logging.wandb_login") is None:
+        return None
+    from doctor.hub import connection, settings  # brings ssl and http.client, which most checks do not need
+
+    url = target.environ.get("WANDB_BASE_URL") or _WANDB
+    proxy, ca = settings.proxy_for(url, target.environ), settings.ca_bundle(target.environ, requests_client=True)
+    answer = connection.ask(url, proxy=proxy, ca=ca)
+    return {"url": url, "stage": answer.stage, "error": answer.error}
 
 
 def _names(value: Any) -> list[str] | None:
@@ -74,7 +96,7 @@ def _wandb_key(target: Target) -> str | None:
             continue  # wandb ignores a settings file that it cannot parse, and looks further
         if parser.has_option("default", "api_key"):
             return str(file)
-    host = urlsplit(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+    host = urlsplit(environ.get("WANDB_BASE_URL") or _WANDB).hostname or ""
     given = environ.get("NETRC")
     for file in [Path(given)] if given else [home(environ) / ".netrc", home(environ) / "_netrc"]:
         if os.path.isfile(file):
@@ -111,6 +133,10 @@ def _wanted(facts: Facts) -> list[str]:
     return [name for name in names if name != "none"]
 
 
+def _silent(facts: Facts) -> bool:
+    return (facts["logging.wandb_mode"] or "online").lower() in ("offline", "dryrun", "disabled")
+
+
 def wandb(facts: Facts) -> Iterator[Finding]:
     """Without a key wandb asks at a terminal that ranks do not have; one that is not installed stops the run.
 
@@ -120,8 +146,7 @@ def wandb(facts: Facts) -> Iterator[Finding]:
         return
     explicit = "wandb" in (facts["logging.report_to"] or ())
     installed, disabled = "wandb" in facts["packages.versions"], facts["logging.wandb_disabled"]
-    silent = (facts["logging.wandb_mode"] or "online").lower() in ("offline", "dryrun", "disabled")
-    without_key = facts["logging.wandb_login"] is None and not silent
+    without_key = facts["logging.wandb_login"] is None and not _silent(facts)
     by = "report_to names wandb" if explicit else "report_to takes every installed logger, wandb among them"
     if disabled:
         if explicit:
@@ -135,6 +160,13 @@ def wandb(facts: Facts) -> Iterator[Finding]:
         yield _found(facts, "log-wandb-not-logged-in", what, not_installed=not installed)
     elif not installed:
         yield _found(facts, "log-wandb-not-installed", f"{by}, which is not installed: the run stops")
+
+
+def wandb_answers(facts: Facts) -> Iterator[Finding]:
+    answer = facts["logging.wandb_answer"]
+    if answer and answer["stage"] != "answer":
+        what = f"{answer['url']} cannot be reached ({answer['stage']}: {answer['error']}); wandb stops the run at its start"
+        yield _found(facts, "log-wandb-network", what)
 
 
 def tensorboard(facts: Facts) -> Iterator[Finding]:
@@ -160,4 +192,4 @@ def others(facts: Facts) -> Iterator[Finding]:
             yield _found(facts, "pkg-missing", what, module=package, distribution=package)
 
 
-JUDGEMENTS = (wandb, tensorboard, others)
+JUDGEMENTS = (wandb, wandb_answers, tensorboard, others)

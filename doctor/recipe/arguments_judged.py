@@ -324,18 +324,6 @@ def quantiser_there(facts: Facts) -> Iterator[Finding]:
             yield _finding("quant-backend-missing", what, in_recipe(facts, key), **details)
 
 
-def flash_attention_there(facts: Facts) -> Iterator[Finding]:
-    """LLaMA-Factory says so in one line, goes on with another attention and trains (seen on an H100, and in
-    model/model_utils/attention.py of 0.9.1 and 0.9.5)."""
-    if facts["recipe.values"].get("flash_attn") == "fa2" and "flash-attn" not in facts["packages.versions"]:
-        yield _finding(
-            "attn-flash-missing",
-            "flash_attn: fa2, and flash-attn is not installed",
-            in_recipe(facts, "flash_attn"),
-            Severity.WARNING,
-        )
-
-
 def unsloth_with_one_gpu(facts: Facts) -> Iterator[Finding]:
     if facts["recipe.values"].get("use_unsloth") is True and (facts.get("launch.world_size") or 1) > 1:
         what = f"use_unsloth with {facts['launch.world_size']} processes; unsloth trains on one GPU"
@@ -387,6 +375,6 @@ def trains(facts: Facts) -> Iterator[Finding]:
 
 JUDGEMENTS: tuple[Rule, ...] = (
     trains, keys_known, values_fit, counts_positive, something_thawed, scheduler_arguments, arguments_given,
-    quantiser_there, combinations_allowed, packages_present, flash_attention_there,
+    quantiser_there, combinations_allowed, packages_present,
     unsloth_with_one_gpu, repeated_keys, file_suffix, json_is_read,
 )  # fmt: skip

@@ -132,7 +132,11 @@ def targets_are_linear(facts: Facts) -> Iterator[Finding]:
     ):
         return
     names = [str(part).strip() for part in (given.split(",") if isinstance(given, str) else given)]
-    if given in ("", "all") or "all" in names:
+    if not any(names):
+        what = f"{key} names no module; PEFT takes the empty name for the whole model, which it cannot adapt"
+        yield _finding("peft-target-modules-empty", what, in_recipe(facts, key), lora_target=names, key=key)
+        return
+    if "all" in names:
         return
     outline = there.get("outline", {})
     blocks = {part for name in outline for part in name.split(".")[:-2]} - {"*"}

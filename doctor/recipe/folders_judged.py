@@ -8,10 +8,15 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe
-from doctor.recipe import run_folders
+from doctor.recipe import resumed_checkpoint, run_folders
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
+
+# Kind of a fault of a checkpoint -> its cause.
+_CAUSES = {resumed_checkpoint.UNUSABLE: "ckpt-missing-optimizer-state",
+           resumed_checkpoint.FOREIGN: "ckpt-resume-mismatch",
+           resumed_checkpoint.OTHER_RANKS: "ckpt-world-size-changed"}  # fmt: skip
 
 
 def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
@@ -28,7 +33,10 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
             lacks.append("has no trainer_state.json")
         if deepspeed and not state["global_step"]:
             lacks.append("has no global_step folder of DeepSpeed")
-    lacks = lacks or [f"cannot be resumed from: {fault}" for fault in state.get("faults", ())]
+    kind = resumed_checkpoint.UNUSABLE
+    if not lacks and state.get("faults"):
+        kind = state["faults"][0][0]
+        lacks = [f"cannot be resumed from: {what}" for of, what in state["faults"] if of == kind]
     if not lacks:
         yield from _steps_left(facts, state)
         return
@@ -42,7 +50,7 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
     if state["complete"]:
         what += f"; {state['complete']} is complete"
         details["complete_checkpoint"] = state["complete"]
-    yield _finding("ckpt-missing-optimizer-state", what, in_recipe(facts, key), **details)
+    yield _finding(_CAUSES[kind], what, in_recipe(facts, key), **details)
 
 
 def _elsewhere(facts: Facts) -> dict[str, Any]:

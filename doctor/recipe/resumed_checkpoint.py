@@ -10,9 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from doctor.recipe import json_object, resumed_optimizer, safetensors_header, weight_files
+
+# Kinds of a fault
+UNUSABLE, FOREIGN, OTHER_RANKS = "unusable", "of another run", "of other ranks"
 
 _STATES = ("optimizer.pt", "scheduler.pt", "scaler.pt")
 _TENSORS = ("model.safetensors", "adapter_model.safetensors")
@@ -21,24 +24,45 @@ _INDEX = "model.safetensors.index.json"
 _COUNTED = ("global_step", "epoch", "max_steps")
 
 
-def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any) -> Iterator[str]:
-    """In words. `stage`: of ZeRO, None without DeepSpeed. Raises nothing for what the files hold."""
-    yield from _trainer_state(folder / "trainer_state.json")
-    for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
-        if name in names and (fault := weight_files.torch_file_fault(folder / name)):
-            yield f"{name}: {fault}"
+class Fault(NamedTuple):
+    kind: str
+    what: str
+
+
+def faults(
+    folder: Path, names: set[str], values: Mapping[str, Any], stage: Any, ranks: tuple[int, ...] = ()
+) -> Iterator[Fault]:
+    """`stage`: of ZeRO, None without DeepSpeed. `ranks`: how many of them may have their states in a folder of this node;
+    empty where that is not known. Raises nothing for what the files hold."""
     held = 0
+    for what in _damaged(folder, names):
+        yield Fault(UNUSABLE, what)
     for name in _TENSORS:
         if name in names:
             try:
                 tensors = safetensors_header.read(folder / name)
             except (safetensors_header.Unreadable, OSError, ValueError) as why:
-                yield f"{name}: {why}"
+                yield Fault(UNUSABLE, f"{name}: {why}")
                 continue
             held = max(held, len(tensors))
             if name.startswith("adapter"):
-                yield from _adapter(tensors, values)
+                yield from (Fault(FOREIGN, what) for what in _adapter(tensors, values))
+    for what in _of_another_run(folder, names, values, stage, held):
+        yield Fault(FOREIGN, what)
+    if stage is not None:
+        yield from _of_deepspeed(folder, names, stage, values, ranks)
+
+
+def _damaged(folder: Path, names: set[str]) -> Iterator[str]:
+    yield from _trainer_state(folder / "trainer_state.json")
+    for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
+        if name in names and (fault := weight_files.torch_file_fault(folder / name)):
+            yield f"{name}: {fault}"
     yield from _shards(folder, names)
+
+
+def _of_another_run(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any, held: int) -> Iterator[str]:
+    """`held`: tensors of the weights in the checkpoint."""
     lora = values.get("finetuning_type", "lora") == "lora"
     if lora and stage is None and "adapter_config.json" not in names and "model.safetensors" in names:
         yield "it holds a whole model, and finetuning_type is lora"
@@ -46,8 +70,6 @@ def faults(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any)
         yield f"it holds an adapter, and finetuning_type is {values.get('finetuning_type')}"
     elif stage is None and set(resumed_optimizer.NEEDED) <= names:
         yield from resumed_optimizer.faults(folder, values, held)
-    if stage is not None:
-        yield from _of_deepspeed(folder, names, stage, values)
 
 
 def _shards(folder: Path, names: set[str]) -> Iterator[str]:
@@ -99,38 +121,52 @@ def _adapter(tensors: Mapping[str, safetensors_header.Tensor], values: Mapping[s
         yield f"the adapter in it has rank {min(ranks)}, lora_rank is {wanted}"
 
 
-def _of_deepspeed(folder: Path, names: set[str], stage: Any, values: Mapping[str, Any]) -> Iterator[str]:
+def _of_deepspeed(
+    folder: Path, names: set[str], stage: Any, values: Mapping[str, Any], ranks: tuple[int, ...]
+) -> Iterator[Fault]:
     steps = sorted(n for n in names if n.startswith("global_step") and (folder / n).is_dir())
     if not steps:
         return  # said where the pieces are counted
     try:
         tag = (folder / "latest").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        yield "latest is not there, which names the global_step folder"
+        yield Fault(UNUSABLE, "latest is not there, which names the global_step folder")
         return
     if tag not in steps:
-        yield f'latest names "{tag}", and there is {", ".join(steps)}'
+        yield Fault(UNUSABLE, f'latest names "{tag}", and there is {", ".join(steps)}')
         return
     held = sorted(os.listdir(folder / tag))
     models = [n for n in held if n.endswith("model_states.pt")]
     states = [n for n in held if n.endswith("optim_states.pt")]
     if not models:
-        yield f"{tag} has no model_states.pt"
+        yield Fault(UNUSABLE, f"{tag} has no model_states.pt")
     if not states and stage:
-        yield f"{tag} has no optim_states.pt"
+        yield Fault(UNUSABLE, f"{tag} has no optim_states.pt")
     partitioned = [n for n in models if n.startswith("zero_pp_rank")]
     if models and stage == 3 and not partitioned:
-        yield f"{tag} was not saved under ZeRO-3"
+        yield Fault(FOREIGN, f"{tag} was not saved under ZeRO-3")
     elif partitioned and stage in (0, 1, 2):
-        yield f"{tag} was saved under ZeRO-3, the stage is {stage}"
+        yield Fault(FOREIGN, f"{tag} was saved under ZeRO-3, the stage is {stage}")
     for name in (*models, *states)[:64]:
         if fault := weight_files.torch_file_fault(folder / tag / name):
-            yield f"{tag}/{name}: {fault}"
+            yield Fault(UNUSABLE, f"{tag}/{name}: {fault}")
+    yield from _ranks(tag, states, ranks)
+    if states:
+        for what in resumed_optimizer.of_deepspeed(folder / tag / states[0], values):
+            yield Fault(FOREIGN, what)
+
+
+def _ranks(tag: str, states: list[str], expected: tuple[int, ...]) -> Iterator[Fault]:
+    """One optimizer state for each rank; a node with a disk of its own has those of its own ranks, as many, from a multiple
+    of that number on."""
     named = [n.split("_pp_rank_")[1].split("_")[0] for n in states if "_pp_rank_" in n]
     ranks = sorted(int(number) for number in named if number.isdecimal())
-    # A node with a disk of its own has the states of its own ranks: as many, from a multiple of that number on.
+    if not ranks:
+        return
     block = len(ranks) > 1 and ranks[0] % len(ranks) == 0
-    if ranks and ranks != list(range(first := ranks[0] if block else 0, first + len(ranks))):
-        yield f"{tag} has the optimizer states of the ranks {', '.join(map(str, ranks))}, and not of all before them"
-    if states:
-        yield from resumed_optimizer.of_deepspeed(folder / tag / states[0], values)
+    if ranks != list(range(first := ranks[0] if block else 0, first + len(ranks))):
+        what = f"{tag} has the optimizer states of the ranks {', '.join(map(str, ranks))}, and not of all before them"
+        yield Fault(UNUSABLE, what)
+    elif expected and len(ranks) not in expected:
+        what = f"{tag} has the optimizer states of {len(ranks)} ranks, and the run has {expected[0]}"
+        yield Fault(OTHER_RANKS, what)

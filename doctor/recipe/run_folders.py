@@ -39,7 +39,11 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
             folder = below or folder
         names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
         damaged = (
-            list(resumed_checkpoint.faults(folder, names, _as_launched(facts, values), _stage(facts, values)))
+            list(
+                resumed_checkpoint.faults(
+                    folder, names, _as_launched(facts, values), _stage(facts, values), _ranks(facts)
+                )
+            )
             if names
             else []
         )
@@ -79,6 +83,16 @@ def _stage(facts: Facts, values: Mapping[str, Any]) -> Any:
     zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
     stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
     return stage if values.get("deepspeed") else None
+
+
+def _ranks(facts: Facts) -> tuple[int, ...]:
+    """The world size, and the ranks of one node, which may have a disk of its own. Empty where states may be cut anew."""
+    checkpoint = (facts.get("deepspeed.config") or {}).get("checkpoint")
+    universal = isinstance(checkpoint, Mapping) and checkpoint.get("load_universal")
+    world, local = facts.get("launch.world_size"), facts.get("launch.nproc")
+    if universal or not world:
+        return ()
+    return (world, local) if local and local != world else (world,)
 
 
 def _as_launched(facts: Facts, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -65,7 +65,7 @@ def _source(path: Path) -> str:
         return ""
 
 
-def _names(given: Any) -> list[str]:
+def names(given: Any) -> list[str]:
     """A list, or names separated by commas, as LLaMA-Factory takes both."""
     parts = given if isinstance(given, list) else str(given).split(",") if isinstance(given, str) else []
     return [str(part).strip() for part in parts if str(part).strip()]
@@ -111,11 +111,11 @@ def mixing_adds_up(facts: Facts) -> Iterator[Finding]:
     values, key = facts["recipe.values"], "interleave_probs"
     if (
         not str(values.get("mix_strategy", "concat")).startswith("interleave")
-        or len(set(_names(values.get("dataset")))) < 2
+        or len(set(names(values.get("dataset")))) < 2
     ):
         return
     try:
-        shares = [float(part) for part in _names(values.get(key))]
+        shares = [float(part) for part in names(values.get(key))]
     except ValueError:
         return  # the release's own check says so
     if shares and abs(sum(shares) - 1) > 1e-8:
@@ -193,7 +193,7 @@ def modules_there(facts: Facts) -> Iterator[Finding]:
         return
     asked = {"freeze": ("freeze_extra_modules",), "lora": ("additional_target", "lora_target")}.get(str(how), ())
     for key in asked:
-        given = _names(values.get(key))
+        given = names(values.get(key))
         unknown = [n for n in given if n not in there and n not in _OUTSIDE and "." not in n and n != "all"]
         if not unknown or (key == "lora_target" and len(unknown) == len(given)):
             continue  # lora_target with nothing left is an error of its own
@@ -202,14 +202,6 @@ def modules_there(facts: Facts) -> Iterator[Finding]:
         what += "" if how == "freeze" else "; it is passed over without a word"
         details: dict[str, Any] = {"key": key, "modules": there[:50], "other_target": key != "lora_target"}
         yield _finding("peft-target-modules-missing", what, in_recipe(facts, key), severity, **details)
-
-
-def companions_there(facts: Facts) -> Iterator[Finding]:
-    """Models beside the trained one, as `arguments.companions` found them: {key: {"name", "lacks"}}."""
-    for key, told in (facts.get("arguments.companions") or {}).items():
-        cause = "peft-adapter-path-wrong" if told["adapter"] else "model-path-not-found"
-        details: dict[str, Any] = {"key": key, "path": told["name"], "adapter_path": told["name"]}
-        yield _finding(cause, f"{key}: {told['name']} {told['lacks']}", in_recipe(facts, key), **details)
 
 
 def attention_shifts(facts: Facts) -> Iterator[Finding]:
@@ -250,34 +242,9 @@ def files_for_folders(values: Mapping[str, Any], workdir: Path) -> dict[str, str
     }
 
 
-def companions(values: Mapping[str, Any], workdir: Path) -> dict[str, dict[str, Any]]:
-    """Of reward_model, ref_model and their adapters those that are meant as folders here and cannot be used."""
-    from doctor.probes.model import looks_like_path
-
-    of_stage = {"ppo": ("reward_model", "reward_model_adapters"), "dpo": ("ref_model", "ref_model_adapters"),
-                "kto": ("ref_model", "ref_model_adapters")}  # fmt: skip
-    keys = of_stage.get(str(values.get("stage")), ())
-    lora_reward = values.get("reward_model_type", "lora") == "lora"
-    told: dict[str, dict[str, Any]] = {}
-    for key in keys:
-        for name in _names(values.get(key)):
-            if values.get("reward_model_type") == "api" and key == "reward_model":
-                continue
-            adapter = key.endswith("_adapters") or (key == "reward_model" and lora_reward)
-            needed = "adapter_config.json" if adapter else "config.json"
-            folder = workdir / name
-            if os.path.isdir(folder):
-                lacks = "" if os.path.isfile(folder / needed) else f"has no {needed}"
-            else:
-                lacks = "does not exist" if looks_like_path(name, workdir) else ""
-            if lacks:
-                told[key] = {"name": name, "lacks": lacks, "adapter": adapter}
-    return told
-
-
 ALL = (
     names_known, mappings_fit, mixing_adds_up, epochs_train, best_model_known, loader_fits, batches_left, layers_divide,
-    modules_there, companions_there,
+    modules_there,
     attention_shifts, folders_free,
     backend_has_group,
 )  # fmt: skip

@@ -260,3 +260,13 @@ def test_text_where_true_or_false_is_needed_counts_as_true(tmp_path, value, seve
 def test_a_needed_argument_without_a_value_is_missing(tmp_path):
     _, found = examine(tmp_path, GOOD.replace("output_dir: out", "output_dir:"))
     assert [f.cause for f in found] == ["cfg-missing-argument"]
+
+
+def test_a_checkpoint_of_another_run_has_causes_of_its_own(tmp_path):
+    text = GOOD + "resume_from_checkpoint: out/checkpoint-2\n"
+    folder = standin.target(tmp_path, text).workdir / "out/checkpoint-2"
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").write_text("{}")
+    standin.safetensors(folder / "model.safetensors", {"model.norm.weight": [8]})
+    found = [f.cause for f in examine(tmp_path, text)[1] if f.cause.startswith("ckpt-")]
+    assert found == ["ckpt-resume-mismatch"]  # a whole model, where the recipe trains an adapter

@@ -87,3 +87,28 @@ def test_prefetch_bucket_with_a_fraction():
 )
 def test_torch_that_a_release_cannot_be_imported_with(deepspeed, torch, seen):
     assert len(causes(releases.torch_fits, versions={"deepspeed": deepspeed, "torch": torch})) == seen
+
+
+@pytest.mark.parametrize(
+    ("values", "seen"),
+    [
+        ({"use_reentrant_gc": False}, 1),
+        ({"gradient_checkpointing_kwargs": {"use_reentrant": False}}, 1),
+        ({"use_reentrant_gc": True}, 0),
+        ({}, 0),
+        ({"use_reentrant_gc": False, "finetuning_type": "full"}, 0),
+        ({"use_reentrant_gc": False, "disable_gradient_checkpointing": True}, 0),
+    ],
+)
+def test_frozen_parameters_are_not_recomputed_without_re_entrance(values, seen):
+    around = {"recipe.values": values}
+    assert len(causes(releases.recomputes_frozen, versions={"deepspeed": "0.18.4"}, **around)) == seen
+    assert causes(releases.recomputes_frozen, versions={"deepspeed": "0.19.3"}, **around) == []
+    assert causes(releases.recomputes_frozen, stage=2, versions={"deepspeed": "0.18.4"}, **around) == []
+
+
+@pytest.mark.parametrize(("version", "seen"), [("0.8.3", 0), ("0.9.0", 1), ("0.9.2", 1), ("0.9.3", 0)])
+def test_the_world_size_in_the_batch_by_release(version, seen):
+    assert len(causes(releases.world_size_in_batch, 3, {"deepspeed": version})) == seen
+    assert causes(releases.world_size_in_batch, 2, {"deepspeed": version}) == []
+    assert causes(releases.world_size_in_batch, 3, {"deepspeed": version}, **{"launch.world_size": 1}) == []

@@ -4,12 +4,15 @@ import pytest
 
 from doctor.facts import Facts
 from doctor.probes import logging as probe
+from tests.support import servers
 from tests.support.worlds import world
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
 
-def collected(tmp_path, report_to="wandb", installed=("wandb",), recipe=None, transformers="4.46.1", **environ):
+def collected(
+    tmp_path, report_to="wandb", installed=("wandb",), recipe=None, transformers="4.46.1", offline=True, **environ
+):
     values = {**({} if report_to is None else {"report_to": report_to}), **(recipe or {})}
     versions = {"transformers": transformers, **dict.fromkeys(installed, "1.0")}
     known = Facts(
@@ -20,7 +23,7 @@ def collected(tmp_path, report_to="wandb", installed=("wandb",), recipe=None, tr
             "packages.versions": versions,
         }
     )
-    return known.merged(probe.collect(world(tmp_path, environ=environ), known))
+    return known.merged(probe.collect(world(tmp_path, environ=environ, offline=offline), known))
 
 
 def causes(facts):
@@ -114,3 +117,12 @@ def test_other_loggers(tmp_path):
     assert causes(collected(tmp_path, report_to="mlflow", installed=("mlflow",))) == []
     assert causes(collected(tmp_path, report_to="swanlab")) == ["log-swanlab-not-installed"]
     assert causes(collected(tmp_path, report_to="none", recipe={"use_swanlab": True})) == ["log-swanlab-not-installed"]
+
+
+def test_a_server_that_does_not_answer_stops_the_run(tmp_path):
+    closed = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    assert causes(collected(tmp_path, offline=False, **closed)) == ["log-wandb-network"]
+    assert causes(collected(tmp_path, offline=True, **closed)) == []
+    assert causes(collected(tmp_path, offline=False, WANDB_MODE="offline", **closed)) == []
+    with servers.hub({}) as serving:
+        assert causes(collected(tmp_path, offline=False, **{**closed, "WANDB_BASE_URL": serving.url})) == []

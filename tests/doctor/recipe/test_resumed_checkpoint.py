@@ -29,9 +29,13 @@ def checkpoint(tmp_path, deepspeed=False):
     return tmp_path
 
 
-def said(folder, stage=None, **values):
+def faults(folder, stage=None, ranks=(), **values):
     names = {path.name for path in folder.iterdir()}
-    return list(resumed_checkpoint.faults(folder, names, {"finetuning_type": "full", **values}, stage))
+    return list(resumed_checkpoint.faults(folder, names, {"finetuning_type": "full", **values}, stage, ranks))
+
+
+def said(folder, stage=None, **values):
+    return [fault.what for fault in faults(folder, stage, **values)]
 
 
 @pytest.mark.parametrize("stage", [None, 2])
@@ -93,3 +97,18 @@ def test_the_ranks_of_a_node_of_its_own(tmp_path, ranks, fault):
 
 def test_steps(tmp_path):
     assert resumed_checkpoint.steps_done(checkpoint(tmp_path)) == 2
+
+
+def test_the_states_of_other_ranks_than_the_run_has(tmp_path):
+    folder = checkpoint(tmp_path, deepspeed=True)
+    assert faults(folder, 2, ranks=(1,)) == []
+    (found,) = faults(folder, 2, ranks=(2,))
+    assert (found.kind, "of 1 ranks, and the run has 2" in found.what) == (resumed_checkpoint.OTHER_RANKS, True)
+    assert faults(folder, 2, ranks=(2, 1)) == []  # two nodes of one rank each, each with a disk of its own
+
+
+def test_what_is_damaged_and_what_belongs_to_another_run_are_two_causes(tmp_path):
+    folder = checkpoint(tmp_path)
+    assert [fault.kind for fault in faults(folder, finetuning_type="lora")] == [resumed_checkpoint.FOREIGN]
+    (folder / "trainer_state.json").write_text("")
+    assert faults(folder)[0].kind == resumed_checkpoint.UNUSABLE

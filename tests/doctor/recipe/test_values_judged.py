@@ -82,17 +82,6 @@ def test_attention_that_only_llama_has(tmp_path):
     assert not found(tmp_path, "shift_attn: true", {"model.config": {"model_type": "llama"}})
 
 
-def test_models_beside_the_trained_one(tmp_path):
-    (tmp_path / "saves/reward").mkdir(parents=True)
-    told = values_judged.companions({"stage": "ppo", "reward_model": "saves/reward"}, tmp_path)
-    assert told["reward_model"]["lacks"] == "has no adapter_config.json"
-    (tmp_path / "saves/reward/adapter_config.json").write_text("{}")
-    assert not values_judged.companions({"stage": "ppo", "reward_model": "saves/reward"}, tmp_path)
-    assert not values_judged.companions({"stage": "sft", "reward_model": "saves/none"}, tmp_path)
-    assert not values_judged.companions({"stage": "dpo", "ref_model": "org/on-the-hub"}, tmp_path)
-    assert values_judged.companions({"stage": "dpo", "ref_model": "./none"}, tmp_path)["ref_model"]["adapter"] is False
-
-
 def test_a_file_where_a_folder_is_made(tmp_path):
     (tmp_path / "notes").write_text("")
     given = {"cache_dir": "notes", "tokenized_path": "not-there"}

@@ -75,6 +75,10 @@ def fault(id: str, what: str, inject: Inject, base: str = "sky-t1 full") -> Faul
     return Fault(id, "ckpt-missing-optimizer-state", what, inject, base, healable=False)
 
 
+def foreign(id: str, what: str, inject: Inject, base: str = "sky-t1 full") -> Fault:
+    return Fault(id, "ckpt-resume-mismatch", what, inject, base)
+
+
 FAULTS = [
     fault("resumed-state-cut", "half of trainer_state.json", resumed(cut("trainer_state.json"))),
     fault("resumed-state-empty", "an empty trainer_state.json", resumed(text("trainer_state.json", "")), "current full"),
@@ -84,6 +88,6 @@ FAULTS = [
     fault("resumed-weights-pointer", "they are a git-lfs pointer", resumed(text("model.safetensors", POINTER)),
           "current full"),
     fault("resumed-optimizer-cut", "optimizer.pt and scheduler.pt are cut", resumed(optimizer_cut)),
-    fault("resumed-adapter-in-full", "the checkpoint of an adapter, with full tuning", with_an_adapter(2)),
-    fault("resumed-other-rank", "lora_rank is not that of the checkpoint", with_an_adapter(4), "sky-t1 lora"),
+    foreign("resumed-adapter-in-full", "the checkpoint of an adapter, with full tuning", with_an_adapter(2)),
+    foreign("resumed-other-rank", "lora_rank is not that of the checkpoint", with_an_adapter(4), "sky-t1 lora"),
 ]  # fmt: skip

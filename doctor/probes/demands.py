@@ -1,0 +1,141 @@
+"""What the source of the installed LLaMA-Factory asks for after its argument checks: the trl of PPO, the transformers of
+shifted attention, shards of a stream, experts that it marks for ZeRO-3. Read as text and syntax trees, never imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from doctor.facts import Facts, Unknown
+from doctor.findings import Finding, Severity, found, in_recipe
+from doctor.probes import Judgement
+from doctor.probes.deepspeed import stage
+from doctor.probes.packages import version_of
+from doctor.target import Target
+
+ID = "demands"
+AFTER: tuple[str, ...] = ("recipe", "llamafactory")
+
+_finding = partial(found, ID)
+
+_ASKED = re.compile(r"(?:require|check)_version\(\s*\"([^\"]+)\"")
+# Recipe key, the value that leads to a file, the file, and the package that it asks for.
+_LATER = (("stage", "ppo", "train/ppo/trainer.py", "trl"),
+          ("shift_attn", True, "model/model_utils/longlora.py", "transformers"))  # fmt: skip
+# Model types that shift_attn changes (SUPPORTED_CLASS_FOR_S2ATTN of extras/constants.py).
+_SHIFTED = ("llama",)
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_BY_WORKERS = "num_shards=training_args.dataloader_num_workers"
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """`demands.versions`: {requirement, key, file} for the values of this recipe; `demands.shards_by_workers`: a streamed
+    file is cut into as many shards as there are workers; `demands.leaf_types`: model types whose experts are marked."""
+    root = facts.get("llamafactory.root")
+    if root is None:
+        lacking = Unknown("LLaMA-Factory is not installed in the target")
+        return {f"demands.{name}": lacking for name in ("versions", "shards_by_workers", "leaf_types")}
+    package, values = Path(str(root)), facts["recipe.values"]
+    asked = [
+        {"requirement": requirement, "key": key, "file": f"{package.name}/{file}"}
+        for key, value, file, name in _LATER
+        if values.get(key) == value
+        for requirement in _ASKED.findall(_text(package / file))
+        if requirement.startswith(name)
+    ]
+    return {
+        "demands.versions": asked,
+        "demands.shards_by_workers": _BY_WORKERS in _text(package / "data" / "loader.py"),
+        "demands.leaf_types": _leaf_types(_text(package / "model" / "model_utils" / "moe.py")),
+    }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _leaf_types(source: str) -> list[str]:
+    """The texts in add_z3_leaf_module, the model types that it compares with among them; empty where there is none."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []
+    marks = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "add_z3_leaf_module"), None)
+    texts = (n.value for n in ast.walk(marks or ast.Module([], [])) if isinstance(n, ast.Constant))
+    return sorted({text for text in texts if isinstance(text, str)})
+
+
+def versions_of_use(facts: Facts) -> Iterator[Finding]:
+    """A version that one stage or key asks for, which DISABLE_VERSION_CHECK does not silence."""
+    for need in facts["demands.versions"]:
+        try:
+            wanted = Requirement(need["requirement"])
+        except InvalidRequirement:
+            continue
+        have, key = version_of(facts, canonicalize_name(wanted.name)), need["key"]
+        if key == "shift_attn" and (facts.get("model.config") or {}).get("model_type") not in _SHIFTED:
+            continue
+        if not have or wanted.specifier.contains(have, prereleases=True):
+            continue
+        given = facts["recipe.values"][key]
+        release = facts.get("llamafactory.version", "")
+        what = f"{key}: {str(given).lower()} of LLaMA-Factory {release} takes {wanted} only, {have} is installed"
+        details: dict[str, Any] = {"package": wanted.name, "found": str(have), "key": key, "for_ppo": given == "ppo"}
+        cause = "pkg-trl-mismatch" if wanted.name == "trl" else "pkg-version-out-of-range"
+        yield _finding(cause, what, in_recipe(facts, key), **details)
+
+
+def stream_has_shards(facts: Facts) -> Iterator[Finding]:
+    """From 0.9.2 on: a local file is cut into dataloader_num_workers shards, which are none by default."""
+    values, key = facts["recipe.values"], "dataloader_num_workers"
+    workers = values.get(key, 0)
+    if not facts["demands.shards_by_workers"] or values.get("streaming") is not True or type(workers) is not int:
+        return
+    entries: dict[str, Any] = facts.get("dataset.entries") or {}
+    local = [name for name, entry in entries.items() if entry.get("files")]
+    if not local:
+        return
+    if workers == 0:
+        what = f"streaming: a local file ({', '.join(local)}) is cut into {key} shards, and {key} is 0: nothing is read"
+        yield _finding("data-streaming-workers", what, in_recipe(facts, key if key in values else "streaming"))
+        return
+    for name in local:
+        scan = (facts.get("records.scans") or {}).get(name)
+        if scan and scan["complete"] and scan["read"] < workers:
+            what = f'streaming: "{name}" has {scan["read"]} records, which cannot be cut into {workers} shards ({key})'
+            yield _finding("data-streaming-workers", what, in_recipe(facts, key), fewer_rows_than_workers=True)
+
+
+def experts_are_leaves(facts: Facts) -> Iterator[Finding]:
+    """Under ZeRO-3 ranks that use different experts wait for each other's weights, unless the block is gathered whole.
+
+    transformers 5 keeps all experts of a block in one parameter, which every rank uses."""
+    if facts["deepspeed.config_path"] is None:
+        return
+    config, transformers = facts["model.config"] or {}, version_of(facts, "transformers")
+    inner = config.get("text_config")
+    nested: dict[str, Any] = inner if isinstance(inner, dict) else {}
+    experts = next((n for c in (config, nested) for k in _EXPERTS if type(n := c.get(k)) is int and n > 1), 0)
+    types = {str(c.get("model_type")) for c in (config, nested) if c.get("model_type")}
+    alone = (facts.get("launch.world_size") or 1) < 2
+    if not experts or stage(facts) != 3 or alone or not transformers or transformers >= Version("5"):
+        return
+    if not types & set(facts["demands.leaf_types"]):
+        release = facts["llamafactory.version"]
+        what = f"{config.get('model_type')} has {experts} experts, and LLaMA-Factory {release} does not mark its blocks"
+        what += " for ZeRO-3: ranks that use different experts wait for each other"
+        yield _finding("ds-zero3-moe-hang", what, facts["deepspeed.config_path"], Severity.WARNING)
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (versions_of_use, stream_has_shards, experts_are_leaves)

@@ -1,0 +1,100 @@
+"""Names that packages want of each other and that are not there, where a version lies outside the range of LLaMA-Factory.
+
+Inside the range releases were tried with each other; outside, LLaMA-Factory's check speaks of the version, if it is not
+switched off, and comes after the imports that fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from doctor.facts import Facts
+from doctor.findings import Finding, found
+from doctor.probes import Judgement
+from doctor.probes.packages import version_of
+from doctor.recipe import import_graph, source_tree
+from doctor.target import Target
+
+ID = "imports"
+AFTER: tuple[str, ...] = ("packages", "llamafactory")
+
+_found = partial(found, ID)
+
+_PACKAGES = ("transformers", "peft", "trl", "accelerate", "datasets", "huggingface_hub")
+# Package -> the file from which a training run imports it.
+_STARTS = {"llamafactory": "train/tuner.py", "peft": "__init__.py"}
+_LEAST = re.compile(r"^ACCELERATE_MIN_VERSION\s*=\s*[\"']([\d.]+)[\"']", re.M)
+
+
+def collect(target: Target, facts: Facts) -> dict[str, Any]:
+    """`imports.lacking`: [{module, name, file, line}]; `imports.accelerate_least`: what transformers' Trainer takes."""
+    told: dict[str, Any] = {"imports.lacking": [], "imports.accelerate_least": None}
+    if not _outside(facts):
+        return told
+    transformers = source_tree.package_root("transformers", target.site)
+    if transformers:
+        least = _LEAST.search(import_graph.text(transformers / "utils" / "import_utils.py"))
+        told["imports.accelerate_least"] = least[1] if least else None
+    roots = {
+        "llamafactory": Path(str(facts["llamafactory.root"])),
+        "peft": source_tree.package_root("peft", target.site),
+    }
+    for name, start in _STARTS.items():
+        root = roots[name]
+        if root:
+            needs = import_graph.asked(root, start, _PACKAGES)
+            told["imports.lacking"] += msgspec.to_builtins(list(import_graph.lacking(needs, target.site)))
+    return told
+
+
+def _outside(facts: Facts) -> list[str]:
+    """Packages that are outside the range of this LLaMA-Factory."""
+    outside: list[str] = []
+    for name, specifier in (facts.get("llamafactory.required") or {}).items():
+        have = version_of(facts, canonicalize_name(name))
+        if have and not SpecifierSet(specifier).contains(have, prereleases=True):
+            outside.append(canonicalize_name(name))
+    return outside
+
+
+def _cause(importer: str, imported: str) -> str:
+    if (importer, imported) == ("peft", "transformers"):
+        return "pkg-peft-transformers-mismatch"
+    by_package = {"trl": "pkg-trl-mismatch", "accelerate": "pkg-accelerate-mismatch", "datasets": "pkg-datasets-mismatch",
+                  "huggingface_hub": "hub-version-mismatch"}  # fmt: skip
+    return by_package.get(imported, "pkg-import-cannot-name")
+
+
+def names_are_there(facts: Facts) -> Iterator[Finding]:
+    """One finding for each pair of packages."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for lacking in facts["imports.lacking"]:
+        pair = (Path(lacking["file"]).parts[0], lacking["module"].partition(".")[0])
+        pairs.setdefault(pair, []).append(lacking)
+    for (importer, imported), all_lacking in pairs.items():
+        first = all_lacking[0]
+        names = ", ".join(dict.fromkeys(lacking["name"] for lacking in all_lacking))
+        installed = facts["packages.versions"].get(canonicalize_name(imported), "?")
+        what = f"{first['module']} of {imported} {installed} has no {names}, which {importer} imports"
+        details = {"package": canonicalize_name(imported), "module": first["module"], "name": first["name"]}
+        where = f"{first['file']}:{first['line']}"
+        yield _found(_cause(importer, imported), what, where, **details)
+
+
+def accelerate_suffices(facts: Facts) -> Iterator[Finding]:
+    least, have = facts["imports.accelerate_least"], version_of(facts, "accelerate")
+    if least and have and have < Version(least):
+        what = f"accelerate {have} is installed, the Trainer of transformers takes {least} and newer"
+        yield _found("pkg-accelerate-mismatch", what, "accelerate", package="accelerate")
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (names_are_there, accelerate_suffices)

@@ -1,0 +1,35 @@
+from doctor.facts import Facts
+from doctor.probes import imports
+
+
+def found(lacking=(), least=None, **versions):
+    facts = Facts({"imports.lacking": list(lacking), "imports.accelerate_least": least, "packages.versions": versions})
+    return [(finding.cause, finding.evidence[0].what) for rule in imports.JUDGEMENTS for finding in rule(facts)]
+
+
+def lacks(importer, module, name):
+    return {"module": module, "name": name, "file": f"{importer}/core.py", "line": 3}
+
+
+def test_one_finding_for_each_pair():
+    ((cause, what),) = found(
+        [lacks("llamafactory", "trl.core", "a"), lacks("llamafactory", "trl.core", "b")], trl="0.16.1"
+    )
+    assert (cause, what) == ("pkg-trl-mismatch", "trl.core of trl 0.16.1 has no a, b, which llamafactory imports")
+
+
+def test_the_pair_decides_the_cause():
+    assert found([lacks("peft", "transformers", "HybridCache")])[0][0] == "pkg-peft-transformers-mismatch"
+    assert found([lacks("llamafactory", "transformers", "x")])[0][0] == "pkg-import-cannot-name"
+    assert found([lacks("peft", "huggingface_hub", "x")])[0][0] == "hub-version-mismatch"
+
+
+def test_the_accelerate_of_the_trainer():
+    assert found(least="0.26.0", accelerate="0.21.0")[0][0] == "pkg-accelerate-mismatch"
+    assert found(least="0.26.0", accelerate="0.26.0") == []
+
+
+def test_nothing_is_read_where_all_versions_lie_in_their_range():
+    facts = Facts({"llamafactory.required": {"trl": ">=0.8.6,<=0.9.6"}, "packages.versions": {"trl": "0.9.6"}})
+    assert imports._outside(facts) == []
+    assert imports._outside(facts.merged({"packages.versions": {"trl": "0.16.1"}})) == ["trl"]
