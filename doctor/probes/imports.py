@@ -42,8 +42,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         return told
     transformers = source_tree.package_root("transformers", target.site)
     if transformers:
-        least = _LEAST.search(import_graph.text(transformers / "utils" / "import_utils.py"))
-        told["imports.accelerate_least"] = least[1] if least else None
+        told["imports.accelerate_least"] = _accelerate_least(transformers / "utils" / "import_utils.py")
     roots = {
         "llamafactory": Path(str(facts["llamafactory.root"])),
         "peft": source_tree.package_root("peft", target.site),
@@ -54,6 +53,14 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             needs = import_graph.asked(root, start, _PACKAGES)
             told["imports.lacking"] += msgspec.to_builtins(list(import_graph.lacking(needs, target.site)))
     return told
+
+
+def _accelerate_least(path: Path) -> str | None:
+    try:
+        least = _LEAST.search(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return least[1] if least else None
 
 
 def _outside(facts: Facts) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -74,6 +73,7 @@ def _own(root: Path, path: Path, node: ast.ImportFrom) -> Iterator[Path]:
 def lacking(needs: Iterable[Asked], site: Iterable[Path]) -> Iterator[Asked]:
     """Those that certainly are not there: a word that stands nowhere in the module, nor in the package behind a lazy one."""
     site = tuple(site)
+    anywhere: dict[Path, list[Asked]] = {}  # behind a module that may take its names from all files below it
     for need in needs:
         top = next((folder for folder in site if (folder / need.module.partition(".")[0]).is_dir()), None)
         if top is None:
@@ -86,23 +86,33 @@ def lacking(needs: Iterable[Asked], site: Iterable[Path]) -> Iterator[Asked]:
             if not any(place.parent.glob(f"{place.name}.*")):  # no compiled module either
                 yield need
             continue
-        held, word = text(file), re.compile(rf"\b{re.escape(need.name)}\b")
-        if word.search(held):
-            continue
-        open_ended = "import *" in held or "_LazyModule" in held or "__getattr__" in held
-        if not open_ended or not any(word.search(text(other)) for other in _files(place)):
-            yield need
+        held = _content(file)
+        if not _has(held, need.name):
+            if any(sign in held for sign in _OPEN_ENDED):
+                anywhere.setdefault(place, []).append(need)
+            else:
+                yield need
+    for place, hidden in anywhere.items():
+        names = {need.name for need in hidden}
+        # The nearest first: most names of a lazy module stand in files beside it.
+        for path in sorted(place.rglob("*.py"), key=lambda path: len(path.parts)):
+            held = _content(path)
+            names -= {name for name in names if _has(held, name)}
+            if not names:
+                break
+        yield from (need for need in hidden if need.name in names)
 
 
-@cache
-def _files(folder: Path) -> tuple[Path, ...]:
-    """The nearest first: most names of a lazy module stand in files beside it."""
-    return tuple(sorted(folder.rglob("*.py"), key=lambda path: len(path.parts)))
+_OPEN_ENDED = (b"import *", b"_LazyModule", b"__getattr__")
 
 
-@cache
-def text(path: Path) -> str:
+def _has(held: bytes, name: str) -> bool:
+    word = name.encode()
+    return word in held and re.search(rb"\b" + re.escape(word) + rb"\b", held) is not None
+
+
+def _content(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_bytes()
     except OSError:
-        return ""
+        return b""

@@ -11,6 +11,7 @@ from tests.faults.catalogue import (
     deepspeed_auto,
     deepspeed_sections,
     deepspeed_values,
+    demands,
     launch,
     model,
     model_values,
@@ -27,5 +28,5 @@ FAULTS: list[Fault] = [
     *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
     *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
-    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS,
+    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS, *demands.FAULTS,
 ]  # fmt: skip
