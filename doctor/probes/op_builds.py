@@ -1,4 +1,5 @@
-"""What compiling DeepSpeed's operators takes: a C++ compiler, and beside a GPU the nvcc of the CUDA home.
+"""What compiling DeepSpeed's operators takes: a C++ compiler, Python's headers, libaio for NVMe, beside a GPU the nvcc of
+a CUDA home that fits torch.
 
 torch.utils.cpp_extension compiles with CXX (c++), DeepSpeed asks the nvcc of CUDA_HOME for its version before each load
 (op_builder/builder.py). An operator that was built before needs no compiler, one that was built with the package neither.
@@ -14,11 +15,11 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found
-from doctor.probes.build_locks import FUSED, OFFLOADED, operators
+from doctor.probes.build_locks import FUSED, NVME, OFFLOADED, operators
 from doctor.target import Target
 
 ID = "op_builds"
-AFTER: tuple[str, ...] = ("surroundings", "tools")
+AFTER: tuple[str, ...] = ("surroundings", "tools", "packages")
 
 _WITH_PACKAGE = {OFFLOADED: "deepspeed/ops/adam/cpu_adam_op*.so", FUSED: "deepspeed/ops/adam/fused_adam_op*.so"}
 
@@ -47,9 +48,13 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     }
 
 
+def _compiled(facts: Facts) -> set[str]:
+    """The operators that are compiled when this run starts."""
+    return operators(facts) - {*facts["op_builds.done"], *facts["op_builds.installed"]}
+
+
 def compiler_there(facts: Facts) -> Iterator[Finding]:
-    compiler = facts["op_builds.compiler"]
-    wanted = operators(facts) - {*facts["op_builds.done"], *facts["op_builds.installed"]}
+    compiler, wanted = facts["op_builds.compiler"], _compiled(facts)
     if wanted and compiler["path"] is None:
         what = f"DeepSpeed compiles {', '.join(sorted(wanted))} when the run starts, and there is no {compiler['name']}"
         yield found(ID, "env-compiler-missing", what, "CXX" if compiler["name"] != "c++" else "PATH")
@@ -70,4 +75,36 @@ def nvcc_there(facts: Facts) -> Iterator[Finding]:
         yield found(ID, "env-cuda-home-missing", what, "CUDA_HOME")
 
 
-JUDGEMENTS = (compiler_there, nvcc_there)
+def toolkit_fits(facts: Facts) -> Iterator[Finding]:
+    """Before each load DeepSpeed compares the major versions, and stops (op_builder/builder.py, assert_no_cuda_mismatch)."""
+    toolkit, torch = facts["tools.cuda_toolkit"], facts["packages.cuda_builds"].get("torch")
+    wanted = (operators(facts) & {OFFLOADED, FUSED}) - set(facts["op_builds.installed"])
+    unchecked = (facts.get("launch.environ") or {}).get("DS_SKIP_CUDA_CHECK", "0") == "1"
+    if not wanted or not facts.get("gpu.count") or not toolkit or not torch or unchecked:
+        return
+    if toolkit.partition(".")[0] != torch.partition(".")[0]:
+        what = (
+            f"torch is built for CUDA {torch}, the toolkit in {facts['tools.cuda_home']} is {toolkit}; DeepSpeed builds"
+        )
+        what += f" {', '.join(sorted(wanted))} with it"
+        yield found(ID, "env-cuda-toolkit-mismatch", what, "CUDA_HOME", toolkit=toolkit, torch_cuda=torch)
+
+
+def headers_there(facts: Facts) -> Iterator[Finding]:
+    """Every operator is a Python module and includes Python.h, which distributions pack apart from the interpreter."""
+    wanted = _compiled(facts)
+    if wanted and facts["tools.python_h"] is None:
+        what = f"DeepSpeed compiles {', '.join(sorted(wanted))} when the run starts, and this Python has no Python.h"
+        yield found(ID, "env-python-headers-missing", what, "Python.h")
+
+
+def libaio_there(facts: Facts) -> Iterator[Finding]:
+    lacking = [
+        name for name, fact in (("libaio.so", "libaio"), ("libaio.h", "libaio_h")) if facts[f"tools.{fact}"] is None
+    ]
+    if NVME in _compiled(facts) and lacking:
+        what = f"offload to NVMe compiles {NVME}, and {' and '.join(lacking)} is not found"
+        yield found(ID, "env-libaio-missing", what, facts["deepspeed.config_path"])
+
+
+JUDGEMENTS = (compiler_there, nvcc_there, toolkit_fits, headers_there, libaio_there)

@@ -14,6 +14,9 @@ from doctor.target import Target
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
             "model.safetensors.index.json", "pytorch_model.bin.index.json")  # fmt: skip
 
+# What the Trainer reads with torch.load, beside rng_state*.pth; DeepSpeed reads its own files itself.
+_TORCH_STATES = ("optimizer.pt", "scheduler.pt")
+
 
 def read(target: Target, facts: Facts, values: Mapping[str, Any]) -> dict[str, Any]:
     return {**_output_dir(target, values), "arguments.resume": _resume(target, facts, values)}
@@ -58,6 +61,7 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
         "trainer_state": "trainer_state.json" in names,
         "global_step": any(name.startswith("global_step") for name in names),
         "complete": target.shown(below) if below and below != folder else None,
+        "torch_files": sorted(n for n in names if n in _TORCH_STATES or n.startswith("rng_state"))[:8],
         "faults": damaged[:12],
         "steps_done": resumed_checkpoint.steps_done(folder),
     }

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,22 @@ def program(path):
     return path
 
 
-def found(tmp_path, config=OFFLOAD, gpus=1, **environ):
+def found(tmp_path, config=OFFLOAD, gpus=1, headers=True, torch_cuda="12.4", **environ):
     (tmp_path / "home").mkdir(exist_ok=True)
     target = world(tmp_path, environ=environ)
-    known = Facts({"deepspeed.config": config, "gpu.count": gpus, "recipe.values": {}})
+    header = Path(target.interpreter.include) / "Python.h"
+    header.parent.mkdir(parents=True, exist_ok=True)
+    header.write_text("") if headers else header.unlink(missing_ok=True)
+    known = Facts(
+        {
+            "deepspeed.config": config,
+            "deepspeed.config_path": "ds.json",
+            "gpu.count": gpus,
+            "recipe.values": {},
+            "launch.environ": environ,
+            "packages.cuda_builds": {"torch": torch_cuda},
+        }
+    )
     for probe in (surroundings, tools, op_builds):
         known = known.merged(probe.collect(target, known))
     return [finding for judgement in op_builds.JUDGEMENTS for finding in judgement(known)]
@@ -61,3 +74,34 @@ def test_a_cuda_home_that_is_gone_counts_before_the_nvcc_on_path(tmp_path, path)
     (finding,) = found(tmp_path, PATH=path, CUDA_HOME="/opt/cuda-gone")
     assert (finding.cause, finding.evidence[0].where) == ("env-cuda-home-missing", "CUDA_HOME")
     assert found(tmp_path, gpus=0, PATH=path, CUDA_HOME="/opt/cuda-gone") == []
+
+
+def test_a_python_without_its_headers(tmp_path, path):
+    (finding,) = found(tmp_path, PATH=path, headers=False)
+    assert (finding.cause, "no Python.h" in finding.evidence[0].what) == ("env-python-headers-missing", True)
+    assert found(tmp_path, {"zero_optimization": {"stage": 3}}, PATH=path, headers=False) == []
+
+
+def test_a_toolkit_of_another_major_version(tmp_path, path):
+    (tmp_path / "cuda/version.json").write_text('{"cuda": {"name": "CUDA SDK", "version": "11.8.0"}}')
+    (finding,) = found(tmp_path, PATH=path)
+    assert finding.cause == "env-cuda-toolkit-mismatch"
+    assert finding.details == {"toolkit": "11.8.0", "torch_cuda": "12.4"}
+    assert found(tmp_path, PATH=path, torch_cuda="11.7") == []  # DeepSpeed lets the minor versions differ
+    assert found(tmp_path, PATH=path, torch_cuda=None) == []
+    assert found(tmp_path, PATH=path, gpus=0) == []
+    assert found(tmp_path, PATH=path, DS_SKIP_CUDA_CHECK="1") == []
+
+
+def test_offload_to_nvme_without_libaio(tmp_path, path):
+    nvme = {"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "nvme", "nvme_path": "/"}}}
+    library, header = tmp_path / "lib/libaio.so", tmp_path / "include/libaio.h"
+    for file in (library, header):
+        file.parent.mkdir()
+        file.write_text("")
+    environ = {"PATH": path, "LD_LIBRARY_PATH": str(library.parent), "CPATH": str(header.parent)}
+    assert found(tmp_path, nvme, **environ) == []
+    library.unlink()
+    header.unlink()
+    causes = [finding.cause for finding in found(tmp_path, nvme, **environ)]
+    assert causes == ([] if os.path.exists("/usr/include/libaio.h") else ["env-libaio-missing"])
