@@ -38,11 +38,12 @@ _BY_WORKERS = "num_shards=training_args.dataloader_num_workers"
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`demands.versions`: {requirement, key, file} for the values of this recipe; `demands.shards_by_workers`: a streamed
-    file is cut into as many shards as there are workers; `demands.leaf_types`: model types whose experts are marked."""
+    file is cut into as many shards as there are workers; `demands.leaf_types`: model types whose experts are marked;
+    `demands.adds_image`: a batch without an image gets one."""
     root = facts.get("llamafactory.root")
     if root is None:
         lacking = Unknown("LLaMA-Factory is not installed in the target")
-        return {f"demands.{name}": lacking for name in ("versions", "shards_by_workers", "leaf_types")}
+        return {f"demands.{name}": lacking for name in ("versions", "shards_by_workers", "leaf_types", "adds_image")}
     package, values = Path(str(root)), facts["recipe.values"]
     asked = [
         {"requirement": requirement, "key": key, "file": f"{package.name}/{file}"}
@@ -54,6 +55,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         "demands.versions": asked,
         "demands.shards_by_workers": _BY_WORKERS in _text(package / "data" / "loader.py"),
+        "demands.adds_image": "fake_input_ids" in _text(package / "data" / "collator.py"),
         "demands.leaf_types": _leaf_types(_text(package / "model" / "model_utils" / "moe.py")),
     }
 
@@ -138,4 +140,31 @@ def experts_are_leaves(facts: Facts) -> Iterator[Finding]:
         yield _finding("ds-zero3-moe-hang", what, facts["deepspeed.config_path"], Severity.WARNING)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (versions_of_use, stream_has_shards, experts_are_leaves)
+def every_batch_has_an_image(facts: Facts) -> Iterator[Finding]:
+    """Under ZeRO-3 a rank whose batch has no image never asks for the vision tower that the others gather. 0.9.2 and newer
+    add a small image to such a batch."""
+    entries: dict[str, Any] = facts.get("dataset.entries") or {}
+    alone = (facts.get("launch.world_size") or 1) < 2
+    if facts["deepspeed.config_path"] is None or stage(facts) != 3 or alone or facts["demands.adds_image"]:
+        return
+    without = [name for name, entry in entries.items() if not _media(entry)]
+    for name, entry in entries.items():
+        scan = (facts.get("records.scans") or {}).get(name) or {}
+        rows = scan.get("read", 0)
+        some = max((scan.get("columns", {}).get(column, 0) for column in _media(entry)), default=0)
+        if not _media(entry) or not (without or some < rows):
+            continue
+        mixed = f'"{without[0]}" has none' if without else f"{rows - some} of its {rows} records have none"
+        what = (
+            f'"{name}" has images or videos and {mixed}: under ZeRO-3 ranks with and without them wait for each other'
+        )
+        yield _finding("train-hang-mixed-modality", what, facts["deepspeed.config_path"], Severity.WARNING)
+        return
+
+
+def _media(entry: dict[str, Any]) -> list[str]:
+    columns = entry.get("columns") or {}
+    return [columns[kind] for kind in ("images", "videos", "audios") if columns.get(kind)]
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (versions_of_use, stream_has_shards, experts_are_leaves, every_batch_has_an_image)

@@ -107,7 +107,9 @@ def symbols_there(facts: Facts) -> Iterator[Finding]:
     for module in facts["extensions.found"]:
         if module["undefined"]:
             first = module["undefined"][0]
-            what = f"{module['file']} asks for {first[:90]}, which torch {torch} does not have; it was built for another"
+            what = (
+                f"{module['file']} asks for {first[:90]}, which torch {torch} does not have; it was built for another"
+            )
             yield _found("pkg-flash-attn-abi", what, module["package"], package=module["package"], symbol=first)
 
 

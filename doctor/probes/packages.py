@@ -309,7 +309,11 @@ def too_old_or_new(facts: Facts) -> Iterator[Finding]:
                 details = {**_matching_torch(facts), **_required_by(facts, name)}
                 yield _found("pkg-torch-torchvision-mismatch", what, name, **details)
                 continue
-            yield _found("pkg-conflict", what, needed, package=needed, requirement=_plain(requirement))
+            # Generated code asks its runtime for the version that it was made for; only what imports it then stops.
+            cause, severity = (
+                ("pkg-protobuf-version", Severity.WARNING) if needed == "protobuf" else ("pkg-conflict", None)
+            )
+            yield _found(cause, what, needed, severity, package=needed, requirement=_plain(requirement))
 
 
 def duplicates(facts: Facts) -> Iterator[Finding]:

@@ -77,3 +77,23 @@ def test_experts_that_nobody_marks_for_zero3(tmp_path):
     assert found(tmp_path, {}, **{**zero3, "deepspeed.config": {"zero_optimization": {"stage": 2}}}) == []
     assert found(tmp_path, {}, **{**zero3, "model.config": {"model_type": "mixtral", "num_local_experts": 8}}) == []
     assert found(tmp_path, {}, **{**zero3, "packages.versions": {"transformers": "5.6.0"}}) == []
+
+
+def test_batches_with_and_without_an_image(tmp_path):
+    zero3 = {
+        "deepspeed.config_path": "ds.json",
+        "deepspeed.config": {"zero_optimization": {"stage": 3}},
+        "launch.world_size": 8,
+        "dataset.entries": {"seen": {"files": [], "columns": {"images": "pictures"}}},
+        "records.scans": {"seen": {"complete": True, "read": 10, "columns": {"pictures": 6}}},
+    }
+    assert found(tmp_path, {}, **zero3) == ["train-hang-mixed-modality"]
+    whole = {"seen": {"complete": True, "read": 10, "columns": {"pictures": 10}}}
+    assert found(tmp_path, {}, **{**zero3, "records.scans": whole}) == []
+    both = {**zero3["dataset.entries"], "read": {"files": [], "columns": {}}}
+    assert found(tmp_path, {}, **{**zero3, "records.scans": whole, "dataset.entries": both}) == [
+        "train-hang-mixed-modality"
+    ]
+    newer = {**LATER, "data/collator.py": "fake_input_ids = []\n"}
+    assert found(tmp_path, {}, files=newer, **zero3) == []
+    assert found(tmp_path, {}, **{**zero3, "launch.world_size": 1}) == []

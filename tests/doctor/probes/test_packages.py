@@ -106,6 +106,14 @@ def test_torchvision_of_another_torch_release(tmp_path):
     assert findings(packages.too_old_or_new, fitting) == []
 
 
+def test_generated_code_for_another_protobuf(tmp_path):
+    made = collected(tmp_path, [("wandb", "0.18.7", "protobuf<6,>=3.19.0"), ("protobuf", "7.36.2")])
+    (found,) = findings(packages.too_old_or_new, made)
+    assert (found.cause, found.severity) == ("pkg-protobuf-version", Severity.WARNING)
+    fitting = collected(tmp_path / "b", [("wandb", "0.18.7", "protobuf<6,>=3.19.0"), ("protobuf", "5.29.0")])
+    assert findings(packages.too_old_or_new, fitting) == []
+
+
 def test_a_missing_requirement_of_a_requirement(tmp_path):
     distributions = [("llamafactory", "0.9.1", "trl>=0.8.6"), ("trl", "0.9.6", "tyro>=0.5.11", 'black; extra == "dev"')]
     (found,) = findings(packages.missing, collected(tmp_path, distributions))
