@@ -70,8 +70,33 @@ def _places(held: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
         yield f"{min(named)} is no module of the model, and none of the others is: all of them are passed over"
     for name, told in held.items():
         there = model.get(name.removeprefix(_PREFIX))
+        if name.endswith(_OF_VOCABULARY):
+            continue  # vocabulary_agrees says it
         if there and told["shapes"] and there["shapes"] and not _among(told["shapes"], there["shapes"]):
             yield f"{name} is {told['shapes'][0]} in the adapter, {there['shapes'][0]} in the model"
+
+
+# What has a row for each token; PEFT saves it whole beside an adapter that trained with added tokens.
+_OF_VOCABULARY = ("embed_tokens.weight", "lm_head.weight")
+
+
+def vocabulary_agrees(facts: Facts) -> Iterator[Finding]:
+    """With resize_vocab the model's rows are made as many as the tokenizer asks for, before the adapter is loaded."""
+    if facts["recipe.values"].get("resize_vocab") is True:
+        return
+    model = facts["model.weights"].get("outline") or {}
+    for adapter in facts["adapter.adapters"]:
+        for name, told in (adapter.get("outline") or {}).items():
+            there = model.get(name.removeprefix(_PREFIX))
+            if not name.endswith(_OF_VOCABULARY) or not there or not told["shapes"] or not there["shapes"]:
+                continue
+            rows, own = told["shapes"][0][0], there["shapes"][0][0]
+            if rows != own:
+                what = f"{name} of the adapter has {rows} rows, the model has {own}: it was trained with another vocabulary"
+                where = f"{adapter['path']}/adapter_config.json"
+                details = {"adapter_path": adapter["path"], "tensor": name, "found": str(rows)}
+                yield Finding("tok-vocab-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+                break
 
 
 def _among(shapes: list[list[int]], others: list[list[int]]) -> bool:
@@ -113,4 +138,4 @@ def ranks_by_pattern(facts: Facts) -> Iterator[Finding]:
                 break
 
 
-ALL = (tensors_placed, ranks_by_pattern)
+ALL = (tensors_placed, vocabulary_agrees, ranks_by_pattern)

@@ -46,3 +46,18 @@ def test_an_adapter_that_fits(tmp_path):
 )
 def test_one_that_does_not(tmp_path, names, config, word):
     assert any(word in one for one in said(tmp_path, names, **config))
+
+
+@pytest.mark.parametrize(("rows", "more", "causes"), [(12, "", 0), (13, "", 1), (13, "resize_vocab: true\n", 0)])
+def test_an_adapter_of_another_vocabulary(tmp_path, rows, more, causes):
+    standin.model(tmp_path / "m")  # 12 rows
+    folder = tmp_path / "saves/adapter"
+    folder.mkdir(parents=True)
+    written = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps({**written, "modules_to_save": ["embed_tokens"]}))
+    tensors = {name: [2, 8] if "_A" in name else [8, 2] for name in pair()}
+    tensors["base_model.model.model.embed_tokens.weight"] = [rows, 8]
+    standin.safetensors(folder / "adapter_model.safetensors", tensors)
+    made = standin.target(tmp_path, f"model_name_or_path: m\nadapter_name_or_path: saves/adapter\n{more}")
+    found = [finding.cause for finding in standin.examine(made, recipe, model, adapter)[1]]
+    assert found == ["tok-vocab-mismatch"] * causes
