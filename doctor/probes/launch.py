@@ -58,7 +58,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "launch.force_torchrun": environ.get("FORCE_TORCHRUN", DEFAULTS["FORCE_TORCHRUN"]).lower() in ("1", "true"),
         "launch.world_size": nproc * numbers["NNODES"] if known else Unknown("NNODES or NPROC_PER_NODE is unknown"),
         "launch.environ": recorded,
-        "launch.unreadable": _unreadable(environ),
+        "launch.unreadable": _unreadable(environ, gpus),
         "launch.master_unknown": None if not several else _unresolvable(addr),
         **_port(numbers["NODE_RANK"], port),
     }
@@ -76,12 +76,14 @@ _NUMBERS = {"NNODES": (1, None), "NODE_RANK": (0, None), "MASTER_PORT": (1, 6553
 _PROCESS_WORDS = ("auto", "gpu", "cpu", "xpu")  # which torchrun takes for NPROC_PER_NODE
 
 
-def _unreadable(environ: Mapping[str, str]) -> dict[str, str]:
+def _unreadable(environ: Mapping[str, str], gpus: int | None) -> dict[str, str]:
     """Variable -> why torchrun cannot use its value."""
     found = {}
     for name, (least, most) in _NUMBERS.items():
         value = environ.get(name, DEFAULTS.get(name, "1"))
         if name == "NPROC_PER_NODE" and value in _PROCESS_WORDS:
+            if value == "gpu" and gpus == 0:
+                found[name] = "asks for one process on each GPU, and there is none"
             continue
         try:
             number = int(value)

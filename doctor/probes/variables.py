@@ -44,6 +44,7 @@ _CHOICES = {
     "MPLBACKEND": _BACKENDS,
     "LOGLEVEL": _LEVELS,
     "ACCELERATE_DYNAMO_BACKEND": COMPILED["torch_compile_backend"],
+    "ACCELERATE_USE_CPU": ("0", "1", "y", "yes", "t", "true", "on", "n", "no", "f", "false", "off"),
 }
 _DEVICES = ("cpu", "cuda", "npu", "xpu", "mps", "hpu", "mlu", "musa", "sdaa", "xla", "meta")
 _ON = ("true", "1", "y", "yes", "on", "t")
@@ -56,7 +57,7 @@ _SWITCHES = {
 _PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _RECORDED = (*_NUMBERS, *_NUMBERS_OF_LAUNCH, *_SIZES_OF_OTHERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH",
              "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED",
-             "ACCELERATE_MIXED_PRECISION", "GLOO_SOCKET_IFNAME",
+             "ACCELERATE_MIXED_PRECISION", "PYTHONOPTIMIZE", "GLOO_SOCKET_IFNAME",
              "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
 
 
@@ -138,6 +139,13 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
             yield _invalid(
                 "PYTHONWARNINGS", given["PYTHONWARNINGS"], "makes every warning end the run, those of imports too"
             )
+
+
+def documentation_kept(facts: Facts) -> Iterator[Finding]:
+    """From 2 on Python drops the docstrings, which transformers edits when its models are imported."""
+    value = facts["variables.set"].get("PYTHONOPTIMIZE", "")
+    if value.isdecimal() and int(value) > 1:
+        yield _invalid("PYTHONOPTIMIZE", value, "drops the docstrings, which transformers needs to be imported")
 
 
 def torch_not_hidden(facts: Facts) -> Iterator[Finding]:
@@ -252,7 +260,6 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS = (
-    values_usable, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits, interface_there,
-    certificates_there, proxy_spoken,
-    sizes_of_another_launch, triton_has_folder, *devices_judged.ALL,
+    values_usable, documentation_kept, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits,
+    interface_there, certificates_there, proxy_spoken, sizes_of_another_launch, triton_has_folder, *devices_judged.ALL,
 )  # fmt: skip

@@ -24,15 +24,22 @@ def accelerator_there(facts: Facts) -> Iterator[Finding]:
     if needed and needed not in installed and "deepspeed" in installed:
         what = f"{name}={value} needs {needed}, which is not installed"
         yield _found("launch-variable-invalid", what, name, variable=name)
+    elif value.lower() == "cuda" and facts.get("gpu.count") == 0 and facts["recipe.values"].get("deepspeed"):
+        what = f"{name}={value} makes DeepSpeed ask for a GPU, and this machine has none"
+        yield _found("launch-variable-invalid", what, name, variable=name)
 
 
 def precision_there(facts: Facts) -> Iterator[Finding]:
     """The variable of `accelerate launch` counts where the recipe sets neither bf16 nor fp16."""
     name, values = "ACCELERATE_MIXED_PRECISION", facts["recipe.values"]
     chosen = any(values.get(key) for key in ("bf16", "fp16"))
-    if facts["variables.set"].get(name, "").lower() != "fp8" or chosen:
+    value = facts["variables.set"].get(name, "no").lower()
+    if chosen or value in ("no", "fp16", "bf16"):
         return
-    if not any(package in facts["packages.versions"] for package in _OF_FP8):
+    if value != "fp8":
+        what = f"{name}={value} is none of no, fp8, fp16, bf16"
+        yield _found("launch-variable-invalid", what, name, variable=name)
+    elif not any(package in facts["packages.versions"] for package in _OF_FP8):
         what = f"{name}=fp8 needs {' or '.join(_OF_FP8)}, and none of them is installed"
         yield _found("launch-variable-invalid", what, name, variable=name)
 

@@ -125,3 +125,10 @@ def test_ranks_left_over_from_another_launch(tmp_path):
     assert found.cause == "launch-rank-env-stale"
     assert list(launch.stale_ranks(collected(tmp_path, gpus=1, FORCE_TORCHRUN="1", **left))) == []
     assert list(launch.stale_ranks(collected(tmp_path, gpus=1, FORCE_TORCHRUN="0"))) == []
+
+
+def test_a_process_for_each_gpu_where_there_is_none(tmp_path):
+    (found,) = launch.numbers_readable(collected(tmp_path, gpus=0, NPROC_PER_NODE="gpu"))
+    assert (found.cause, found.evidence[0].where) == ("launch-variable-invalid", "NPROC_PER_NODE")
+    assert list(launch.numbers_readable(collected(tmp_path, gpus=2, NPROC_PER_NODE="gpu"))) == []
+    assert list(launch.numbers_readable(collected(tmp_path, gpus=0, NPROC_PER_NODE="cpu"))) == []

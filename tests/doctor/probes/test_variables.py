@@ -26,6 +26,9 @@ def found(tmp_path, more=None, lines="model_name_or_path: m\n", **environ):
         ("MPLBACKEND", "TkAgg2", "module://matplotlib_inline.backend_inline"),
         ("ACCELERATE_DYNAMO_BACKEND", "foo", "INDUCTOR"),
         ("ACCELERATE_USE_DEEPSPEED", "true", "false"),
+        ("ACCELERATE_USE_CPU", "perhaps", "yes"),
+        ("ACCELERATE_MIXED_PRECISION", "float16", "fp16"),
+        ("PYTHONOPTIMIZE", "2", "1"),
         ("PYTHONWARNINGS", "error", "ignore,error::DeprecationWarning:mine"),
         ("USE_TF", "1", "0"),
         ("USE_TORCH", "0", "AUTO"),
@@ -81,3 +84,12 @@ def test_certificates_that_are_not_there(tmp_path):
     assert milder.severity is Severity.WARNING
     (tmp_path / "own.pem").write_text("")
     assert not found(tmp_path, SSL_CERT_FILE="own.pem")
+
+
+def test_an_accelerator_that_is_not_there(tmp_path):
+    zero = "model_name_or_path: m\ndeepspeed: ds.json\n"
+    none, one = {"gpu.count": 0}, {"gpu.count": 1}
+    (finding,) = found(tmp_path, none, zero, DS_ACCELERATOR="cuda")
+    assert (finding.cause, finding.evidence[0].where) == ("launch-variable-invalid", "DS_ACCELERATOR")
+    assert not found(tmp_path, one, zero, DS_ACCELERATOR="cuda")
+    assert not found(tmp_path, none, DS_ACCELERATOR="cuda")
