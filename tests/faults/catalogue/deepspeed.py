@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tests.faults.catalogue.recipe import values
@@ -31,6 +32,22 @@ def text(change: str, into: str) -> Inject:
 def trailing_comma(place: Workspace) -> None:
     before = place.deepspeed.read_text()
     place.deepspeed.write_text(before[: before.rindex("\n}")] + ",\n}\n")
+
+
+def without(program: str) -> Inject:
+    """A PATH on which everything is found but one program, as on a machine that lacks it."""
+
+    def inject(place: Workspace) -> None:
+        programs = place.root / "programs"
+        programs.mkdir()
+        for folder in filter(os.path.isdir, os.environ["PATH"].split(os.pathsep)):
+            for file in os.scandir(folder):
+                link = programs / file.name
+                if file.name != program and not os.path.lexists(link):
+                    link.symlink_to(file.path)
+        place.environ["PATH"] = f"{place.environment.root / 'bin'}{os.pathsep}{programs}"
+
+    return inject
 
 
 def environ(**changed: str | None) -> Inject:
@@ -200,7 +217,7 @@ AROUND = [
         "ds-without-numactl",
         "env-numactl-missing",
         "no numactl on a machine without GPU, ZeRO-3",
-        environ(LOCAL_SIZE=None),
+        together(environ(LOCAL_SIZE=None), without("numactl")),
         ZERO3,
         fresh=True,
     ),
