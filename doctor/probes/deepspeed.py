@@ -20,7 +20,8 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, Severity, found, in_recipe
 from doctor.probes.packages import version_of
-from doctor.recipe import deepspeed_classes, deepspeed_judged, deepspeed_sections, source_cache
+from doctor.recipe import deepspeed_batch_judged, deepspeed_classes, deepspeed_judged, deepspeed_sections, source_cache
+from doctor.recipe.deepspeed_batch_judged import accumulation
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
 
@@ -165,11 +166,6 @@ def stage(facts: Facts) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _accumulation(facts: Facts) -> int:
-    value = facts["recipe.values"].get("gradient_accumulation_steps", 1)
-    return value if isinstance(value, int) else 1
-
-
 def not_installed(facts: Facts) -> Iterator[Finding]:
     path = facts["deepspeed.config_path"]
     if path is not None and "deepspeed" not in facts["packages.versions"]:
@@ -299,7 +295,7 @@ def offloaded_optimizer(facts: Facts) -> Iterator[Finding]:
 
 def no_sync(facts: Facts) -> Iterator[Finding]:
     """More than one process, accumulation above 1, ZeRO on: DeepSpeed's no_sync asserts on the first step."""
-    if facts["deepspeed.config_path"] is None or stage(facts) == 0 or _accumulation(facts) <= 1:
+    if facts["deepspeed.config_path"] is None or stage(facts) == 0 or accumulation(facts) <= 1:
         return
     world_size = facts["launch.world_size"]
     if world_size <= 1 or not facts["deepspeed.has_no_sync"] or not facts["deepspeed.trainer_enters_no_sync"]:
@@ -307,7 +303,7 @@ def no_sync(facts: Facts) -> Iterator[Finding]:
     deepspeed, transformers = version_of(facts, "deepspeed"), version_of(facts, "transformers")
     what = (
         f"deepspeed {deepspeed} has no_sync and transformers {transformers} enters it: ZeRO stage {stage(facts)}, "
-        f"gradient_accumulation_steps {_accumulation(facts)}, {world_size} processes"
+        f"gradient_accumulation_steps {accumulation(facts)}, {world_size} processes"
     )
     micro_batch = facts["recipe.values"].get("per_device_train_batch_size", 8)
     yield _found(
@@ -318,7 +314,7 @@ def no_sync(facts: Facts) -> Iterator[Finding]:
         on_cpu=facts.get("gpu.count") == 0,
         cpu_without_numactl=_counts_by_numactl(facts),
         nproc=facts["launch.nproc"],
-        global_batch=micro_batch * _accumulation(facts) * world_size,
+        global_batch=micro_batch * accumulation(facts) * world_size,
         global_batch_without_accumulation=micro_batch * world_size,
     )
 
@@ -350,81 +346,7 @@ def cpu_world_size(facts: Facts) -> Iterator[Finding]:
         yield _found("ds-cpu-world-size", what, in_recipe(facts, "use_cpu"), gpus=facts.get("gpu.count") or 0)
 
 
-def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
-    """train_batch_size must be micro batch × accumulation × world size; "auto" leaves it to the Trainer."""
-    config = facts["deepspeed.config"]
-    if config is None:
-        return
-    names = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-    total, micro, accumulation = (config.get(name) for name in names)
-    if all(isinstance(number, int) for number in (total, micro, accumulation)):
-        expected = micro * accumulation * facts["launch.world_size"]
-        if total != expected:
-            what = (
-                f"train_batch_size {total} is not {micro} × {accumulation} × {facts['launch.world_size']} = {expected}"
-            )
-            yield _found(
-                "ds-batch-size-mismatch", what, facts["deepspeed.config_path"], file=facts["deepspeed.config_path"]
-            )
-
-
-def total_disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
-    """A fixed train_batch_size beside "auto" parts is compared with the recipe's micro batch × accumulation × processes."""
-    config, values = facts["deepspeed.config"], facts["recipe.values"]
-    if config is None or not isinstance(config.get("train_batch_size"), int):
-        return
-    if all(
-        isinstance(config.get(key), int) for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-    ):
-        return  # batch_arithmetic says it
-    micro, accumulation = values.get("per_device_train_batch_size", 8), _accumulation(facts)
-    total, expected = config["train_batch_size"], micro * accumulation * facts["launch.world_size"]
-    if total != expected:
-        what = (
-            f"train_batch_size is {total} in the JSON and {micro} × {accumulation} × {facts['launch.world_size']} = "
-            f"{expected} by the recipe"
-        )
-        path = facts["deepspeed.config_path"]
-        yield _found("ds-config-hf-mismatch", what, path, ds_config=path, auto_values={"train_batch_size": "auto"})
-
-
-def disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
-    """A number in the JSON that the Trainer also sets must be equal or "auto" (transformers' HfTrainerDeepSpeedConfig)."""
-    config, values = facts["deepspeed.config"], facts["recipe.values"]
-    if config is None:
-        return
-    for in_json, key, default in _SET_BY_BOTH:
-        written: Any = config
-        for part in in_json.split("."):
-            written = written.get(part) if isinstance(written, dict) else None
-        wanted = values.get(key, default)
-        if written is None or written == "auto" or isinstance(wanted, str) or _same(written, wanted):
-            continue
-        what = f"{in_json} is {written!r} in the JSON and {key} is {wanted!r} in the recipe"
-        details: dict[str, Any] = {"ds_config": facts["deepspeed.config_path"], "auto_values": {in_json: "auto"}}
-        yield _found("ds-config-hf-mismatch", what, facts["deepspeed.config_path"], **details)
-
-
-# JSON path, recipe key, the Trainer's default (https://huggingface.co/docs/transformers/deepspeed, "auto" values).
-_SET_BY_BOTH: tuple[tuple[str, str, Any], ...] = (
-    ("train_micro_batch_size_per_gpu", "per_device_train_batch_size", 8),
-    ("gradient_accumulation_steps", "gradient_accumulation_steps", 1),
-    ("gradient_clipping", "max_grad_norm", 1.0),
-    ("optimizer.params.lr", "learning_rate", 5e-5),
-    ("scheduler.params.warmup_max_lr", "learning_rate", 5e-5),
-    ("bf16.enabled", "bf16", False),
-    ("fp16.enabled", "fp16", False),
-)  # fmt: skip
-
-
-def _same(written: Any, wanted: Any) -> bool:
-    if isinstance(written, str):
-        return False  # "8" in quotes is not 8 there
-    return written == wanted or (isinstance(written, float) and abs(written - wanted) < 1e-12)
-
-
 JUDGEMENTS = (
     not_installed, config_unusable, config_refused, stage_auto, optimizer_known, nvme_path, offloaded_optimizer, no_sync,
-    numactl, cpu_world_size, batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe,
-    *deepspeed_judged.ALL, *deepspeed_sections.ALL,
+    numactl, cpu_world_size, *deepspeed_batch_judged.ALL, *deepspeed_judged.ALL, *deepspeed_sections.ALL,
 )  # fmt: skip

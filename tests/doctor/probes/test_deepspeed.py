@@ -7,6 +7,7 @@ import pytest
 
 from doctor.facts import Facts, Unknown, UnknownFact
 from doctor.probes import deepspeed
+from doctor.recipe import deepspeed_batch_judged
 from tests.support.targets import add_files, make_target
 
 ENTERS = "        with self.accelerator.accumulate(model):\n"
@@ -91,27 +92,27 @@ def test_use_cpu_makes_deepspeed_count_one_process():
 def test_batch_arithmetic():
     wrong = {"train_batch_size": 8, "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 4}
     right = {**wrong, "gradient_accumulation_steps": 4, "train_batch_size": 8}
-    (found,) = deepspeed.batch_arithmetic(story(**{"deepspeed.config": wrong, "launch.world_size": 1}))
+    (found,) = deepspeed_batch_judged.batch_arithmetic(story(**{"deepspeed.config": wrong, "launch.world_size": 1}))
     assert "8 is not 1 × 4 × 1 = 4" in found.evidence[0].what
-    assert list(deepspeed.batch_arithmetic(story(**{"deepspeed.config": right}))) == []
+    assert list(deepspeed_batch_judged.batch_arithmetic(story(**{"deepspeed.config": right}))) == []
 
 
 def test_a_number_in_quotes_is_not_the_recipe_s_number():
     config = {"gradient_accumulation_steps": "12", "zero_optimization": {"stage": 3}}
-    (found,) = deepspeed.disagrees_with_recipe(story(**{"deepspeed.config": config}))
+    (found,) = deepspeed_batch_judged.disagrees_with_recipe(story(**{"deepspeed.config": config}))
     assert found.details["auto_values"] == {"gradient_accumulation_steps": "auto"}
     auto = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": 1, "gradient_clipping": 1.0}
-    assert list(deepspeed.disagrees_with_recipe(story(**{"deepspeed.config": auto}))) == []
+    assert list(deepspeed_batch_judged.disagrees_with_recipe(story(**{"deepspeed.config": auto}))) == []
 
 
 def test_a_fixed_total_beside_automatic_parts_is_the_recipe_s():
     """2 processes × 12 steps × 1 record: transformers compares 24 with it."""
     wrong = {"train_batch_size": 7, "gradient_accumulation_steps": "auto"}
-    (found,) = deepspeed.total_disagrees_with_recipe(story(**{"deepspeed.config": wrong}))
+    (found,) = deepspeed_batch_judged.total_disagrees_with_recipe(story(**{"deepspeed.config": wrong}))
     assert found.cause == "ds-config-hf-mismatch"
     assert found.details["auto_values"] == {"train_batch_size": "auto"}
     for config in ({**wrong, "train_batch_size": 24}, {**wrong, "train_batch_size": "auto"}):
-        assert list(deepspeed.total_disagrees_with_recipe(story(**{"deepspeed.config": config}))) == []
+        assert list(deepspeed_batch_judged.total_disagrees_with_recipe(story(**{"deepspeed.config": config}))) == []
 
 
 def test_a_file_of_that_name_elsewhere_or_of_a_name_spelt_almost_so(tmp_path):
