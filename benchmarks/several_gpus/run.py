@@ -1,6 +1,6 @@
 """Measure what one machine with several GPUs shows: `python run.py PART OUT --wheels WHEELS [--root DIR] [--cpu]`.
 
-PART is one of see, no_sync, memory, lost, one, pace, wrong_wheel, gpu_causes; README.md says what each shows. The
+PART is one of see, no_sync, memory, lost, silent, one, pace, wrong_wheel, gpu_causes; README.md says what each shows. The
 interpreter that runs this holds torch. `--cpu` rehearses the part on two CPU processes with a tiny model.
 """
 
@@ -21,10 +21,11 @@ import one
 import pace
 import place
 import see
+import silent
 import wrong_wheel
 from rows import Out
 
-PARTS = ("see", "no_sync", "memory", "lost", "one", "pace", "wrong_wheel", "gpu_causes")
+PARTS = ("see", "no_sync", "memory", "lost", "silent", "one", "pace", "wrong_wheel", "gpu_causes")
 ALONE = ("one", "pace", "wrong_wheel", "gpu_causes")  # one GPU suffices
 # Of two wheels of one package in a folder, the wrong one is installed; the other one is what the fix asks for.
 LEFT_OUT = {"no_sync": "deepspeed-0.15", "wrong_wheel": "torchaudio-2.11"}
@@ -73,6 +74,8 @@ def main() -> None:
         no_sync.run(out, doctor, trains, wheels / "old", work, ranks, cpu)
     elif asked.part == "lost":
         lost.run(out, doctor, trains, work, ranks, cpu)
+    elif asked.part == "silent":
+        silent.run(out, doctor, trains, work, ranks, cpu)
     elif asked.part == "one":
         one.run(out, doctor, trains, work, ranks, cpu)
     elif asked.part == "pace":
