@@ -34,7 +34,7 @@ PROBES = (recipe, llamafactory, packages, gpu, launch, deepspeed, template, argu
 # only the model's loader asks for.
 JUDGED = (recipe, template, arguments, deepspeed)
 NOT_OF_THE_RECIPE = {"gpu-bf16-unsupported", "env-numactl-missing", "cfg-output-dir-not-empty", "model-path-not-found",
-                     "attn-flash-missing", "quant-backend-missing"}  # fmt: skip
+                     "attn-flash-missing", "quant-backend-missing", "peft-adapter-path-wrong"}  # fmt: skip
 
 
 def files(folder: Path) -> list[Path]:
