@@ -11,7 +11,6 @@ from doctor.facts import Facts, Unknown
 from doctor.recipe import resumed_checkpoint
 from doctor.target import Target
 
-_NO_NAME = "it is named as no file can be"  # a null byte, half of a surrogate pair
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
             "model.safetensors.index.json", "pytorch_model.bin.index.json")  # fmt: skip
 
@@ -53,8 +52,6 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
         )
     except OSError as error:
         return Unknown(f"{given} cannot be listed ({error.strerror})")
-    except ValueError:
-        return Unknown(_NO_NAME)
     return {
         "key": key,
         "path": target.shown(folder),
@@ -140,8 +137,6 @@ def _output_dir(target: Target, values: Mapping[str, Any]) -> dict[str, Any]:
         }
     except OSError as error:
         return {"arguments.output_dir": Unknown(f"{given} cannot be listed ({error.strerror})")}
-    except ValueError:
-        return {"arguments.output_dir": Unknown(_NO_NAME)}
     newest = max((_step(folder / name) for name in names), default=-1)
     free = next(
         f"{given.rstrip('/')}-{n}"

@@ -19,7 +19,7 @@ def there(folder: Path) -> bool:
     """Whether it will be loaded, so that dataset_info.json is never read."""
     try:
         return any(folder.iterdir())
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+    except OSError:
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -91,19 +92,32 @@ def parse(text: str, shown: str) -> Recipe:
             f"{shown} holds aliases that unfold to more than a recipe can be; write the values out."
         ) from None
     for key, value in plain.items():
-        if _holds_nul(key) or _holds_nul(value):
+        if said := _no_text(key) or _no_text(value):
             where = f"{shown}:{lines.get(key, 1)}"
-            what = f"{where} holds a NUL character, which no name, path or number has; write the value without it."
+            what = f"{where} holds {said}, which no name, path or number has; write the value without it."
             raise UnreadableRecipe(what, "cfg-yaml-syntax", where)
     return Recipe(plain, lines, repeated)
 
 
-def _holds_nul(value: Any) -> bool:
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def _joined(text: str) -> str:
+    """JSON writes a character beyond the first 65,536 as two halves, which YAML's reader leaves apart."""
+    return (
+        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") if _HALF.search(text) else text
+    )
+
+
+def _no_text(value: Any) -> str | None:
+    """What an escape put into it that no text file can hold, in words."""
     if isinstance(value, dict):
-        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+        return next((said for pair in value.items() for part in pair if (said := _no_text(part))), None)
     if isinstance(value, list):
-        return any(map(_holds_nul, value))
-    return isinstance(value, str) and "\0" in value
+        return next((said for item in value if (said := _no_text(item))), None)
+    if not isinstance(value, str):
+        return None
+    return "a NUL character" if "\0" in value else "half of a surrogate pair" if _HALF.search(value) else None
 
 
 def _plain(value: Any, made: Iterator[int]) -> Any:
@@ -112,10 +126,12 @@ def _plain(value: Any, made: Iterator[int]) -> Any:
     if next(made) > MOST_VALUES:
         raise OverflowError
     if isinstance(value, dict):
-        return {str(key): _plain(item, made) for key, item in value.items()}
+        return {_joined(str(key)): _plain(item, made) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [_plain(item, made) for item in value]
-    if value is None or isinstance(value, (bool, str)):
+    if isinstance(value, str):
+        return _joined(value)
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         return value if value.bit_length() <= LONGEST_NUMBER else "inf"
@@ -133,7 +149,8 @@ def parse_overrides(overrides: dict[str, str]) -> dict[str, Any]:
     values = {}
     for key, text in overrides.items():
         try:
-            values[key] = _plain(yaml.safe_load(text), count(1))
+            value = _plain(yaml.safe_load(text), count(1))
+            values[key] = text if _no_text(value) else value
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
             values[key] = text
     return values

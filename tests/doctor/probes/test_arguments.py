@@ -270,10 +270,3 @@ def test_a_checkpoint_of_another_run_has_causes_of_its_own(tmp_path):
     standin.safetensors(folder / "model.safetensors", {"model.norm.weight": [8]})
     found = [f.cause for f in examine(tmp_path, text)[1] if f.cause.startswith("ckpt-")]
     assert found == ["ckpt-resume-mismatch"]  # a whole model, where the recipe trains an adapter
-
-
-@pytest.mark.parametrize("key", ["output_dir", "resume_from_checkpoint"])
-def test_a_path_that_no_file_can_have(tmp_path, key):
-    facts, _ = examine(tmp_path, GOOD.replace("output_dir: out\n", "") + f'{key}: "a\\ud800b"\n')
-    assert facts.get("arguments.output_dir") is None or key != "output_dir"
-    assert "arguments.resume" in facts

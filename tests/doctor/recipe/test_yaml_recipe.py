@@ -34,6 +34,7 @@ def test_a_repeated_key_is_kept_with_its_second_line():
         ("a: 'open\n", r"r.yaml:\d is not valid YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "r.yaml:1 is not valid YAML"),
         ('a: 1\nb: {c: ["x\\0"]}\n', "r.yaml:2 holds a NUL character"),
+        ('a: 1\noutput_dir: "out\\ud800"\n', "r.yaml:2 holds half of a surrogate pair"),
     ],
 )
 def test_text_that_is_no_recipe(text, sentence):
@@ -85,3 +86,9 @@ def test_any_text_is_a_recipe_or_a_sentence(text):
     except BadInput as error:
         sentence = str(error)
     assert sentence is None or "\n" not in sentence
+
+
+def test_two_halves_are_one_character():
+    assert (
+        yaml_recipe.parse('{"default_system": "\\ud83d\\ude00 hello"}', "r.json").values["default_system"] == "😀 hello"
+    )
