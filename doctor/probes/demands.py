@@ -19,6 +19,7 @@ from doctor.findings import Finding, Severity, found, in_recipe
 from doctor.probes import Judgement
 from doctor.probes.deepspeed import stage
 from doctor.probes.packages import version_of
+from doctor.recipe import source_tree
 from doctor.target import Target
 
 ID = "demands"
@@ -49,22 +50,15 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         {"requirement": requirement, "key": key, "file": f"{package.name}/{file}"}
         for key, value, file, name in _LATER
         if values.get(key) == value
-        for requirement in _ASKED.findall(_text(package / file))
+        for requirement in _ASKED.findall(source_tree.text(package / file))
         if requirement.startswith(name)
     ]
     return {
         "demands.versions": asked,
-        "demands.shards_by_workers": _BY_WORKERS in _text(package / "data" / "loader.py"),
-        "demands.adds_image": "fake_input_ids" in _text(package / "data" / "collator.py"),
-        "demands.leaf_types": _leaf_types(_text(package / "model" / "model_utils" / "moe.py")),
+        "demands.shards_by_workers": _BY_WORKERS in source_tree.text(package / "data" / "loader.py"),
+        "demands.adds_image": "fake_input_ids" in source_tree.text(package / "data" / "collator.py"),
+        "demands.leaf_types": _leaf_types(source_tree.text(package / "model" / "model_utils" / "moe.py")),
     }
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _leaf_types(source: str) -> list[str]:
@@ -119,19 +113,24 @@ def stream_has_shards(facts: Facts) -> Iterator[Finding]:
             yield _finding("data-streaming-workers", what, in_recipe(facts, key), fewer_rows_than_workers=True)
 
 
+def _ranks_share_weights(facts: Facts) -> bool:
+    """ZeRO-3 with more than one rank: what one gathers all must gather."""
+    several = (facts.get("launch.world_size") or 1) > 1
+    return several and facts["deepspeed.config_path"] is not None and stage(facts) == 3
+
+
 def experts_are_leaves(facts: Facts) -> Iterator[Finding]:
     """Under ZeRO-3 ranks that use different experts wait for each other's weights, unless the block is gathered whole.
 
     transformers 5 keeps all experts of a block in one parameter, which every rank uses."""
-    if facts["deepspeed.config_path"] is None:
+    if not _ranks_share_weights(facts):
         return
     config, transformers = facts["model.config"] or {}, version_of(facts, "transformers")
     inner = config.get("text_config")
     nested: dict[str, Any] = inner if isinstance(inner, dict) else {}
     experts = next((n for c in (config, nested) for k in _EXPERTS if type(n := c.get(k)) is int and n > 1), 0)
     types = {str(c.get("model_type")) for c in (config, nested) if c.get("model_type")}
-    alone = (facts.get("launch.world_size") or 1) < 2
-    if not experts or stage(facts) != 3 or alone or not transformers or transformers >= Version("5"):
+    if not experts or not transformers or transformers >= Version("5"):
         return
     if not types & set(facts["demands.leaf_types"]):
         release = facts["llamafactory.version"]
@@ -144,8 +143,7 @@ def every_batch_has_an_image(facts: Facts) -> Iterator[Finding]:
     """Under ZeRO-3 a rank whose batch has no image never asks for the vision tower that the others gather. 0.9.2 and newer
     add a small image to such a batch."""
     entries: dict[str, Any] = facts.get("dataset.entries") or {}
-    alone = (facts.get("launch.world_size") or 1) < 2
-    if facts["deepspeed.config_path"] is None or stage(facts) != 3 or alone or facts["demands.adds_image"]:
+    if not _ranks_share_weights(facts) or facts["demands.adds_image"]:
         return
     without = [name for name, entry in entries.items() if not _media(entry)]
     for name, entry in entries.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -14,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from doctor.facts import Facts
 from doctor.findings import Finding, found
 from doctor.probes import Judgement
+from doctor.probes.packages import first_text
 from doctor.target import Target
 
 ID = "distributions"
@@ -28,31 +28,27 @@ _FILES = {"transformers": "transformers/__init__.py", "accelerate": "accelerate/
           "deepspeed": "deepspeed/git_version_info_installed.py", "numpy": "numpy/version.py"}  # fmt: skip
 _OWN = re.compile(r"^(?:__version__|version)\s*(?::[^=]*)?=\s*['\"](\d[^'\"]*)['\"]", re.M)
 _PYTHON = re.compile(r"^Requires-Python:\s*(.+?)\s*$", re.M)
-_METADATA_HEAD = 65536  # bytes
 _ASKED = ("llamafactory", "transformers", "torch", "accelerate", "peft", "trl", "datasets", "deepspeed")
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`distributions.files`: {name: version that the files name}; `distributions.python`: {name: Requires-Python}."""
     installed = facts["packages.versions"]
-    files, pythons = {}, {}
-    for site in target.site:
-        for name, file in _FILES.items():
-            if name in installed and name not in files and (said := _OWN.search(_head(site / file, None))):
-                files[name] = said[1]
-        for name in _ASKED:
-            metadata = site / f"{name}-{installed.get(name)}.dist-info" / "METADATA"
-            if name not in pythons and (asked := _PYTHON.search(_head(metadata, _METADATA_HEAD))):
-                pythons[name] = asked[1]
-    return {"distributions.files": files, "distributions.python": pythons}
+    named = {name: _OWN.search(first_text(target.site, _FILES[name]) or "") for name in _FILES if name in installed}
+    asked = {
+        name: _PYTHON.search(_header(first_text(target.site, f"{name}-{installed[name]}.dist-info/METADATA")))
+        for name in _ASKED
+        if name in installed
+    }
+    return {
+        "distributions.files": {name: said[1] for name, said in named.items() if said},
+        "distributions.python": {name: said[1] for name, said in asked.items() if said},
+    }
 
 
-def _head(path: Path, size: int | None) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(-1 if size is None else size).decode("utf-8", errors="replace")
-    except OSError:
-        return ""
+def _header(metadata: str | None) -> str:
+    """Without the description, which may hold anything."""
+    return (metadata or "").replace("\r\n", "\n").partition("\n\n")[0]
 
 
 def files_are_of_record(facts: Facts) -> Iterator[Finding]:

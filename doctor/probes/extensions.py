@@ -54,7 +54,8 @@ def _module(package: str, path: Path, target: Target) -> dict[str, Any] | None:
         versions = elf.wanted_versions(path)
         wanted = {name for name in undefined if _OF_TORCH.search(name)}
         for library in _torch(target):
-            wanted -= elf.symbols(library)[0]
+            if wanted:
+                wanted -= elf.symbols(library)[0]
     except (elf.NotElf, OSError):
         return None
     newest = {"GLIBC": Version("0"), "GLIBCXX": Version("0")}

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found
 from doctor.probes import Judgement
-from doctor.probes.packages import version_of
+from doctor.probes.packages import outside, version_of
 from doctor.recipe import import_graph, source_tree
 from doctor.target import Target
 
@@ -38,11 +37,12 @@ _LEAST = re.compile(r"^ACCELERATE_MIN_VERSION\s*=\s*[\"']([\d.]+)[\"']", re.M)
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`imports.lacking`: [{module, name, file, line}]; `imports.accelerate_least`: what transformers' Trainer takes."""
     told: dict[str, Any] = {"imports.lacking": [], "imports.accelerate_least": None}
-    if not _outside(facts):
+    if not facts.known("llamafactory.required") or not any(outside(facts)):
         return told
     transformers = source_tree.package_root("transformers", target.site)
     if transformers:
-        told["imports.accelerate_least"] = _accelerate_least(transformers / "utils" / "import_utils.py")
+        least = _LEAST.search(source_tree.text(transformers / "utils" / "import_utils.py"))
+        told["imports.accelerate_least"] = least[1] if least else None
     roots = {
         "llamafactory": Path(str(facts["llamafactory.root"])),
         "peft": source_tree.package_root("peft", target.site),
@@ -53,24 +53,6 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             needs = import_graph.asked(root, start, _PACKAGES)
             told["imports.lacking"] += msgspec.to_builtins(list(import_graph.lacking(needs, target.site)))
     return told
-
-
-def _accelerate_least(path: Path) -> str | None:
-    try:
-        least = _LEAST.search(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return None
-    return least[1] if least else None
-
-
-def _outside(facts: Facts) -> list[str]:
-    """Packages that are outside the range of this LLaMA-Factory."""
-    outside: list[str] = []
-    for name, specifier in (facts.get("llamafactory.required") or {}).items():
-        have = version_of(facts, canonicalize_name(name))
-        if have and not SpecifierSet(specifier).contains(have, prereleases=True):
-            outside.append(canonicalize_name(name))
-    return outside
 
 
 def _cause(importer: str, imported: str) -> str:

@@ -92,7 +92,7 @@ def _cuda_builds(site: tuple[Path, ...]) -> dict[str, str | None]:
     """`{"torch": "13.2", "torchaudio": "13.0"}`: the CUDA each was compiled for, None for a CPU build."""
     builds: dict[str, str | None] = {}
     for name in ("torch", "torchvision", "torchaudio"):
-        text = _first_text(site, f"{name}/version.py")
+        text = first_text(site, f"{name}/version.py")
         if text is None:
             continue
         local = _BUILD.search(text)
@@ -104,12 +104,13 @@ def _cuda_builds(site: tuple[Path, ...]) -> dict[str, str | None]:
 
 def _pyarrow_numpy_major(site: tuple[Path, ...]) -> int | None:
     """The NumPy major that pyarrow was compiled to need, from the header that it ships; None when it does not say."""
-    text = _first_text(site, "pyarrow/include/arrow/python/numpy_interop.h")
+    text = first_text(site, "pyarrow/include/arrow/python/numpy_interop.h")
     found = _NUMPY_TARGET.search(text) if text else None
     return int(found[1]) if found else None
 
 
-def _first_text(site: tuple[Path, ...], name: str) -> str | None:
+def first_text(site: tuple[Path, ...], name: str) -> str | None:
+    """Of the first of the site directories that has the file."""
     for folder in site:
         try:
             return (folder / name).read_text(encoding="utf-8", errors="replace")
@@ -210,19 +211,25 @@ def _matching_torch(facts: Facts) -> dict[str, Any]:
 def out_of_range(facts: Facts) -> Iterator[Finding]:
     """What LLaMA-Factory's own check at start refuses. DISABLE_VERSION_CHECK silences it: then it is a warning."""
     disabled = facts.get("launch.environ", {}).get("DISABLE_VERSION_CHECK", "0").lower() in ("1", "true")
+    for name, version, specifier in outside(facts):
+        what = f"{name} {version} is installed, LLaMA-Factory {facts['llamafactory.version']} accepts {specifier}"
+        yield _found(
+            "pkg-version-out-of-range",
+            what,
+            name,
+            severity=Severity.WARNING if disabled else None,
+            package=name,
+            found=str(version),
+            requirement=f"{name}{specifier}",
+        )
+
+
+def outside(facts: Facts) -> Iterator[tuple[str, Version, str]]:
+    """Name, version and range of what is installed and not in the range that this LLaMA-Factory checks."""
     for name, specifier in facts["llamafactory.required"].items():
         version = version_of(facts, canonicalize_name(name))
         if version and not SpecifierSet(specifier).contains(version, prereleases=True):
-            what = f"{name} {version} is installed, LLaMA-Factory {facts['llamafactory.version']} accepts {specifier}"
-            yield _found(
-                "pkg-version-out-of-range",
-                what,
-                name,
-                severity=Severity.WARNING if disabled else None,
-                package=name,
-                found=str(version),
-                requirement=f"{name}{specifier}",
-            )
+            yield name, version, specifier
 
 
 # What LLaMA-Factory declares and `train` imports only on demand, and the variable that demands it. 0.9.1 and 0.9.5 were

@@ -50,6 +50,14 @@ def _editable_roots(name: str, folder: Path) -> Iterator[Path]:
                 yield Path(mapping[name])
 
 
+def text(path: Path) -> str:
+    """A source file; empty where it is not there or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def source_url(dist_info: Path) -> str | None:
     """Where a distribution was installed from when it was not an index: `direct_url.json` of PEP 610."""
     try:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from doctor.recipe import source_tree
+
 _CHILD = Path(__file__).with_name("token_child.py")
 # Stage -> columns that its collator asks every record for (data/collator.py, train/*/trainer.py).
 _PAIRS = ("chosen_input_ids", "chosen_labels", "rejected_input_ids", "rejected_labels")
@@ -88,10 +90,7 @@ def _type_of(feature: Any) -> str:
 
 def _wants_splits(loader: Path | None) -> bool:
     """Releases before 0.9.2 look for a train in whatever was loaded, and a set by itself has none."""
-    try:
-        return loader is not None and '"train" in dataset_dict' in loader.read_text(encoding="utf-8")
-    except OSError:
-        return False
+    return loader is not None and '"train" in dataset_dict' in source_tree.text(loader)
 
 
 def _has_bytes(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
+from doctor.recipe import source_tree
 from doctor.recipe.value_types import nearest_choice
 from knowledge_base.schema import Severity
 
@@ -31,38 +32,33 @@ _OUTSIDE = ("norm", "ln_f", "final_layernorm", "wpe", "wte", "embed_positions", 
 
 def tool_formats(package: Path) -> list[str]:
     """Names that `tool_format` may have in the installed release; none where its source has no such table."""
-    return re.findall(r'^    "([\w.-]+)": \w+\(\),?$', _source(package / "data" / "tool_utils.py"), re.MULTILINE)
+    return re.findall(
+        r'^    "([\w.-]+)": \w+\(\),?$', source_tree.text(package / "data" / "tool_utils.py"), re.MULTILINE
+    )
 
 
 def attentions(package: Path) -> list[str]:
     """Values of `flash_attn` that the installed release does something with: its enumeration may have more."""
-    text = _source(package / "model" / "model_utils" / "attention.py")
+    text = source_tree.text(package / "model" / "model_utils" / "attention.py")
     asked = re.findall(r'\.flash_attn == (?:AttentionFunction\.(\w+)|"(\w+)")', text)
     return sorted({(member or name).lower() for member, name in asked})
 
 
 def length_as_fraction(package: Path) -> bool:
     """Whether the length of a scaled model is multiplied by a float and left as one."""
-    text = _source(package / "model" / "model_utils" / "rope.py")
+    text = source_tree.text(package / "model" / "model_utils" / "rope.py")
     return re.search(r'"max_position_embeddings", old_max_length \* rope_factor\)', text) is not None
 
 
 def loss_is_sigmoid(trl: Path | None) -> bool:
     """Whether dpo_loss of trl computes the sigmoid loss where the caller names none, as LLaMA-Factory does not."""
-    text = _source(trl / "trainer" / "dpo_trainer.py") if trl else ""
+    text = source_tree.text(trl / "trainer" / "dpo_trainer.py") if trl else ""
     return re.search(r'def dpo_loss\([^)]*loss_type: str = "sigmoid"', text) is not None
 
 
 def json_is_broken(package: Path) -> bool:
     """Whether the branch for .json recipes gives a path to json.load, which reads open files alone."""
-    return "json.load(Path(" in _source(package / "hparams" / "parser.py")
-
-
-def _source(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    return "json.load(Path(" in source_tree.text(package / "hparams" / "parser.py")
 
 
 def names(given: Any) -> list[str]:
