@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from doctor import launch_profile, target
+from doctor import launch_profile, syntax, target
 from doctor.cluster import judge, render
 from doctor.cluster.capture import Capture
 from doctor.cluster.ray import collect
@@ -27,7 +27,7 @@ _ADDRESS = "RAY_ADDRESS"  # ray.init() without an address takes it (Ray Core: co
 def fields(root: Path) -> set[str]:
     """The recipe keys of RayArguments in the LLaMA-Factory at `root`; empty where it has none (before 0.9.2)."""
     try:
-        tree = ast.parse((root / "hparams" / "training_args.py").read_text(encoding="utf-8"))
+        tree = syntax.tree((root / "hparams" / "training_args.py").read_text(encoding="utf-8"))
     except (OSError, SyntaxError):
         return set()
     return {

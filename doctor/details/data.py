@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 from typing import Any
 
+from doctor import syntax
 from doctor.facts import Facts
 from doctor.findings import Finding
 
@@ -67,7 +67,7 @@ def _nearest(listed: Any, meant: Any, usual: str) -> str | None:
     if not listed:
         return None
     try:
-        names = [str(name) for name in ast.literal_eval(str(listed))]
+        names = [str(name) for name in syntax.literal(str(listed))]
     except (ValueError, SyntaxError, TypeError):  # the log cut the list off
         return None
     near = difflib.get_close_matches(str(meant), names, n=1)

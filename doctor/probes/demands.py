@@ -14,6 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from doctor import syntax
 from doctor.facts import Facts, Unknown
 from doctor.findings import Finding, Severity, found, in_recipe
 from doctor.probes import Judgement
@@ -64,7 +65,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
 def _leaf_types(source: str) -> list[str]:
     """The texts in add_z3_leaf_module, the model types that it compares with among them; empty where there is none."""
     try:
-        tree = ast.parse(source)
+        tree = syntax.tree(source)
     except (SyntaxError, ValueError):
         return []
     marks = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "add_z3_leaf_module"), None)

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from doctor import syntax
+
 FUNCTIONS = ("get_train_args", "get_infer_args", "get_eval_args", "_verify_model_args", "_check_extra_dependencies",
              "_verify_trackio_args")  # fmt: skip
 # Where transformers defines what is imported from its top level.
@@ -107,7 +109,7 @@ class Reader:
 
     def tree(self, path: Path) -> ast.Module:
         if path not in self.trees:
-            self.trees[path] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+            self.trees[path] = syntax.tree(path.read_text(encoding="utf-8"), filename=str(path))
         return self.trees[path]
 
     def read_enums(self) -> None:
@@ -268,7 +270,7 @@ _TYPES = {"bool": "bool", "int": "int", "float": "float", "str": "str", "None": 
 def _union_parts(node: ast.expr) -> Iterator[ast.expr | str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
-            yield from _union_parts(ast.parse(node.value, mode="eval").body)
+            yield from _union_parts(syntax.expression(node.value))
         except SyntaxError:
             yield node.value
     elif isinstance(node, ast.Constant) and node.value is None:

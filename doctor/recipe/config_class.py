@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from doctor import syntax
+
 _KNOWN: dict[str, Any] = {
     "int": int,
     "float": float,
@@ -55,7 +57,7 @@ def read(transformers: Path, model_type: str) -> ConfigClass:
 
 def _class(path: Path, model_type: str) -> ConfigClass:
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = syntax.tree(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return ConfigClass()
     for node in tree.body:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from doctor import syntax
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
 from doctor.target import Target
@@ -75,7 +76,7 @@ def _unknown(given: Mapping[str, Any], transformers: Path) -> dict[str, str | No
 def _fields(path: Path) -> list[str]:
     """Fields of the installed transformers' AcceleratorConfig; none where it is not to be read."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = syntax.tree(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return []
     return [

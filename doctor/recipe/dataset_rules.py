@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from doctor import syntax
+
 
 class DatasetRules(msgspec.Struct, frozen=True):
     """How one release reads an entry of dataset_info.json.
@@ -89,7 +91,7 @@ def read(package: Path) -> DatasetRules:
 
 
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return syntax.tree(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 def _names(path: Path, word: str) -> bool:
@@ -160,4 +162,4 @@ def _file_types(package: Path) -> dict[str, str]:
     """Read as text: the module holds thousands of model names, which would be parsed for nothing."""
     source = (package / "extras" / "constants.py").read_text(encoding="utf-8")
     found = re.search(r"^FILEEXT2TYPE\s*=\s*(\{.*?\})", source, re.M | re.S)
-    return dict(ast.literal_eval(found[1])) if found else {}
+    return dict(syntax.literal(found[1])) if found else {}

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from doctor import syntax
+
 # Where the classes stand, by release; a file that a release lacks is left out.
 FILES = ("runtime/zero/config.py", "runtime/zero/offload_config.py", "runtime/precision_config.py", "monitor/config.py",
          "compile/config.py", "runtime/zenflow/zenflow_config.py", "comm/config.py",
@@ -63,7 +65,7 @@ def read(package: Path) -> Classes:
     """Raises OSError, SyntaxError when a source cannot be read."""
     found = Classes({}, {})
     for path in files(package):
-        for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        for node in syntax.tree(path.read_text(encoding="utf-8"), filename=str(path)).body:
             if not isinstance(node, ast.ClassDef):
                 continue
             bases = [ast.unparse(base) for base in node.bases]

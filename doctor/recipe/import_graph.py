@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from doctor import syntax
+
 
 class Asked(msgspec.Struct, frozen=True):
     """`from module import name`, and the file (from the package on) and line where it stands."""
@@ -33,7 +35,7 @@ def asked(root: Path, start: str, of: Iterable[str]) -> list[Asked]:
             continue
         seen.add(path)
         try:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
+            tree = syntax.tree(path.read_text(encoding="utf-8"))
         except (OSError, SyntaxError, ValueError):
             continue
         shown = str(path.relative_to(root.parent))

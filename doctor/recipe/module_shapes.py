@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from doctor import syntax
+
 Sizes = frozenset[Any] | None
 _MOST = 24  # values of one expression that are kept apart
 _MAY_BE_TIED = ("lm_head", "embed_out", "output_layer")  # also where the class does not say so
@@ -48,7 +50,7 @@ def made(source: str, settings: Mapping[str, Any], root: str) -> Made:
     classes = {}
     tied = set(_MAY_BE_TIED)
     tables: dict[str, set[str]] = {}  # QWEN2_ATTENTION_CLASSES = {"eager": Qwen2Attention, …}
-    for node in ast.parse(source).body:
+    for node in syntax.tree(source).body:
         if isinstance(node, ast.ClassDef):
             tied |= _tied(node) if node.name == root else set()
             method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)

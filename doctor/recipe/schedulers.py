@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from doctor import syntax
+
 # What the Trainer gives each of these functions, where they take it.
 _GIVEN = ("optimizer", "num_warmup_steps", "num_training_steps")
 
@@ -21,7 +23,7 @@ class Taken(msgspec.Struct, frozen=True):
 def read(transformers: Path, kind: str) -> Taken | None:
     """None for a scheduler that is not there, that takes anything, or whose source cannot be read."""
     try:
-        tree = ast.parse((transformers / "optimization.py").read_text(encoding="utf-8"))
+        tree = syntax.tree((transformers / "optimization.py").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from doctor import syntax
+
 _EDITABLE_MAPPING = re.compile(r"^MAPPING(?::[^=]*)?\s*=\s*(\{.*\})\s*$", re.M)
 
 
@@ -43,7 +45,7 @@ def _editable_roots(name: str, folder: Path) -> Iterator[Path]:
         found = _EDITABLE_MAPPING.search(finder.read_text(encoding="utf-8", errors="replace"))
         if found:
             try:
-                mapping = ast.literal_eval(found[1])
+                mapping = syntax.literal(found[1])
             except (ValueError, SyntaxError):
                 continue
             if name in mapping:
@@ -70,7 +72,7 @@ def source_url(dist_info: Path) -> str | None:
 
 def required_versions(package: Path) -> dict[str, str]:
     """`{package: specifier}` that LLaMA-Factory's own check enforces at start (`extras/misc.py: check_dependencies`)."""
-    tree = ast.parse((package / "extras" / "misc.py").read_text(encoding="utf-8"))
+    tree = syntax.tree((package / "extras" / "misc.py").read_text(encoding="utf-8"))
     check = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "check_dependencies"), None)
     required = {}
     for node in ast.walk(check) if check else ():

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from doctor import syntax
 from doctor.recipe import source_cache
 
 
@@ -138,7 +139,7 @@ def _models(package: Path) -> dict[str, str]:
 
 
 def _calls(path: Path, names: Sequence[str]) -> list[dict[str, ast.expr]]:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    tree = syntax.tree(path.read_text(encoding="utf-8"), filename=str(path))
     statements = [n.value for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
     return [
         {k.arg: k.value for k in call.keywords if k.arg}
