@@ -20,7 +20,15 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding, Severity, found, in_recipe
 from doctor.probes.packages import version_of
-from doctor.recipe import deepspeed_batch_judged, deepspeed_classes, deepspeed_judged, deepspeed_sections, source_cache
+from doctor.recipe import (
+    deepspeed_batch_judged,
+    deepspeed_classes,
+    deepspeed_judged,
+    deepspeed_optimizer,
+    deepspeed_rare,
+    deepspeed_sections,
+    source_cache,
+)  # fmt: skip
 from doctor.recipe.deepspeed_batch_judged import accumulation
 from doctor.recipe.source_tree import package_root
 from doctor.target import Target
@@ -49,6 +57,13 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         **config,
         "deepspeed.optimizers": _optimizers(_source(package_root("deepspeed", site), "runtime/config.py")),
+        "deepspeed.optimizer_takes": deepspeed_optimizer.taken(
+            _optimizer(config["deepspeed.config"]), package_root("torch", site)
+        ),
+        "deepspeed.bf16_scales": not re.search(
+            r"elif get_bfloat16_enabled\(param_dict\):\s+return 1\.0",
+            _source(package_root("deepspeed", site), "runtime/config.py") or "",
+        ),
         "deepspeed.refused": _refused(config["deepspeed.config"], package_root("deepspeed", site)),
         "deepspeed.nvme_missing": _nvme_missing(config["deepspeed.config"]),
         "deepspeed.has_no_sync": "def no_sync(" in engine if engine else absent,
@@ -69,6 +84,10 @@ def _source(root: Path | None, name: str) -> str | None:
 def _optimizers(text: str | None) -> list[str]:
     """Names of the optimizers that the installed DeepSpeed makes itself."""
     return re.findall(r"^[A-Z_]+_OPTIMIZER = ['\"](\w+)['\"]", text or "", re.MULTILINE)
+
+
+def _optimizer(config: Any) -> Any:
+    return config.get("optimizer") if isinstance(config, dict) else None
 
 
 def _enters_no_sync(trainer: str) -> bool:
@@ -349,4 +368,5 @@ def cpu_world_size(facts: Facts) -> Iterator[Finding]:
 JUDGEMENTS = (
     not_installed, config_unusable, config_refused, stage_auto, optimizer_known, nvme_path, offloaded_optimizer, no_sync,
     numactl, cpu_world_size, *deepspeed_batch_judged.ALL, *deepspeed_judged.ALL, *deepspeed_sections.ALL,
+    *deepspeed_rare.ALL, *deepspeed_optimizer.ALL,
 )  # fmt: skip

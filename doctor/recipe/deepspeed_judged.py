@@ -163,11 +163,12 @@ def optimizer_fits(facts: Facts) -> Iterator[Finding]:
 def dtypes_known(facts: Facts) -> Iterator[Finding]:
     named = {
         "communication_data_type": _config(facts).get("communication_data_type"),
+        "seq_parallel_communication_data_type": _config(facts).get("seq_parallel_communication_data_type"),
         "data_types.grad_accum_dtype": _part(facts, "data_types").get("grad_accum_dtype"),
         "torch_autocast.dtype": _part(facts, "torch_autocast").get("dtype"),
     }
     for path, given in named.items():
-        known = ("fp16", "bf16", "fp32") if path == "communication_data_type" else _DTYPES
+        known = ("fp16", "bf16", "fp32") if path.endswith("communication_data_type") else _DTYPES
         if given is not None and given != "auto" and str(given).removeprefix("torch.") not in known:
             yield _invalid(facts, f'{path} "{given}" is no dtype; known: {", ".join(known)}')
 
@@ -187,9 +188,6 @@ def options_fit(facts: Facts) -> Iterator[Finding]:
             "prescale_gradients is not supported with ZeRO-2 and reduce_scatter",
             corrected={"prescale_gradients": False},
         )
-    elastic = _part(facts, "elasticity")
-    if elastic.get("enabled") is True and elastic.get("ignore_non_elastic_batch_info") is not True:
-        yield _invalid(facts, "elasticity sets the batch sizes itself and refuses those that are given as well")
     size = _part(facts, "tensor_parallel").get("autotp_size")
     if isinstance(size, int) and size > facts["launch.world_size"]:
         yield _invalid(facts, f"tensor_parallel.autotp_size is {size} with {facts['launch.world_size']} processes")
@@ -231,9 +229,9 @@ def kernels_there(facts: Facts) -> Iterator[Finding]:
 
 def batch_is_number(facts: Facts) -> Iterator[Finding]:
     given = _config(facts).get("train_batch_size")
-    if isinstance(given, str) and given != "auto":
+    if isinstance(given, (str, list, dict)) and given != "auto":
         path = facts["deepspeed.config_path"]
-        what = f'train_batch_size is {json.dumps(given)}; a number or "auto" is needed'
+        what = f'train_batch_size is {json.dumps(given)[:60]}; a number or "auto" is needed'
         details: dict[str, Any] = {"ds_config": path, "auto_values": {"train_batch_size": "auto"}}
         yield _found("ds-config-hf-mismatch", what, path, **details)
 

@@ -36,7 +36,6 @@ _DEEPEST = 20
 # Scheduler -> parameters without a default. transformers fills in total_num_steps only where it is "auto".
 _REQUIRED = {"OneCycle": ("cycle_min_lr", "cycle_max_lr"), "WarmupDecayLR": ("total_num_steps",),
              "WarmupCosineLR": ("total_num_steps",)}  # fmt: skip
-_SGD = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "foreach", "maximize", "differentiable", "fused")
 _ABOVE_ZERO = ("lr_range_test_step_size", "cycle_first_step_size")
 
 
@@ -103,6 +102,9 @@ def _is_filled(path: str, filled: Mapping[str, tuple[str, ...]]) -> bool:
 def scheduler_complete(facts: Facts) -> Iterator[Finding]:
     scheduler, params = _object(facts, "scheduler"), _object(facts, "scheduler", "params")
     kind = scheduler.get("type")
+    if isinstance(kind, str) and "params" not in scheduler:
+        yield _said(facts, f"scheduler of type {kind} has no params, which may be empty")
+        return
     for name in _REQUIRED.get(kind, ()) if isinstance(kind, str) else ():
         if name not in params:
             yield _said(facts, f"scheduler.params of {kind} lacks {name}")
@@ -118,12 +120,7 @@ def scheduler_complete(facts: Facts) -> Iterator[Finding]:
 
 
 def optimizer_complete(facts: Facts) -> Iterator[Finding]:
-    config, kind = _config(facts), _object(facts, "optimizer").get("type")
-    given = _object(facts, "optimizer", "params")
-    foreign = [name for name in given if name not in _SGD] if str(kind).lower() == "sgd" else []
-    if foreign:
-        yield _said(facts, f"optimizer.params.{foreign[0]} is not taken by SGD, which takes {', '.join(_SGD)}")
-    if config.get("optimizer") == {}:
+    if _config(facts).get("optimizer") == {}:
         yield _said(facts, "optimizer is an empty object; name a type, or leave it out")
 
 
@@ -131,6 +128,11 @@ def single_settings(facts: Facts) -> Iterator[Finding]:
     config, zero = _config(facts), _object(facts, "zero_optimization")
     if "gradient_clipping" in config and config["gradient_clipping"] is None:
         yield _said(facts, 'gradient_clipping is null; a number or "auto" is needed')
+    if "gradient_accumulation_steps" in config and config["gradient_accumulation_steps"] is None:
+        yield _said(facts, 'gradient_accumulation_steps is null; a number or "auto" is needed')
+    for name in ("offload_optimizer", "offload_param"):
+        if name in zero and zero[name] is None:
+            yield _said(facts, f"zero_optimization.{name} is null; an object is needed, or nothing")
     if isinstance(config.get("amp"), Mapping) and "enabled" not in _object(facts, "amp"):
         yield _said(facts, "amp has no enabled, which DeepSpeed takes out of it")
     divided = config.get("gradient_predivide_factor", 1.0)
@@ -138,6 +140,9 @@ def single_settings(facts: Facts) -> Iterator[Finding]:
         yield _said(
             facts, f"gradient_predivide_factor is {json.dumps(divided)}; ZeRO-2 with reduce_scatter takes 1.0 alone"
         )
+    bucket = zero.get("reduce_bucket_size")
+    if isinstance(bucket, (int, float)) and 2**63 <= bucket < float("inf"):
+        yield _said(facts, f"zero_optimization.reduce_bucket_size is {str(bucket)[:24]}, more than 64 bits hold")
     shards = zero.get("mics_shard_size")
     if isinstance(shards, int) and shards > 0 and zero.get("stage") == 3:
         yield _said(

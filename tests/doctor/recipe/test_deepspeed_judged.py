@@ -35,7 +35,6 @@ def found(config, values=None, **more):
         ({"checkpoint": {"tag_validation": "Maybe"}}, "tag_validation"),
         ({"wall_clock_breakdown": "yes"}, "true or false"),
         ({"prescale_gradients": True}, "prescale_gradients"),
-        ({"elasticity": {"enabled": True}}, "elasticity"),
         ({"tensor_parallel": {"autotp_size": 4}}, "autotp_size is 4 with 1"),
     ],
 )

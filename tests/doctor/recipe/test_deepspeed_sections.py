@@ -43,7 +43,10 @@ def test_a_healthy_one():
         ({"scheduler": {"type": "WarmupLR", "params": None}}, "scheduler.params is null"),
         ({"scheduler": {"type": "WarmupLR", "params": {"warmup_min_lr": "0"}}}, "a number is needed"),
         ({"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 7}}}, "the recipe makes it 1"),
-        ({"optimizer": {"type": "SGD", "params": {"betas": "auto"}}}, "not taken by SGD"),
+        ({"scheduler": {"type": "WarmupLR"}}, "has no params"),
+        ({"zero_optimization": {"stage": 2, "offload_optimizer": None}}, "offload_optimizer is null"),
+        ({"zero_optimization": {"stage": 2, "reduce_bucket_size": 10**30}}, "more than 64 bits"),
+        ({"gradient_accumulation_steps": None}, "gradient_accumulation_steps is null"),
         ({"optimizer": {"type": "AdamW", "params": {"eps": 1e-6}}}, "optimizer.params.eps"),
     ],
 )
