@@ -57,7 +57,9 @@ def operators(facts: Facts) -> set[str]:
         return set()
     zero = offload(config)
     devices = {zero.optimizer, zero.parameters}
-    asked = {NVME} if "nvme" in devices else set()
+    section = config.get("zero_optimization")
+    zero3 = isinstance(section, dict) and section.get("stage") == 3
+    asked = {NVME} if "nvme" in devices and zero3 else set()  # the other stages offload to the CPU instead
     if devices & {"cpu", "nvme"}:
         asked.add(OFFLOADED)
     elif isinstance(config.get("optimizer"), dict):

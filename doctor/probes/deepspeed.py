@@ -145,7 +145,7 @@ def _nvme_missing(config: Any) -> list[str]:
     zero = config.get("zero_optimization") if isinstance(config, dict) else None
     found = []
     for part in ("offload_optimizer", "offload_param"):
-        offload = zero.get(part) if isinstance(zero, dict) else None
+        offload = zero.get(part) if isinstance(zero, dict) and zero.get("stage") == 3 else None
         if isinstance(offload, dict) and offload.get("device") == "nvme":
             path = offload.get("nvme_path")
             if not isinstance(path, str) or not os.path.isdir(path):

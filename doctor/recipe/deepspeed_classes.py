@@ -20,11 +20,13 @@ from doctor import syntax
 # Where the classes stand, by release; a file that a release lacks is left out.
 FILES = ("runtime/zero/config.py", "runtime/zero/offload_config.py", "runtime/precision_config.py", "monitor/config.py",
          "compile/config.py", "runtime/zenflow/zenflow_config.py", "comm/config.py",
-         "runtime/config.py")  # fmt: skip
+         "runtime/config.py", "runtime/tensor_parallel/config.py", "inference/config.py", "utils/config.py")  # fmt: skip
 # Part of the JSON -> the class that reads it.
 PARTS = {"zero_optimization": "DeepSpeedZeroConfig", "fp16": "DeepSpeedFP16Config", "bf16": "DeepSpeedBF16Config",
          "tensorboard": "TensorBoardConfig", "wandb": "WandbConfig", "csv_monitor": "CSVConfig", "comet": "CometConfig",
-         "compile": "CompileConfig", "comms_logger": "CommsLoggerConfig", "hybrid_engine": "HybridEngineConfig"}  # fmt: skip
+         "compile": "CompileConfig", "comms_logger": "CommsLoggerConfig", "hybrid_engine": "HybridEngineConfig",
+         "tensor_parallel": "TPTrainingConfig", "weight_quantization": "WeightQuantConfig",
+         "timers.throughput": "DeepSpeedThroughputTimerConfig"}  # fmt: skip
 
 UNKNOWN, WRONG_TYPE, FRACTION, CHOICE, RANGE = "unknown key", "wrong type", "fraction", "choice", "range"
 _TRUE_OR_FALSE = ("true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0")  # pydantic's, lower case
@@ -72,8 +74,9 @@ def read(package: Path) -> Classes:
             if "Enum" in bases:
                 found.choices[node.name] = [n.value.value for n in node.body if isinstance(n, ast.Assign)
                                             and isinstance(n.value, ast.Constant)]  # fmt: skip
-            elif "DeepSpeedConfigModel" in bases:
-                found.fields[node.name] = {name: field for name, field in map(_field, node.body) if field}
+            elif inherited := [base for base in bases if base == "DeepSpeedConfigModel" or base in found.fields]:
+                own = {name: field for name, field in map(_field, node.body) if field}
+                found.fields[node.name] = {**found.fields.get(inherited[0], {}), **own}
     return found
 
 
@@ -95,8 +98,10 @@ def refused(config: Mapping[str, Any], classes: Classes) -> list[Refused]:
     """What the classes refuse, in the order of the JSON."""
     found: list[Refused] = []
     for part, name in PARTS.items():
-        written = config.get(part)
-        if part not in config or name not in classes.fields or isinstance(written, bool) or written is None:
+        above, _, key = part.rpartition(".")
+        holder = config.get(above) if above else config
+        written = holder.get(key) if isinstance(holder, Mapping) else None
+        if name not in classes.fields or isinstance(written, bool) or written is None:
             continue  # true and false are an older way to write it
         if isinstance(written, Mapping):
             found += _of_class(part, written, classes.fields[name], classes)
@@ -141,6 +146,10 @@ def _misfit(at: str, value: Any, field: ClassField, classes: Classes) -> Refused
         return None if good else Refused(at, WRONG_TYPE, f"{at} is {value!r}; true or false is needed")
     if field.type in ("int", "float"):
         return _number(at, value, field)
+    if field.type == "list" and not isinstance(value, list):
+        return Refused(at, WRONG_TYPE, f"{at} is {value!r}; a list is needed")
+    if field.type == "Dict" and not isinstance(value, Mapping):
+        return Refused(at, WRONG_TYPE, f"{at} is {value!r}; an object is needed")
     if field.type == "str" and not isinstance(value, str):
         return Refused(at, WRONG_TYPE, f"{at} is {value!r}; text is needed", str(value))
     return None

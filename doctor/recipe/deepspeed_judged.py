@@ -180,7 +180,7 @@ def options_fit(facts: Facts) -> Iterator[Finding]:
     if tag is not None and str(tag).upper() not in ("WARN", "IGNORE", "FAIL"):
         yield _invalid(facts, f'checkpoint.tag_validation is "{tag}"; Warn, Ignore or Fail are known')
     for name in ("wall_clock_breakdown", "prescale_gradients"):
-        if isinstance(config.get(name), str):
+        if isinstance(config.get(name), str) or (name == "wall_clock_breakdown" and config.get(name, 0) is None):
             yield _invalid(facts, f"{name} is {json.dumps(config[name])}; true or false is needed")
     if config.get("prescale_gradients") is True and zero.get("stage") == 2 and zero.get("reduce_scatter", True):
         yield _invalid(
@@ -222,7 +222,14 @@ def fp16_has_gpu(facts: Facts) -> Iterator[Finding]:
 def kernels_there(facts: Facts) -> Iterator[Finding]:
     """Optimizers that DeepSpeed has for the GPU alone, offloaded or not: deepspeed/ops/op_builder/cpu lists the others."""
     kind = str(_part(facts, "optimizer").get("type")).lower()
-    if kind in ("lion", "lamb") and facts["gpu.count"] == 0 and not facts["gpu.devices"]:
+    if facts["gpu.count"] != 0 or facts["gpu.devices"]:
+        return
+    zero = _part(facts, "zero_optimization")
+    for key in ("zero_quantized_weights", "zero_quantized_nontrainable_weights"):
+        if zero.get(key) is True and zero.get("stage") == 3:
+            what = f"zero_optimization.{key} has no kernel for the CPU, and this machine has no GPU"
+            yield _found("cuda-unavailable", what, facts["deepspeed.config_path"], no_gpu=True)
+    if kind in ("lion", "lamb"):
         what = f"optimizer.type {kind.capitalize()} has no kernel for the CPU, and this machine has no GPU"
         yield _found("cuda-unavailable", what, facts["deepspeed.config_path"], no_gpu=True)
 

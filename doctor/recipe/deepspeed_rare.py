@@ -24,6 +24,7 @@ _SCHEDULES: dict[str, tuple[str, ...]] = {
     "custom": (),
 }
 _ELASTIC = 0.2  # the latest version of DeepSpeed's elasticity
+_WRITERS = ("MOCK", "PYTHON", "FAST")
 _PRUNED = ("l1", "topk")
 # Technique of compression -> {key of shared_parameters: what is known}, what each group's params must hold.
 _COMPRESSED: dict[str, tuple[dict[str, tuple[str, ...]], tuple[str, ...]]] = {
@@ -220,4 +221,32 @@ def autocast(facts: Facts) -> Iterator[Finding]:
         yield _said(facts, f"torch_autocast.{name} is {_shown(given)}; a list of names is needed")
 
 
-ALL = (objects, curriculum, layer_drop, data_efficiency, compression, elasticity, autocast)
+def single(facts: Facts) -> Iterator[Finding]:
+    """Values of other sections that are used as they stand, without a class that reads them."""
+    config = _config(facts)
+    profiler, tuning, half = _part(config, "flops_profiler"), _part(config, "autotuning"), _part(config, "bf16")
+    if isinstance(profiler.get("enabled", False), str):
+        yield _said(facts, f"flops_profiler.enabled is {_shown(profiler['enabled'])}; true or false is needed")
+    if profiler.get("enabled") is True and not _number(profiler.get("profile_step", 1)):
+        yield _said(facts, f"flops_profiler.profile_step is {_shown(profiler['profile_step'])}; a number is needed")
+    for key in ("results_dir", "exps_dir"):
+        if key in tuning and not tuning[key]:
+            yield _said(facts, f"autotuning.{key} is {_shown(tuning[key])}; a folder is needed, or nothing")
+    if isinstance(config.get("vocabulary_size"), (str, list, dict)) and config["vocabulary_size"]:
+        yield _said(facts, f"vocabulary_size is {_shown(config['vocabulary_size'])}; a number is needed")
+    writer = _part(_part(config, "checkpoint"), "writer").get("type", "PYTHON")
+    if str(writer).upper() not in _WRITERS and at_least(
+        str(facts["packages.versions"].get("deepspeed", "0")), "0.17.2"
+    ):
+        yield _said(facts, f"checkpoint.writer.type is {_shown(writer)}; known: {', '.join(_WRITERS)}")
+    master, offloads = (
+        half.get("bf16_master_weights_and_grads"),
+        _part(config, "zero_optimization").get("offload_optimizer"),
+    )
+    if half.get("bf16_optimizer_states") is True and master is not True:
+        yield _said(facts, "bf16.bf16_optimizer_states needs bf16_master_weights_and_grads")
+    elif master is True and not offloads:
+        yield _said(facts, "bf16.bf16_master_weights_and_grads needs offload_optimizer, to the CPU")
+
+
+ALL = (objects, curriculum, layer_drop, data_efficiency, compression, elasticity, autocast, single)

@@ -211,7 +211,7 @@ def test_a_broken_bucket_size_has_a_cause_of_its_own():
 
 
 def test_nvme_needs_a_folder(tmp_path):
-    config = {"zero_optimization": {"offload_param": {"device": "nvme", "nvme_path": str(tmp_path)}}}
+    config = {"zero_optimization": {"stage": 3, "offload_param": {"device": "nvme", "nvme_path": str(tmp_path)}}}
     (tmp_path / "work").mkdir()
     (tmp_path / "work/ds.json").write_text(json.dumps(config))
     target = make_target(tmp_path)

@@ -27,6 +27,11 @@ HEALTHY: dict[str, Any] = {
     "zero_optimization": {"stage": 2, "legacy_stage1": False},
     "optimizer": {"type": "RMSprop", "params": {"lr": "auto", "alpha": 0.9}},
 }
+MORE: dict[str, Any] = {
+    "flops_profiler": {"enabled": True, "profile_step": 1}, "autotuning": {"results_dir": "x", "exps_dir": "y"},
+    "bf16": {"bf16_optimizer_states": True, "bf16_master_weights_and_grads": True}, "vocabulary_size": {},
+    "checkpoint": {"writer": {"type": "python"}}, "data_efficiency": {"data_sampling": {"dynamic_batching": {}}},
+}  # fmt: skip
 RMSPROP = ["lr", "alpha", "eps", "weight_decay", "momentum"]
 
 
@@ -77,6 +82,13 @@ def test_healthy_ones() -> None:
         ({"elasticity": {**ELASTIC, "micro_batch_sizes": 2}}, "list of whole numbers"),
         ({"elasticity": {**ELASTIC, "min_gpus": 4}}, "for 4 to 10000 GPUs"),
         ({"elasticity": {**ELASTIC, "version": 3}}, "0.2 is the highest"),
+        ({"flops_profiler": {"enabled": "true"}}, "flops_profiler.enabled"),
+        ({"flops_profiler": {"enabled": True, "profile_step": "one"}}, "profile_step"),
+        ({"autotuning": {"exps_dir": None}}, "exps_dir"),
+        ({"vocabulary_size": "x"}, "vocabulary_size"),
+        ({"checkpoint": {"writer": {"type": "foo"}}}, "known: MOCK"),
+        ({"bf16": {"bf16_optimizer_states": True}}, "needs bf16_master"),
+        ({"bf16": {"bf16_master_weights_and_grads": True}}, "needs offload_optimizer"),
         ({"torch_autocast": {"lower_precision_safe_modules": [1]}}, "a list of names"),
         ({"optimizer": {"type": "RMSprop", "params": {"betas": "auto"}}}, "not taken by RMSprop"),
         ({"optimizer": {"type": "AdamW", "params": {"max_grad_norm": 1}}}, "gradient_clipping is its place"),
@@ -113,7 +125,7 @@ def test_what_torch_takes(tmp_path: Any) -> None:
 @pytest.mark.parametrize("odd", ODD)
 def test_any_value_is_survived(odd: Any) -> None:
     said(odd if isinstance(odd, dict) else {})
-    for name, part in {**HEALTHY, "torch_autocast": {"lower_precision_safe_modules": []}, "fp16": {}}.items():
+    for name, part in {**HEALTHY, "torch_autocast": {"lower_precision_safe_modules": []}, "fp16": {}, **MORE}.items():
         said({**HEALTHY, name: odd})
         for key, value in {**part, "mode": 1, "version": 1, "min_gpus": 1, "loss_scale": 0}.items():
             said({**HEALTHY, name: {**part, key: odd}})
