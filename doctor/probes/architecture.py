@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from packaging.version import InvalidVersion, Version
 
 from doctor.facts import Facts, Unknown
@@ -19,6 +20,7 @@ from doctor.recipe import (
     module_shapes,
     source_cache,
     source_tree,
+    tokenizer_class,
     tokenizer_files,
     transformers_models,
 )
@@ -29,7 +31,7 @@ AFTER: tuple[str, ...] = ("recipe", "llamafactory", "packages", "model", "argume
 SOURCE = f"probe:{ID}"
 MOST = 12  # words of one kind that are kept
 _FACTS = tuple(f"architecture.{name}" for name in ("type_known", "tokenizer_known", "config_misfits", "tensor_misfits",
-                                                   "asks_architectures"))  # fmt: skip
+                                                   "asks_architectures", "tokenizer_taken"))  # fmt: skip
 
 _finding = partial(found, ID)
 
@@ -55,7 +57,11 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     wanted = (facts.get("model.tokenizer") or {}).get("class")
     plain = str(wanted).removesuffix("Fast")
     package = facts.get("llamafactory.root")
+    folder = _folder(facts) if facts.get("model.local") is not None else None
+    described = Path(folder) / "tokenizer.json" if folder else None
+    there = described if described is not None and described.is_file() else None
     return {
+        "architecture.tokenizer_taken": msgspec.to_builtins(tokenizer_class.of(wanted, root, there)),
         "architecture.asks_architectures": bool(package)
         and model_content_judged.asks_architectures(Path(str(package))),
         "architecture.type_known": kind in known.model_types
@@ -159,6 +165,21 @@ def trusts_own_code(facts: Facts) -> Iterator[Finding]:
         yield _finding("model-needs-trust-remote-code", what, f"{folder}/{file}", **details)
 
 
+def tokenizer_class_fits(facts: Facts) -> Iterator[Finding]:
+    folder, taken = _folder(facts), facts.get("architecture.tokenizer_taken") or {}
+    if folder is None or not taken.get("refused") or facts["model.tokenizer"]["auto_map"]:
+        return
+    where = f"{folder}/tokenizer_config.json"
+    details: dict[str, Any] = {
+        "tokenizer_config": where,
+        "model_path": folder,
+        "class_name": facts["model.tokenizer"]["class"],
+    }
+    if "tokenizer.json" in facts["model.tokenizer"]["files"]:
+        details["fitting_class"] = "PreTrainedTokenizerFast"
+    yield _finding("tok-wrong-class", f"tokenizer_class {taken['refused']}", where, **details)
+
+
 def tokenizer_class_known(facts: Facts) -> Iterator[Finding]:
     folder = _folder(facts)
     if folder is None or facts["architecture.tokenizer_known"] or facts["model.tokenizer"]["auto_map"]:
@@ -167,6 +188,9 @@ def tokenizer_class_known(facts: Facts) -> Iterator[Finding]:
     where = f"{folder}/tokenizer_config.json"
     details: dict[str, Any] = {"class_name": name, "tokenizer_config": where, "model_path": folder}
     installed = facts["packages.versions"].get("transformers", "?")
+    taken = facts.get("architecture.tokenizer_taken") or {}
+    if taken.get("falls_back") or taken.get("refused"):
+        return  # what is wrong with it, if anything, is said by itself
     what = f"tokenizer_class {name} is unknown to transformers {installed}"
     if name in ("TokenizersBackend", "SentencePieceBackend", "PythonBackend"):
         if name == "TokenizersBackend" and "tokenizer.json" in facts["model.tokenizer"]["files"]:
@@ -352,7 +376,7 @@ _ATTENTION = (
 )
 
 JUDGEMENTS: tuple[Judgement, ...] = (
-    model_type_known, trusts_own_code, tokenizer_class_known, reader_of_tokenizer, rope_scaling_known,
+    model_type_known, trusts_own_code, tokenizer_class_known, tokenizer_class_fits, reader_of_tokenizer, rope_scaling_known,
     quantised_model_fits, quantised_model_readable, own_code_there, attention_of_config,
     config_fits_class, tensors_fit_class, lora_targets_exist, *model_content_judged.ALL,
 )  # fmt: skip

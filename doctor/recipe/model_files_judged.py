@@ -11,6 +11,7 @@ from typing import Any
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, found, in_recipe
 from doctor.recipe import safetensors_header, weight_files
+from doctor.recipe.model_values import at_least
 
 _SOURCE = "probe:model"
 _finding = partial(found, "model")
@@ -154,6 +155,12 @@ def tokenizer_whole(facts: Facts) -> Iterator[Finding]:
         "tokenizer_config.json": tokenizer["config_error"],
         **tokenizer["broken"],
     }
+    side = tokenizer.get("padding_side", "right")
+    # Since then it makes the tokenizer once more as a processor, without a side of its own.
+    if side not in ("right", "left") and at_least(str(facts.get("llamafactory.version")), "0.9.3"):
+        read["tokenizer_config.json"] = read["tokenizer_config.json"] or (
+            f"padding_side is {side!r}; right or left is needed"
+        )
     for name, error in read.items():
         if error and name not in tokenizer["pointers"]:
             where = f"{folder}/{name}"

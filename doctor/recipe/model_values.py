@@ -15,6 +15,20 @@ _COUNTS_OR_NONE = ("num_key_value_heads", "head_dim", "max_position_embeddings")
 _NUMBERS = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "initializer_range", "attention_dropout",
             "final_logit_softcapping", "attn_logit_softcapping", "query_pre_attn_scalar", "logits_scaling",
             "embedding_multiplier", "residual_multiplier", "attention_multiplier")  # fmt: skip
+# Names of older families, all of which GPT-2's class takes.
+_DROPOUTS = ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout", "hidden_dropout_prob",
+             "attention_probs_dropout_prob", "emb_pdrop", "activation_dropout", "residual_dropout")  # fmt: skip
+# Keys that a family divides by, or raises to a negative power.
+_DIVISORS = {
+    "decoder_sparse_step": ("qwen2_moe", "qwen3_moe"),
+    "query_pre_attn_scalar": ("gemma2", "gemma3", "gemma3_text"),
+}
+# Families whose class asserts that the heads share the width out: name of the width, of the heads.
+_SHARED = {kind: ("n_embd", "n_head") for kind in ("gpt2", "gptj", "codegen", "gpt_bigcode")} | {
+    "gpt_neox": ("hidden_size", "num_attention_heads"), "falcon": ("hidden_size", "num_attention_heads"),
+    "bloom": ("hidden_size", "n_head"), "opt": ("hidden_size", "num_attention_heads"),
+    "gpt_neo": ("hidden_size", "num_heads"),
+}  # fmt: skip
 _NEVER_NULL = ("rms_norm_eps", "rope_theta", "attention_dropout", "hidden_act")
 # ACT2CLS of transformers/activations.py, all releases together
 _ACTIVATIONS = ("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
@@ -37,9 +51,11 @@ def faults(config: Mapping[str, Any], transformers: str) -> Iterator[str]:
         return
     text = config["text_config"] if isinstance(config.get("text_config"), Mapping) else config
     yield from _counts(text, at_least(transformers, _STRICT_SINCE))
-    activation = text.get("hidden_act")
-    if activation is not None and (not isinstance(activation, str) or activation not in _ACTIVATIONS):
-        yield f"hidden_act is {activation}, which transformers does not have"
+    for name in ("hidden_act", *(("activation_function",) if text.get("model_type") in _SHARED else ())):
+        activation = text.get(name)
+        if activation is not None and (not isinstance(activation, str) or activation not in _ACTIVATIONS):
+            yield f"{name} is {activation}, which transformers does not have"
+    yield from _divided(text)
     yield from _nulls(text)
     if at_least(transformers, _ROPE_SINCE):
         yield from _rope(text)
@@ -90,9 +106,21 @@ def _counts(text: Mapping[str, Any], strict: bool) -> Iterator[str]:
         listed = isinstance(given, (list, Mapping)) and text.get("model_type") in FAMILIES
         if isinstance(given, (str, bool)) or listed:
             yield f"{name} is {str(given)[:40]!r}; a number is needed"
-    dropout = text.get("attention_dropout")
-    if isinstance(dropout, (int, float)) and not 0 <= dropout <= 1:
-        yield f"attention_dropout is {dropout}; it must be from 0 to 1"
+    for name in _DROPOUTS:
+        dropout = text.get(name)
+        if isinstance(dropout, (int, float)) and not 0 <= dropout <= 1:
+            yield f"{name} is {dropout}; it must be from 0 to 1"
+
+
+def _divided(text: Mapping[str, Any]) -> Iterator[str]:
+    kind = str(text.get("model_type"))
+    for name, families in _DIVISORS.items():
+        if kind in families and text.get(name) == 0 and name in text:
+            yield f"{name} is 0; it is divided by"
+    width, heads = (text.get(name) for name in _SHARED.get(kind, ("", "")))
+    if _whole(width) and _whole(heads) and int(width) % int(heads):  # type: ignore[arg-type]
+        names = _SHARED[kind]
+        yield f"{names[1]} is {heads}, which does not divide {names[0]}: {width}"
 
 
 def _nulls(text: Mapping[str, Any]) -> Iterator[str]:
@@ -177,6 +205,12 @@ def _labels(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _experts(text: Mapping[str, Any]) -> Iterator[str]:
     chosen = text.get("num_experts_per_tok")
+    share = text.get("router_aux_loss_coef")
+    if isinstance(share, (str, list, Mapping)):
+        yield f"router_aux_loss_coef is {str(share)[:40]!r}; a number is needed"
+    dense = text.get("mlp_only_layers")
+    if dense is not None and not isinstance(dense, list):
+        yield f"mlp_only_layers is {str(dense)[:40]!r}; a list of layers is needed"
     for name in ("num_local_experts", "num_experts", "n_routed_experts"):
         there = text.get(name)
         if _whole(there) and isinstance(chosen, int) and chosen > int(there):  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ def read(folder: Path, names: list[str]) -> dict[str, Any]:
         "highest_id": highest,
         "added": added[:MOST_ADDED],
         "error": error,
+        "padding_side": str((config or {}).get("padding_side", "right"))[:40],
     }
 
 
@@ -84,6 +85,9 @@ def _config_fault(config: dict[str, Any], names: list[str]) -> str | None:
     more = config.get("additional_special_tokens")
     if more is not None and (not isinstance(more, list) or not all(isinstance(_content(one), str) for one in more)):
         return f"additional_special_tokens is {str(more)[:60]!r}; a list of text is needed"
+    inputs = config.get("model_input_names", ["input_ids"])
+    if inputs is not None and (not isinstance(inputs, list) or "input_ids" not in inputs):
+        return f"model_input_names is {str(inputs)[:60]!r}; a list with input_ids in it is needed"
     if config.get("truncation_side", "right") not in ("right", "left"):
         return f"truncation_side is {str(config['truncation_side'])[:40]!r}; right or left is needed"
     chat = config.get("chat_template")

@@ -21,6 +21,12 @@ NEW = "5.6.0"
         ({"torch_dtype": "auto"}, "no dtype of torch"),
         ({"pad_token_id": 12}, "pad_token_id is 12"),
         ({"layer_types": ["full_attention"] * 2}, "layer_types names 2 layers"),
+        ({"router_aux_loss_coef": "x"}, "router_aux_loss_coef is 'x'"),
+        ({"mlp_only_layers": 5}, "mlp_only_layers is '5'"),
+        ({"model_type": "qwen2_moe", "decoder_sparse_step": 0}, "it is divided by"),
+        ({"model_type": "gpt2", "n_embd": 64, "n_head": 5}, "does not divide n_embd: 64"),
+        ({"model_type": "gpt2", "activation_function": "foo"}, "activation_function is foo"),
+        ({"model_type": "gpt2", "resid_pdrop": 1.5}, "resid_pdrop is 1.5"),
     ],
 )
 def test_values_that_no_model_is_made_from(changed, says):
@@ -35,6 +41,7 @@ def test_values_that_no_model_is_made_from(changed, says):
         {"num_key_value_heads": None, "head_dim": None, "max_position_embeddings": None},
         {"rope_scaling": None},
         {"rope_scaling": {"rope_type": "default"}},
+        {"decoder_sparse_step": 0, "activation_function": "own", "n_embd": 64, "n_head": 5},
         {"rope_scaling": {"type": "yarn", "factor": 4.0}},
         {"hidden_act": "gelu_pytorch_tanh", "torch_dtype": "bfloat16"},
         {"hidden_size": "own", "auto_map": {"AutoConfig": "c.C"}},
