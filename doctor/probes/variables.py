@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 from doctor import redact
 from doctor.facts import Facts
 from doctor.findings import Finding, found
+from doctor.machine import torch_variables
 from doctor.recipe import devices_judged
 from doctor.recipe.model_values import at_least
+from doctor.recipe.source_tree import package_root
 from doctor.recipe.values_judged import COMPILED
 from doctor.target import Target
 from knowledge_base.schema import Severity
@@ -73,6 +75,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         if certificates and not os.path.exists(target.workdir / certificates)
         else None,
         "variables.interfaces": _interfaces(),
+        **torch_variables.collect(environ, package_root("torch", target.site), target.site),
         "variables.socks": next((n for n in _PROXIES if environ.get(n, "").lower().startswith("socks")), None),
     }
 
@@ -262,4 +265,5 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 JUDGEMENTS = (
     values_usable, documentation_kept, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits,
     interface_there, certificates_there, proxy_spoken, sizes_of_another_launch, triton_has_folder, *devices_judged.ALL,
+    *torch_variables.ALL,
 )  # fmt: skip
