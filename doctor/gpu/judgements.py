@@ -85,8 +85,8 @@ def precision_of_gpus(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     if facts["gpu.count"] != 0 or facts["gpu.devices"]:
         return
-    if values.get("tf32") is True:
-        what = "tf32: true, and this machine has no GPU"
+    if values.get("tf32"):  # any value that counts as true
+        what = f"tf32: {_written(values['tf32'])}, and this machine has no GPU"
         yield _found("gpu-bf16-unsupported", what, in_recipe(facts, "tf32"), no_gpu=True, has_tf32=True)
     if values.get("fp16") is True and not values.get("deepspeed"):
         what = "fp16: true, and this machine has no GPU: it will train in full precision"
@@ -130,12 +130,18 @@ def _is_free(device: dict[str, Any]) -> bool:
     return bool(total and free is not None and (total - free) / total <= BUSY_SHARE and not device.get("error"))
 
 
+def _written(value: Any) -> str:
+    return "true" if value is True else str(value)[:40]
+
+
 def bf16(facts: Facts) -> Iterator[Finding]:
     """bf16 in the recipe on cards that lack it, or without a card where transformers insists on one."""
     values = facts["recipe.values"]
-    if not wants_bf16(values) or _true(values.get("use_cpu")) or _true(values.get("no_cuda")):
+    keys = ("bf16", "pure_bf16", "bf16_full_eval")
+    counts = facts["gpu.count"] == 0 and any(values.get(k) for k in keys)  # the text "auto" does, too
+    if not (wants_bf16(values) or counts) or _true(values.get("use_cpu")) or _true(values.get("no_cuda")):
         return
-    key = next(k for k in ("bf16", "pure_bf16", "bf16_full_eval") if _true(values.get(k)))
+    key = next(k for k in keys if _true(values.get(k)) or (counts and values.get(k)))
     line = facts["recipe.lines"].get(key)
     where = f"{facts['recipe.path']}:{line}" if line else facts["recipe.path"]
     json_bf16 = (facts.get("deepspeed.config") or {}).get("bf16")
@@ -152,7 +158,7 @@ def bf16(facts: Facts) -> Iterator[Finding]:
             return  # there are cards and no driver: `driver` says so, and with one the card may well have bf16
         if key == "pure_bf16" or facts["gpu.bf16_needs_gpu"]:
             refuses = "LLaMA-Factory" if key == "pure_bf16" else "transformers"
-            what = f"{key}: true without a GPU: the installed {refuses} refuses it"
+            what = f"{key}: {_written(values[key])} without a GPU: the installed {refuses} refuses it"
             yield _found("gpu-bf16-unsupported", what, where, no_gpu=True, **details)
         return
     for device in _seen(facts):

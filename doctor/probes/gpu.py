@@ -120,7 +120,7 @@ def _bf16_rules(target: Target, facts: Facts) -> dict[str, Any]:
     refuse only where CUDA is there. `gpu.bf16_emulated`: torch calls bf16 supported on cards that only emulate it.
     """
     values = facts["recipe.values"]
-    if not wants_bf16(values):
+    if not wants_bf16(values) and not any(values.get(key) for key in ("bf16", "bf16_full_eval")):
         return {"gpu.bf16_needs_gpu": None, "gpu.bf16_emulated": None, "gpu.has_use_cpu": None}
     arguments = _source(target, "transformers", "training_args.py")
     cuda = _source(target, "torch", "cuda/__init__.py")

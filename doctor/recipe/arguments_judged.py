@@ -81,6 +81,9 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
         learning_rate = kind == "exponent" and key == "learning_rate"
         # Text counts as true wherever it is only asked whether: wrong where false is meant, and luck elsewhere.
         luck = "bool" in misfit["annotation"] and meant is not False and isinstance(facts["recipe.values"][key], str)
+        given = facts["recipe.values"][key]
+        # A list counts as true, whatever is in it.
+        luck = luck or ("bool" in misfit["annotation"] and isinstance(given, list) and given[:1] not in ([], [False]))
         mild = (luck and "int" not in misfit["annotation"]) or _never_reached(facts, key) or not looked_at(facts, key)
         severity = Severity.WARNING if mild else None
         yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, severity, **details)

@@ -32,6 +32,39 @@ _WHEN: dict[str, Callable[[Values], bool]] = {
     **dict.fromkeys(("half_precision_backend", "fp16_backend", "train_sampling_strategy", "debug"), _never),
     **dict.fromkeys(("quantization_method", "quantization_type", "quantization_device_map"), _set("quantization_bit")),
     **dict.fromkeys(("badam_mode", "badam_switch_mode", "badam_mask_mode"), _set("use_badam")),
+    # Of other commands, and of engines that none of them starts while it trains.
+    **dict.fromkeys(
+        (
+            "export_size",
+            "export_quantization_bit",
+            "export_quantization_maxlen",
+            "export_legacy_format",
+            "export_quantization_nsamples",
+            "vllm_maxlen",
+            "vllm_gpu_util",
+            "vllm_enforce_eager",
+            "vllm_max_lora_rank",
+            "sglang_maxlen",
+            "sglang_mem_fraction",
+            "sglang_tp_size",
+        ),
+        _never,
+    ),
+    **dict.fromkeys(
+        (
+            "kt_maxlen",
+            "kt_mode",
+            "kt_lora_expert_num",
+            "kt_lora_expert_intermediate_size",
+            "kt_num_threads",
+            "cpu_infer",
+            "chunk_size",
+            "kt_weight_path",
+            "kt_optimize_rule",
+        ),
+        _set("use_kt"),
+    ),
+    "eval_num_beams": _set("predict_with_generate"),
     "galore_proj_type": _set("use_galore"),
     **dict.fromkeys(("apollo_proj", "apollo_proj_type", "apollo_scale_type"), _set("use_apollo")),
     "init_special_tokens": _set("new_special_tokens", "new_special_tokens_config", "add_special_tokens", "add_tokens"),
@@ -42,6 +75,12 @@ _WHEN: dict[str, Callable[[Values], bool]] = {
     # Given to the trackers alone.
     "run_name": lambda values: values.get("report_to") not in (None, "none", [], "None"),
 }
+
+
+# Given to the processor of a model of images, videos or sound, which a model of text does not have.
+_OF_MEDIA = ("video_fps", "video_maxlen", "audio_sampling_rate")
+_COMPARED = ("image_max_pixels", "image_min_pixels", "video_max_pixels", "video_min_pixels")  # while arguments are read
+_OF_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 def looked_at(facts: Facts, key: str) -> bool:
@@ -56,6 +95,16 @@ def looked_at(facts: Facts, key: str) -> bool:
         return False  # orpo and simpo are all that is asked for, and both are known
     if key == "default_system":  # of older releases the text is only joined to others
         return facts.get("arguments.loader") == "OmegaConf"
+    if key in _OF_MEDIA or (key in _COMPARED and isinstance(values.get(key), float)):
+        return facts.get("model.local") is not True or _has_processor(facts)
+    if key == "moe_aux_loss_coef":
+        config = facts.get("model.config")
+        return not isinstance(config, Mapping) or any(config.get(name) for name in _OF_EXPERTS)
     if key == "cache_dir":  # nothing of a folder of this machine is put into a cache
         return facts.get("model.local") is not True
     return _WHEN[key](values) if key in _WHEN else True
+
+
+def _has_processor(facts: Facts) -> bool:
+    files = facts.get("model.files") or ()
+    return any(name in files for name in ("preprocessor_config.json", "processor_config.json"))

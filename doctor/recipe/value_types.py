@@ -92,6 +92,8 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
         return _choice(field, value)
     if isinstance(value, bool) and field.name in _NAMES and "bool" not in types and "str" in types:
         return Misfit("type", f"YAML reads it as {_yaml(value)}; text is needed, in quotes")
+    if isinstance(value, bool) and field.split and field.name != "fsdp":  # which may be true or false
+        return _misfit(value, ["str"])
     if isinstance(value, bool):
         fits = bool({"bool", "int", "float"} & set(types)) or types == ["str"]
         return None if fits or "str" in types else Misfit("type", f"{_yaml(value)} where {_named(types)} is needed")

@@ -21,6 +21,8 @@ def asked(key, more=None, **values):
         ("mix_strategy", {"dataset": ["a", "b"]}),
         ("buffer_size", {"streaming": True}),
         ("run_name", {"report_to": "wandb"}),
+        ("kt_lora_expert_num", {"use_kt": True}),
+        ("eval_num_beams", {"predict_with_generate": True}),
     ],
 )
 def test_beside_another(key, values):
@@ -31,6 +33,16 @@ def test_beside_another(key, values):
 def test_never_and_always():
     assert not asked("infer_dtype", do_train=True)
     assert asked("finetuning_type")
+
+
+def test_media_and_experts() -> None:
+    local = {"model.local": True, "model.files": ["config.json"], "model.config": {"hidden_size": 8}}
+    for key in ("video_fps", "audio_sampling_rate", "moe_aux_loss_coef"):
+        assert asked(key)
+        assert not asked(key, local)
+        assert asked(key, {**local, "model.files": ["preprocessor_config.json"], "model.config": {"num_experts": 4}})
+    assert not asked("image_min_pixels", local, image_min_pixels=0.5)
+    assert asked("image_min_pixels", local, image_min_pixels="x")
 
 
 def test_a_folder_of_this_machine_needs_no_cache():
