@@ -102,6 +102,8 @@ def _misfits(given: Mapping[str, Any]) -> dict[str, str]:
             found[key] = str(value)[:80]
     if "ranking" in given and not isinstance(given["ranking"], bool) and given["ranking"]:
         found["ranking"] = str(given["ranking"])[:80]  # it counts as true, and as false where it is compared
+    if any(f"{hub}_url" in given for hub in ("hf_hub", "ms_hub", "om_hub")) and given.get("file_name"):
+        found["file_name"] = str(given["file_name"])[:80]  # the hub is asked, the file is not read
     found |= {key: str(given[key])[:80] for key in _SOURCES if key in given and not str(given[key] or "").strip()}
     return found
 

@@ -127,10 +127,14 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
     for name, entry, path in _entries(facts):
         for key, text in entry.get("misfits", {}).items():
             wanted = _MEANT.get(key, "the name of a source, or no such key,")
+            unread = key == "file_name"  # beside a hub, from which other data come, or none
             what = f'{key} of "{name}" is {text or "empty"}; {wanted} is needed'
+            what = (
+                f'file_name of "{name}" is not read: its data come from {entry["source"]} of a hub' if unread else what
+            )
             details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
             taken = key == "ranking" and facts["dataset.stage"] in ("rm", "dpo")  # any text counts as true
-            severity = Severity.WARNING if taken else None
+            severity = Severity.WARNING if taken or unread else None
             yield _finding("data-format-undeclared", what, _at(path, entry, key), severity, **details)
 
 

@@ -84,7 +84,8 @@ def objects(facts: Facts) -> Iterator[Finding]:
     mode = _part(config, "sparse_attention").get("mode", "fixed")
     if mode not in _SPARSE:
         yield _said(facts, f"sparse_attention.mode is {_shown(mode)}; known: {', '.join(_SPARSE)}")
-    if _part(config, "zero_optimization").get("legacy_stage1") is True:
+    legacy = _part(config, "zero_optimization").get("legacy_stage1")
+    if legacy is True or str(legacy).lower() in ("1", "true", "on", "yes"):
         yield _said(facts, "zero_optimization.legacy_stage1 is true; DeepSpeed has not had that stage since 0.5.9")
 
 

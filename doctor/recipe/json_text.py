@@ -8,6 +8,7 @@ fatal problem is exactly one that `json.loads` takes.
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect_left
 from typing import Any
@@ -39,7 +40,7 @@ _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
 _QUOTED_OTHERWISE = re.compile(r"'((?:[^'\\\n]|\\.)*)'|[“”＂]([^“”＂\n]*)[“”＂]")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_]\w*|-Infinity")
-_WORDS = {"true": True, "false": False, "null": None, "NaN": None, "Infinity": None, "-Infinity": None}
+_WORDS = {"true": True, "false": False, "null": None, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 _FULL_WIDTH = {"，": ",", "：": ":", "｛": "{", "｝": "}", "［": "[", "］": "]"}
 
