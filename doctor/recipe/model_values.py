@@ -51,7 +51,7 @@ def faults(config: Mapping[str, Any], transformers: str) -> Iterator[str]:
         return
     text = config["text_config"] if isinstance(config.get("text_config"), Mapping) else config
     yield from _counts(text, at_least(transformers, _STRICT_SINCE))
-    for name in ("hidden_act", *(("activation_function",) if text.get("model_type") in _SHARED else ())):
+    for name in ("hidden_act", *(("activation_function",) if str(text.get("model_type")) in _SHARED else ())):
         activation = text.get(name)
         if activation is not None and (not isinstance(activation, str) or activation not in _ACTIVATIONS):
             yield f"{name} is {activation}, which transformers does not have"
