@@ -58,6 +58,8 @@ SHOWS = {
     "generation-length": "model-generation-config-invalid",
     "port-too-high": "launch-variable-invalid",
     "ds-optimizer-without-type": "ds-zero3-no-optimizer",
+    "padding-side-in-capitals": "model-processor-missing",
+    "tokenizer-class-of-t5": "tok-load-failed",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]

@@ -16,6 +16,7 @@ from tests.faults.catalogue import (
     model,
     model_values,
     packages,
+    rare,
     recipe,
     recipe_values,
     source_conditions,
@@ -28,5 +29,5 @@ FAULTS: list[Fault] = [
     *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
     *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
-    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS, *demands.FAULTS,
+    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS, *demands.FAULTS, *rare.FAULTS,
 ]  # fmt: skip
