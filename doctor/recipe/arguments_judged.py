@@ -164,7 +164,8 @@ def arguments_given(facts: Facts) -> Iterator[Finding]:
 def combinations_allowed(facts: Facts) -> Iterator[Finding]:
     """What the release's own checks refuse: each with the file and line of the check."""
     given = facts["recipe.values"]
-    misfit = {m["key"] for m in facts["arguments.misfits"]}
+    # A text or a list in the place of true or false counts as true where it is asked for.
+    misfit = {m["key"] for m in facts["arguments.misfits"] if "bool" not in m["annotation"] or "int" in m["annotation"]}
     for refusal in _refusals(facts):
         keys = [key for key in refusal["keys"] if key in given]
         if set(refusal["keys"]) & misfit or refusal["error"] == "TypeError":
