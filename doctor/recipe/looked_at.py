@@ -65,6 +65,7 @@ _WHEN: dict[str, Callable[[Values], bool]] = {
         _set("use_kt"),
     ),
     "eval_num_beams": _set("predict_with_generate"),
+    "liger_kernel_config": _set("use_liger_kernel"),
     "galore_proj_type": _set("use_galore"),
     **dict.fromkeys(("apollo_proj", "apollo_proj_type", "apollo_scale_type"), _set("use_apollo")),
     "init_special_tokens": _set("new_special_tokens", "new_special_tokens_config", "add_special_tokens", "add_tokens"),
