@@ -19,6 +19,12 @@ def _never(values: Values) -> bool:
     return False
 
 
+def _evaluates(values: Values) -> bool:
+    asked = [str(values.get(key, "no")).lower() for key in ("eval_strategy", "evaluation_strategy")]
+    given = any(values.get(key) for key in ("do_eval", "do_predict", "val_size", "eval_dataset", "eval_on_start"))
+    return given or any(one not in ("no", "none", "false") for one in asked)
+
+
 def _several(values: Values) -> bool:
     """Whether there are data to be mixed."""
     named = [values.get(key) for key in ("dataset", "eval_dataset")]
@@ -65,6 +71,10 @@ _WHEN: dict[str, Callable[[Values], bool]] = {
         _set("use_kt"),
     ),
     "eval_num_beams": _set("predict_with_generate"),
+    **dict.fromkeys(
+        ("per_device_eval_batch_size", "eval_accumulation_steps", "eval_delay", "include_for_metrics"), _evaluates
+    ),
+    "trackio_space_id": lambda values: "trackio" in str(values.get("report_to")),
     "liger_kernel_config": _set("use_liger_kernel"),
     "galore_proj_type": _set("use_galore"),
     **dict.fromkeys(("apollo_proj", "apollo_proj_type", "apollo_scale_type"), _set("use_apollo")),

@@ -23,6 +23,10 @@ def asked(key, more=None, **values):
         ("run_name", {"report_to": "wandb"}),
         ("kt_lora_expert_num", {"use_kt": True}),
         ("eval_num_beams", {"predict_with_generate": True}),
+        ("liger_kernel_config", {"use_liger_kernel": True}),
+        ("eval_delay", {"eval_strategy": "steps"}),
+        ("per_device_eval_batch_size", {"val_size": 0.1}),
+        ("trackio_space_id", {"report_to": ["trackio"]}),
     ],
 )
 def test_beside_another(key, values):
