@@ -32,6 +32,7 @@ CHATTER = re.compile(
 )
 CAMEL = re.compile(r"[a-z\d][A-Z]")
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
+STRAIGHT = str.maketrans("‘’“”", "''\"\"")  # the quotation marks of a page, where software printed plain ones
 BOLD = re.compile(r"(\b[A-Z]\w+\.|(?<=TypeError: ))init\(\)(?= (?:got an|missing \d|takes ))")  # Markdown ate __init__
 
 
@@ -133,11 +134,11 @@ def _width(lines: list[Line]) -> int:
 
 def _joined(lines: list[Line], start: int, width: int) -> str:
     """A line and what may be its continuation, as one line with single spaces; none where a word was cut in two.
-    What a page that was copied shows in bold type is underlined again."""
+    What a page that was copied shows in bold type is underlined again, and its quotation marks are plain ones."""
     first = lines[start]
     joined = ""
     for line in lines[start : start + WRAPPED_OVER]:
         if (line.log, line.lane) != (first.log, first.lane) or not line.text.strip():
             break
         joined += BOX.sub("", line.text[:2000]) + ("" if len(line.text) == width else " ")
-    return BOLD.sub(r"\1__init__()", " ".join(joined.split()))
+    return BOLD.sub(r"\1__init__()", " ".join(joined.translate(STRAIGHT).split()))
