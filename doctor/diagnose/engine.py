@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from doctor import details, redact
-from doctor.diagnose import events, read
+from doctor.diagnose import collectives, events, read
 from doctor.diagnose.corpus import Corpus
 from doctor.diagnose.ends import Ends
 from doctor.diagnose.failures import Failure, failures
@@ -30,6 +30,7 @@ from knowledge_base.index import index as shipped
 EXCERPT_LINES, EXCERPT_WIDTH = 30, 300
 EVIDENCE = 3  # places told for one finding
 STEPS_THAT_PROVE_LIFE = 3
+TELL_OF_RANKS = frozenset({"nccl-timeout"})
 LINES_THAT_PROVE_LIFE = 12  # INFO lines after a complaint that no failure followed
 
 
@@ -190,6 +191,8 @@ class _Run:
         details: dict[str, Any] = {}
         for match in reversed(ordered):
             details.update(match.groups)
+        if candidate.summary.id in TELL_OF_RANKS:
+            details.update(collectives.missing(self.lines))
         return Finding(
             cause=candidate.summary.id,
             evidence=tuple(told.values()),
