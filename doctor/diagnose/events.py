@@ -33,6 +33,7 @@ FORMATS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (Kind.NATIVE, re.compile(r"(?P<type>CUDA (?:runtime )?error)(?: \(\d+\) ?)?: (?P<message>.+)")),
     (Kind.NATIVE, re.compile(r"(?P<type>NVRM: Xid)(?P<message>.+)")),  # kernel log
     (Kind.NATIVE, re.compile(r"(?P<message>Unable to determine the device handle for GPU.+)")),  # nvidia-smi
+    (Kind.NATIVE, re.compile(r"(?P<message>Memory on the node .+ Ray killed this worker.*)")),  # Ray's memory monitor
     (Kind.EXIT, re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: (?P<rank>\d+)(?P<message>)")),  # torchrun
     (Kind.EXIT, re.compile(r"^\s*exitcode\s*: (?P<code>-?\d+) \(pid(?P<message>)")),  # torchrun, its final block
     (Kind.EXIT, re.compile(r"exits with return code = (?P<code>-?\d+)(?P<message>)")),  # DeepSpeed's launcher
@@ -93,9 +94,9 @@ NOISE_HEADER = re.compile(
 TRIGGERS = (  # what a line must hold to be the beginning or the statement of a failure
     r"Traceback \(|File \"|Error|Exception|rror: |ERROR: |xception: |rror\(|Interrupt|Exit|Timeout|Fault|Invalid|Enabled"
     r"|NotFound|Failed|OutOfResources|NCCL WARN|terminate called|what\(\):|Assertion |CUDA|Xid|device handle|exitcode"
-    r"|return code|received by PID|srun: |slurmstepd|Killed|Aborted|Segmentation|Bus error|Illegal|not found|No such file"
-    r"|can't (?:open|find)|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized|above exception"
-    r"|段错误|总线错误|已杀死|已终止|已放弃|找不到|未找到|没有那个|权限不够|不是内部"
+    r"|return code|received by PID|srun: |slurmstepd|Killed|Ray killed|Aborted|Segmentation|Bus error|Illegal|not found"
+    r"|No such file|can't (?:open|find)|Permission denied|FAILED|ninja: |nvcc|collect2|/ld: |\.cpp:|not recognized"
+    r"|above exception|段错误|总线错误|已杀死|已终止|已放弃|找不到|未找到|没有那个|权限不够|不是内部"
 )
 BEGINS = (
     r"Initializing (?:\d+ )?distributed tasks at"  # LLaMA-Factory's launcher, once a launch
@@ -112,8 +113,9 @@ STEP = r"^\s*\{'loss': '?[\d.]+|\b[1-9]\d*/\d+ \[[\d:]+<[\d:]+, +[\d.]+ ?(?:s/it
 
 # Exceptions that only pass on that something else failed.
 WRAPPERS = re.compile(
-    r"(?:^|\.)(?:ChildFailedError|(?:Base)?ExceptionGroup|ProcessExitedException|SignalException|RayTaskError(?:\(\w+\))?|KeyboardInterrupt"
-    r"|SystemExit|BrokenPipeError|CancelledError|RemoteTraceback|_RemoteTraceback)$"
+    r"(?:^|\.)(?:ChildFailedError|(?:Base)?ExceptionGroup|Process(?:Exited|Raised)Exception|SignalException"
+    r"|RayTaskError(?:\(\w+\))?|KeyboardInterrupt|SystemExit|BrokenPipeError|CancelledError|_?RemoteTraceback"
+    r"|BackendCompilerFailed)$"
 )
 WRAPPER_MESSAGES = re.compile(
     r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"
@@ -121,6 +123,8 @@ WRAPPER_MESSAGES = re.compile(
     r"|^(?:subprocess-exited-with-error|metadata-generation-failed|legacy-install-failure)"  # pip
     r"|^An error occurred while generating the dataset\s*$"  # datasets
     r"|^Failed (?:to build installable wheels|building wheel)|^Could not build wheels"
+    r"|^Caught \w+ in (?:DataLoader worker process|pin memory thread|replica) \d*"  # torch, out of another process or thread
+    r"|^Engine core initialization failed|^Engine process failed to start|^EngineCore encountered an issue"  # vLLM
 )
 # Failures that a dead or late peer causes in the ranks that are well.
 ECHOES = re.compile(
@@ -138,4 +142,5 @@ WORDS = (
     *("段错误", "总线错误", "已杀死", "核心已转储", "not found", "未找到命令", "ninja: build stopped", "FAILED"),
     *("Exception ignored", "distributed tasks at", "runner.py:", "torchrun ", "llamafactory-cli train", "[E Process"),
     *("train_runtime", "Training completed", "Watchdog caught", "***** Running", " metrics *****", "slurmstepd"),
+    "Ray killed",
 )

@@ -29,6 +29,7 @@ CAPITAL = re.compile(r"^[a-z]+(?:error|exception): ")  # a log that was typed in
 PLAIN_NAME = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.){1,8}\w+(?=: )|(?:\w+\.){0,8}[A-Z]\w+)(?:: (?P<message>.*))?$")
 CHAIN = re.compile(r"The above exception was the direct cause of|During handling of the above exception, another")
 GOES_ON = re.compile(r":\s*$|\(Request ID: [^)]*\)\.?\s*$")  # the message, or more of it, stands behind an empty line
+NPU_CODE = re.compile(r"^\[ERROR\] \S+ \(PID:\d+, Device:-?\d+, RankID:-?\d+\) ERR\d+")  # torch_npu, in its messages
 GROUP_BORDER = re.compile(r"^\s*(?:\| |\+-\+?-*(?: \d+)? -*|\+-+)")
 NOT_BEFORE = re.compile(r"\b(?:except|raise|import|class|isinstance|from|catch|isn't|warn\w*)\b|Warning|[=({\[]\s*$|#")
 WHAT = re.compile(r"\s*what\(\):")
@@ -231,7 +232,7 @@ class _Reader:
             if (line.log, line.lane) != lane:
                 continue
             text = line.text[:READ]
-            if not text.strip() and goes_on and position <= index + 3:
+            if (not text.strip() and goes_on and position <= index + 3) or NPU_CODE.match(text):
                 continue
             goes_on = GOES_ON.search(text)
             if (
