@@ -19,6 +19,18 @@ PREFIX_WITHIN = 200  # characters in which a prefix may stand
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|\[(?:\d{1,3};)*\d{1,3}m")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 MIDLINE_RANK = re.compile(r"(?<=.)(?=\[(?:rank|default)\d{1,5}\]:)")
+# A log whose lines were folded into one on the way (a chat, a form, an e-mail): where its lines began.
+FOLDED = re.compile(r'File "[^"]+", line \d+, in .+ File "[^"]+", line \d+|call last\):\s+File "')
+FOLD = re.compile(
+    r"""(?<=\S)\s+(?=
+      Traceback\ \(most\ recent\ call\ last\)
+    | File\ "[^"]+",\ line\ \d+
+    | The\ above\ exception\ was\ the\ direct | During\ handling\ of\ the\ above
+    | \[(?:INFO|WARNING|ERROR)[|\]]
+    | (?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception):\ [^\s)]
+    )""",
+    re.VERBOSE,
+)
 PREFIX = re.compile(
     r"""\s*(?:
       \[?(?:rank|default)(?P<rank>\d{1,5})\]:\s?
@@ -99,7 +111,7 @@ def lines(scan: Scan, log: int) -> list[Line]:
             for piece in MIDLINE_RANK.split(text) if "[rank" in text or "[default" in text else (text,):
                 line = Line(stretch, within, piece, log, scan.stream.rank, gap)
                 _take_prefixes(line)
-                result.append(line)
+                result += _unfolded(line)
                 gap = False
     if scan.stream.rank is None:
         _slurm(result)
@@ -140,6 +152,20 @@ def _decode(raw: bytes) -> str:
             return raw.decode("gb18030")
         except UnicodeDecodeError:
             return raw.decode("utf-8", "replace")
+
+
+def _unfolded(line: Line) -> list[Line]:
+    """The line, or the lines that were folded into it."""
+    if 'File "' not in line.text or not FOLDED.search(line.text):
+        return [line]
+    first, *others = FOLD.split(line.text)
+    line.text, line.level = first, level(first)
+    result = [line]
+    for text in others:
+        more = Line(line.stretch, line.within, text, line.log, line.rank, gap=False)
+        more.lane, more.level = line.lane, level(text)
+        result.append(more)
+    return result
 
 
 def _take_prefixes(line: Line) -> None:

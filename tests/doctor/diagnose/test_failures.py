@@ -99,6 +99,45 @@ def test_a_traceback_on_one_line_and_without_indentation() -> None:
     assert (failure.exception, failure.frames[0].function) == ("ValueError", "f")
 
 
+def test_a_log_folded_into_one_line() -> None:
+    found = parse(
+        "[INFO|trainer.py:2700] >> Loading model from saves/checkpoint-500. Traceback (most recent call last): "
+        'File "/opt/env/lib/python3.11/site-packages/transformers/trainer.py", line 3210, in load optimizer.load( '
+        'File "/opt/env/lib/python3.11/site-packages/torch/optim/optimizer.py", line 880, in load raise ValueError( '
+        "KeyError: 'group' During handling of the above exception, another exception occurred: "
+        'Traceback (most recent call last): File "a.py", line 1, in <module> main() ValueError: no such group'
+    )
+    assert [(failure.exception, failure.message) for failure in found] == [
+        ("KeyError", "'group'"),
+        ("ValueError", "no such group"),
+    ]
+    assert found[0].chain == found[1].chain
+    assert [len(failure.frames) for failure in found] == [2, 1]
+
+
+def test_what_only_passes_a_failure_on() -> None:
+    outer, inner = parse(
+        "torch.multiprocessing.spawn.ProcessRaisedException:\n\n"
+        "-- Process 5 terminated with the following error:\n"
+        "Traceback (most recent call last):\n"
+        '  File "train.py", line 41, in run\n'
+        "ValueError: no\n"
+    )
+    assert outer.wraps
+    assert inner.hard
+    assert parse("FileNotFoundError: Caught FileNotFoundError in DataLoader worker process 3.\n")[0].wraps
+    assert parse("RuntimeError: Engine core initialization failed. See root cause above.\n")[0].wraps
+
+
+def test_an_error_code_of_torch_npu_is_part_of_the_message() -> None:
+    (failure,) = parse(
+        "RuntimeError: [ERROR] HCCL error in: torch_npu/csrc/distributed/ProcessGroupHCCL.cpp:64\n"
+        "[ERROR] 2026-05-21-11:57:54 (PID:92, Device:3, RankID:3) ERR02200 DIST call hccl api failed.\n"
+        "EJ0001: Failed to initialize the HCCP process.\n"
+    )
+    assert failure.message.endswith("EJ0001: Failed to initialize the HCCP process.")
+
+
 def test_a_worker_s_remote_traceback_belongs_to_what_it_caused() -> None:
     found = parse(
         "multiprocess.pool.RemoteTraceback: \n"
