@@ -29,10 +29,7 @@ def explain(*, cause: str, form: str, lang: str | None) -> int:
 
 def causes(*, text: str | None, form: str, lang: str | None) -> int:
     lang = language(lang)
-    words = (text or "").lower().split()
-    found = [
-        document.entry(cause, lang) for cause in load.all_causes() if all(word in _searched(cause) for word in words)
-    ]
+    found = [document.entry(cause, lang) for cause in _search((text or "").lower().split())]
     if form == "json":
         print_json(document.envelope("causes", causes=found))
     elif not found:
@@ -44,7 +41,33 @@ def causes(*, text: str | None, form: str, lang: str | None) -> int:
     return ExitCode.OK
 
 
-def _searched(cause: Cause) -> str:
-    """Everything of a cause that a search looks into, lower case, both languages."""
-    texts = [cause.title, cause.why, *(fix.title for fix in cause.fixes)]
-    return " ".join([cause.id, *(s.pattern for s in cause.signatures), *(f"{t.en} {t.zh}" for t in texts)]).lower()
+def _search(words: list[str]) -> list[Cause]:
+    """The causes that hold every one of these lower-case words, those first that are named by them."""
+    ranked = []
+    for cause in load.all_causes():
+        texts = _searched(cause)
+        worth = [max((_worth(word, text) * weight for weight, text in texts), default=0) for word in words]
+        if all(worth):
+            in_a_row = len(words) > 1 and any(" ".join(words) in text for _, text in texts[:-1])
+            ranked.append((in_a_row, sum(worth), cause))
+    ranked.sort(key=lambda found: found[:2], reverse=True)  # stable: alike ones stay in the order of their ids
+    return [cause for _, _, cause in ranked]
+
+
+def _worth(word: str, text: str) -> int:
+    """A word that begins there counts more than the same letters inside another one; Chinese has no such borders."""
+    at = text.find(word)
+    while at > 0 and word[0].isascii() and text[at - 1].isascii() and text[at - 1].isalnum():
+        at = text.find(word, at + 1)
+    return 3 if at >= 0 else int(word in text)
+
+
+def _searched(cause: Cause) -> list[tuple[int, str]]:
+    """What of a cause a search looks into, lower case, both languages, and what a word counts for that stands there."""
+    texts = [
+        (5, f"{cause.id} {cause.title.en} {cause.title.zh}"),
+        (2, " ".join(signature.pattern for signature in cause.signatures)),
+        (2, f"{cause.why.en} {cause.why.zh}"),
+        (1, " ".join(f"{fix.title.en} {fix.title.zh}" for fix in cause.fixes)),
+    ]
+    return [(weight, text.lower()) for weight, text in texts]

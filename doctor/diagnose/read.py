@@ -44,6 +44,8 @@ MAGIC = {
     b"ARROW1": "an Arrow file",
     b"\x93NUMPY": "a NumPy array",
 }
+# Bytes that no text has in any encoding met in logs; bell, backspace, shift in and out and escape are a terminal's.
+CONTROLS = bytes([*range(1, 7), *range(16, 27), *range(28, 32), 127])
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -226,6 +228,8 @@ def _decoded(pieces: Iterator[bytes], stream: Stream) -> Iterator[bytes]:
     first = next(pieces, b"")
     encoding = _utf16(first)
     if encoding is None:
+        if _is_binary(first):
+            raise UnreadableLog(f"{stream.name}: is binary data, not a text log")
         yield first.replace(b"\0", b"")
         for piece in pieces:
             yield piece if b"\0" not in piece else piece.replace(b"\0", b"")
@@ -235,6 +239,12 @@ def _decoded(pieces: Iterator[bytes], stream: Stream) -> Iterator[bytes]:
     for piece in pieces:
         yield decoder.decode(piece).encode("utf-8", "replace")
     yield decoder.decode(b"", True).encode("utf-8", "replace")
+
+
+def _is_binary(first: bytes) -> bool:
+    """Whether more than one byte in twenty is none of a text's: of random bytes it is one in twelve."""
+    sample = first[:65536].replace(b"\0", b"")
+    return len(sample) - len(sample.translate(None, CONTROLS)) > max(20, len(sample) / 20)
 
 
 def _utf16(first: bytes) -> str | None:

@@ -357,11 +357,15 @@ def _counts_by_numactl(facts: Facts) -> bool:
 
 
 def cpu_world_size(facts: Facts) -> Iterator[Finding]:
-    """`use_cpu` with DeepSpeed: its communication is never set up, so it counts a world of one and refuses the batch."""
-    if facts["deepspeed.config_path"] is None or not facts["recipe.values"].get("use_cpu"):
+    """`use_cpu` with ZeRO-3: the model is made before DeepSpeed's communication, which then counts a world of one.
+
+    It refuses the batch where the JSON has a total, which is filled in for all processes; stages 1 and 2 train.
+    """
+    config = facts["deepspeed.config"]
+    if not isinstance(config, dict) or not facts["recipe.values"].get("use_cpu"):
         return
-    if facts["launch.world_size"] > 1:
-        what = f"use_cpu: true with DeepSpeed and {facts['launch.world_size']} processes: it counts a world size of 1"
+    if facts["launch.world_size"] > 1 and stage(facts) == 3 and config.get("train_batch_size") is not None:
+        what = f"use_cpu: true with ZeRO-3 and {facts['launch.world_size']} processes: it counts a world size of 1"
         yield _found("ds-cpu-world-size", what, in_recipe(facts, "use_cpu"), gpus=facts.get("gpu.count") or 0)
 
 

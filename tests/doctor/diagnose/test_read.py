@@ -120,7 +120,9 @@ def test_of_several_ranks_the_one_that_failed_first_is_the_answer(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"\x7fELF" + bytes(100), "ELF"), (b"PK\x03\x04" + bytes(100), "zip")], ids=["elf", "zip"]
+    ("content", "words"),
+    [(b"\x7fELF" + bytes(100), "ELF"), (b"PK\x03\x04" + bytes(100), "zip"), (bytes(range(256)) * 9, "binary data")],
+    ids=["elf", "zip", "bytes"],
 )
 def test_what_is_no_text_is_refused_in_one_sentence(tmp_path: Path, content: bytes, words: str) -> None:
     log = tmp_path / "a.log"
@@ -128,6 +130,12 @@ def test_what_is_no_text_is_refused_in_one_sentence(tmp_path: Path, content: byt
     with pytest.raises(UnreadableLog, match=words) as refusal:
         diagnose([log])
     assert "\n" not in str(refusal.value)
+
+
+def test_a_terminal_s_controls_and_a_damaged_start_are_no_binary_data(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(bytes(range(1, 32)) + b"\0" * 9000 + b"\x1b[31m\x07\x08" * 300 + FAILURE.encode())
+    assert diagnose([log]).findings[0].cause == WANTED
 
 
 def test_missing_and_empty(tmp_path: Path) -> None:

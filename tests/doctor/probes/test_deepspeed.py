@@ -82,11 +82,19 @@ def test_numactl_only_where_the_release_runs_it_unguarded_on_cpu():
         assert list(deepspeed.numactl(story(**{"deepspeed.cpu_runs_numactl": True, **healed}))) == []
 
 
-def test_use_cpu_makes_deepspeed_count_one_process():
+def test_use_cpu_makes_zero_3_count_one_process():
     values = {"use_cpu": True, "deepspeed": "ds.json"}
-    (found,) = deepspeed.cpu_world_size(story(**{"recipe.values": values}))
+    config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3}}
+    wrong = {"recipe.values": values, "deepspeed.config": config}
+    (found,) = deepspeed.cpu_world_size(story(**wrong))
     assert found.cause == "ds-cpu-world-size"
-    assert list(deepspeed.cpu_world_size(story(**{"recipe.values": values, "launch.world_size": 1}))) == []
+    trains = (
+        {"launch.world_size": 1},
+        {"deepspeed.config": {**config, "zero_optimization": {"stage": 2}}},
+        {"deepspeed.config": {"zero_optimization": {"stage": 3}}},
+    )
+    for other in trains:
+        assert list(deepspeed.cpu_world_size(story(**{**wrong, **other}))) == []
 
 
 def test_batch_arithmetic():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from tests.faults.catalogue.recipe import values
 from tests.faults.fault import Fault, Inject, together
 from tests.faults.workspace import Workspace
+from tests.stack.programs import leave_out
 
 ZERO2, ZERO3 = "sky-t1 full zero2", "sky-t1 full zero3"
 
@@ -35,19 +35,8 @@ def trailing_comma(place: Workspace) -> None:
 
 
 def without(program: str) -> Inject:
-    """A PATH on which everything is found but one program, as on a machine that lacks it."""
-
-    def inject(place: Workspace) -> None:
-        programs = place.root / "programs"
-        programs.mkdir()
-        for folder in filter(os.path.isdir, os.environ["PATH"].split(os.pathsep)):
-            for file in os.scandir(folder):
-                link = programs / file.name
-                if file.name != program and not os.path.lexists(link):
-                    link.symlink_to(file.path)
-        place.environ["PATH"] = f"{place.environment.root / 'bin'}{os.pathsep}{programs}"
-
-    return inject
+    """As on a machine that lacks it."""
+    return lambda place: leave_out(place, program)
 
 
 def environ(**changed: str | None) -> Inject:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.stack.programs import leave_out
 from tests.stack.reproductions.place import Place
 from tests.stack.reproductions.run import Reproduction
 
@@ -35,6 +36,7 @@ def config_with_a_comma(place: Place) -> None:
 def without_numactl(place: Place) -> None:
     """Stage 3 counts the devices when it scatters gradients; the other stages never do."""
     place.write_deepspeed(zero_optimization={"stage": 3})
+    leave_out(place, "numactl")
 
 
 def hub_model(place: Place) -> None:
@@ -61,7 +63,8 @@ def bf16(place: Place) -> None:
 
 
 def deepspeed_with_use_cpu(place: Place) -> None:
-    deepspeed()(place)
+    """Stage 3 makes the model before DeepSpeed's communication; the other stages train."""
+    deepspeed(zero_optimization={"stage": 3})(place)
     place.set_recipe(use_cpu=True, bf16=False)
 
 
@@ -74,7 +77,7 @@ CASES = [
     Reproduction(
         "ds-config-hf-mismatch", deepspeed(train_batch_size=7), name="ds-config-hf-mismatch-total", torchrun=True
     ),
-    Reproduction("env-numactl-missing", without_numactl, torchrun=True),
+    Reproduction("env-numactl-missing", without_numactl, torchrun=True, packages=DEEPSPEED),
     Reproduction("launch-port-in-use", healthy, torchrun=True, around=port_held),
     Reproduction("hub-unreachable", hub_model, arguments=("--model", "{model}")),
     Reproduction("gpu-bf16-unsupported", bf16, stack="current"),

@@ -35,8 +35,12 @@ def without_setuptools(place: Place) -> None:
     uninstall("setuptools")(place)
 
 
-def report_to(board: str) -> Inject:
-    return lambda place: place.set_recipe(report_to=board)
+def report_to(board: str, **environ: str) -> Inject:
+    def inject(place: Place) -> None:
+        place.set_recipe(report_to=board)
+        place.environ |= environ
+
+    return inject
 
 
 CASES = [
@@ -47,7 +51,7 @@ CASES = [
                  packages=("setuptools", "deepspeed")),
     Reproduction("ds-not-installed", without_deepspeed, torchrun=True, packages=("deepspeed",)),
     Reproduction("log-tensorboard-missing", report_to("tensorboard"), packages=("tensorboard",)),
-    Reproduction("log-wandb-not-installed", report_to("wandb")),
+    Reproduction("log-wandb-not-installed", report_to("wandb", WANDB_MODE="offline"), packages=("wandb",)),
     Reproduction("pkg-torch-torchvision-mismatch", install("torchvision==0.27.0"), stack="current",
                  packages=("torchvision", "torchaudio")),
 ]  # fmt: skip
