@@ -182,7 +182,10 @@ class _Run(Expressions):
             if isinstance(owner, Arguments):
                 owner.values[target["attr"]] = value
         elif target["_"] in ("Tuple", "List"):
-            parts = value if isinstance(value, (list, tuple)) and len(value) == len(target["elts"]) else None
+            count = len(target["elts"])
+            if value is self.instances and len(value) > count:  # what is parsed last, the parsing function keeps
+                value = value[:count]
+            parts = value if isinstance(value, (list, tuple)) and len(value) == count else None
             for place, inner in enumerate(target["elts"]):
                 self.assign(inner, parts[place] if parts is not None else UNKNOWN, scope)
 

@@ -98,11 +98,11 @@ def convert_sharegpt(example):
 ''',
     "llamafactory/hparams/parser.py": '''
 from transformers import Seq2SeqTrainingArguments
-from .model_args import ModelArguments
+from .model_args import ModelArguments, RuntimeArguments
 from .data_args import DataArguments
 
 _TRAIN_ARGS = [ModelArguments, DataArguments, Seq2SeqTrainingArguments]
-_INFER_ARGS = [ModelArguments, DataArguments]
+_INFER_ARGS = [ModelArguments, DataArguments, RuntimeArguments]
 _EVAL_ARGS = [ModelArguments, DataArguments]
 
 def _check_extra_dependencies(model_args, training_args=None):
@@ -126,6 +126,10 @@ def get_train_args(args=None):
     if unknown_call(training_args) or torch.cuda.is_available():
         raise ValueError("depends on the machine")
     _check_extra_dependencies(model_args, training_args)
+
+def get_infer_args(args=None):
+    model_args, data_args = _parse_infer_args(args)
+    _check_extra_dependencies(model_args)
 ''',
     "llamafactory/hparams/model_args.py": '''
 @dataclass
@@ -148,6 +152,10 @@ class ModelArguments(BaseArguments):
     use_unsloth: bool = field(default=False)
     def __post_init__(self):
         BaseArguments.__post_init__(self)
+
+@dataclass
+class RuntimeArguments:
+    threads: int = field(default=1)
 ''',
     "llamafactory/hparams/data_args.py": '''
 @dataclass

@@ -95,6 +95,13 @@ def test_packages_that_a_key_needs(source):
     ]
 
 
+def test_arguments_that_the_parsing_function_keeps_do_not_hide_the_others(source):
+    values = {"model_name_or_path": "m", "template": "t", "use_unsloth": True, "threads": 4}
+    assert "RuntimeArguments" in source.groups["infer"]
+    found = refusals.follow(source, values, "infer", {}, {}).requirements
+    assert [r.requirement for r in found] == ["unsloth"]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "omega", "kind", "meant"),
     [
