@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := .demo/env/bin/python
-BENCHES := check diagnose data model cluster calibration generalise journal train_overhead
+BENCHES := check diagnose data model cluster calibration generalise carried journal train_overhead
 
 .PHONY: help install demo docs causes test lint unit unit-doctor unit-fixes stack clean
 .PHONY: reproduce faults rehearsals disturb cluster fuzz kill memory bench $(BENCHES:%=bench-%)

@@ -2,7 +2,7 @@
 
 Ranks are told by what launchers put in front of a line: torch's `[rank3]:`, torchrun's `[default0]:` and tee prefixes,
 DeepSpeed's and pdsh's `node1: `, Slurm's `3: ` (srun -l), MPI's `[1,3]<stderr>:`, Ray's `(Worker pid=7)`, compose's
-`worker-1  | `. Two of them may follow each other (`node1: [rank5]: `).
+`worker-1  | `, the journal's `Jan 02 03:04:05 host python[7]: `. Two of them may follow each other (`node1: [rank5]: `).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ FOLD = re.compile(
 )
 PREFIX = re.compile(
     r"""\s*(?:
-      \[?(?:rank|default)(?P<rank>\d{1,5})\]:\s?
+      [A-Z][a-z]{2}\s+\d{1,2}\s\d\d:\d\d:\d\d\s[\w.-]{1,60}\s[\w./@-]{1,60}\[\d+\]:\s
+    | \[?(?:rank|default)(?P<rank>\d{1,5})\]:\s?
     | \[\d+,(?P<mpi>\d{1,5})\]<std(?:out|err)>:\s?
     | \((?:[\w.]+\s)?pid=\d+(?:,\s*ip=[\d.]+)?\)\s?
     | (?P<compose>[\w.-]{1,60}?(?:[-_]\d+)?)\s*\|\s+(?=\S)(?!\d+/\d)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from doctor.diagnose import carried
 from doctor.errors import BadInput
 
 BLOCK = 1 << 18  # bytes; 256 KiB stays in the second-level cache while it is searched
@@ -160,7 +161,7 @@ def _blocks(handle: BinaryIO, stream: Stream) -> Iterator[bytes]:
                 if head.startswith(magic):
                     raise UnreadableLog(f"{stream.name}: is {what}, not a text log")
             pieces = _plain(head, handle)
-        yield from _decoded(pieces, stream)
+        yield from carried.as_written(_decoded(pieces, stream), stream.notes, stream.name)
     except OSError as error:
         raise UnreadableLog(f"{stream.name}: {error.strerror or error}") from error
     finally:

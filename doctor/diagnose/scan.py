@@ -13,10 +13,12 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doctor.diagnose.databases import Form, Tables, database, tables
-from doctor.diagnose.read import Stream
+
+if TYPE_CHECKING:
+    from doctor.diagnose.read import Stream  # which needs lines, and lines this
 
 WHOLE = 1 << 20  # bytes; a log up to this is kept whole
 BEFORE, AFTER = 24_000, 12_000  # bytes kept around a hit: a deep traceback of eight interleaved ranks is about 20 kB
