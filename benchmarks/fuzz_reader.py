@@ -3,9 +3,9 @@
     python benchmarks/fuzz_reader.py [--inputs 1000000] [--seed 1] [--every 200] [--record]
 
 Every input is made from the recorded logs: cut, spliced, with lines swapped, bytes flipped, other encodings, prefixes of
-launchers, carriage returns, gzip and zstd cut short, words of the signatures strewn in. It is read to lines and
-failures; one in `--every` goes through the whole diagnosis. Counted: inputs, exceptions other than UnreadableLog, the
-slowest input. `--record` adds the counts to those of other seeds in benchmarks/results/fuzz_reader.json, every 10,000
+launchers, carriage returns, in a container's JSON or broken at a terminal's width, gzip and zstd cut short, words of the
+signatures strewn in. It is read to lines and failures; one in `--every` goes through the whole diagnosis. Counted:
+inputs, exceptions other than UnreadableLog, the slowest input. `--record` adds the counts to those of other seeds in benchmarks/results/fuzz_reader.json, every 10,000
 inputs, so that a million may be read in pieces. An exception ends the run, and nothing more is recorded.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import html
 import json
 import platform
 import random
@@ -59,7 +60,7 @@ class Fuzzer:
         exact, _ = index().all_words
         self.words = [word.encode() for word in sorted(exact)]
         self.changes: tuple[Callable[[bytes], bytes], ...] = (
-            self.cut, self.splice, self.flip, self.insert, self.prefix, self.shuffle, self.strew, self.noise,
+            self.cut, self.splice, self.flip, self.insert, self.prefix, self.shuffle, self.strew, self.noise, self.carry,
         )  # fmt: skip
 
     def make(self) -> bytes:
@@ -102,6 +103,25 @@ class Fuzzer:
     def prefix(self, text: bytes) -> bytes:
         chosen = self.dice.sample(PREFIXES, self.dice.randint(1, 3))
         return b"\n".join(self.dice.choice(chosen) + line for line in text.split(b"\n"))
+
+    def carry(self, text: bytes) -> bytes:
+        """What a container, a report, a page or a terminal makes of a log; other changes may follow."""
+        log = text.decode("utf-8", "replace")
+        kind = self.dice.randrange(5)
+        if kind == 0:
+            log = "".join(
+                json.dumps({"log": line + self.dice.choice(("\n", "\n", ""))}) + "\n" for line in log.split("\n")
+            )
+        elif kind == 1:
+            log = json.dumps(log, ensure_ascii=self.dice.random() < 0.5)
+        elif kind == 2:
+            log = html.escape(log)
+        elif kind == 3:
+            log = log.replace('"', "\u201d").replace("'", "\u2019")
+        else:
+            width = self.dice.choice((60, 80, 97, 120))
+            log = "\n".join(line[at : at + width] for line in log.split("\n") for at in range(0, len(line) or 1, width))
+        return log.encode()
 
     def shuffle(self, text: bytes) -> bytes:
         lines = text.split(b"\n")
