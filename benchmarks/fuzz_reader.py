@@ -5,8 +5,9 @@
 Every input is made from the recorded logs: cut, spliced, with lines swapped, bytes flipped, other encodings, prefixes of
 launchers, carriage returns, in a container's JSON or broken at a terminal's width, gzip and zstd cut short, words of the
 signatures strewn in. It is read to lines and failures; one in `--every` goes through the whole diagnosis. Counted:
-inputs, exceptions other than UnreadableLog, the slowest input. `--record` adds the counts to those of other seeds in benchmarks/results/fuzz_reader.json, every 10,000
-inputs, so that a million may be read in pieces. An exception ends the run, and nothing more is recorded.
+inputs, exceptions other than UnreadableLog, the slowest input. `--record` adds the counts to those of other seeds in
+benchmarks/results/fuzz_reader.json, every 10,000 inputs, so that a million may be read in pieces. An exception ends the
+run, and nothing more is recorded.
 """
 
 from __future__ import annotations
