@@ -57,6 +57,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "curly": curly,
     "80 columns": broken_at(80),
     "120 columns": broken_at(120),
+    "one line": lambda log: " ".join(line.strip() for line in log.split("\n")),
     "no indentation": lambda log: "\n".join(line.lstrip() for line in log.split("\n")),
     "empty lines": lambda log: log.replace("\n", "\n\n"),
 }
