@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.catalogue import (
+    adapters,
     checkpoints,
     combinations,
     data,
@@ -22,11 +23,13 @@ from tests.faults.catalogue import (
     source_conditions,
     tokenised,
     variables,
+    weights,
 )
 from tests.faults.fault import Fault
 
 FAULTS: list[Fault] = [
-    *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS, *model_values.FAULTS,
+    *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS,
+    *weights.FAULTS, *adapters.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
     *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
     *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS, *demands.FAULTS, *rare.FAULTS,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.faults.catalogue.adapters import adapter
 from tests.faults.catalogue.data import POINTER
-from tests.faults.catalogue.model import adapter
 from tests.faults.fault import Fault, Inject
 from tests.faults.workspace import Workspace
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from tests.faults.catalogue.adapters import adapter
 from tests.faults.catalogue.deepspeed import environ
-from tests.faults.catalogue.model import adapter
 from tests.faults.catalogue.packages import fault
 from tests.faults.catalogue.recipe import values
 from tests.faults.fault import Fault, Inject, together

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tests.faults.catalogue.adapters import adapter
 from tests.faults.catalogue.data import POINTER
-from tests.faults.catalogue.model import WHOLE, adapter, config, of_json, read_tensors, write_tensors
+from tests.faults.catalogue.model import WHOLE, config, of_json
+from tests.faults.catalogue.tensors import read_tensors, write_tensors
 from tests.faults.fault import Fault, Inject, together
 from tests.faults.workspace import Workspace
 

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from tests.faults.catalogue.data import folder
-from tests.faults.catalogue.model import WHOLE, config, of_json, of_shards, text
+from tests.faults.catalogue.model import WHOLE, config, of_json, text
 from tests.faults.catalogue.recipe import line, renamed_file, second_line, values
+from tests.faults.catalogue.weights import of_shards
 from tests.faults.fault import Fault, Inject
 from tests.faults.workspace import Workspace
 
