@@ -19,6 +19,7 @@ from tests.faults.catalogue import (
     packages,
     rare,
     recipe,
+    recipe_conflicts,
     recipe_values,
     source_conditions,
     tokenised,
@@ -28,7 +29,7 @@ from tests.faults.catalogue import (
 from tests.faults.fault import Fault
 
 FAULTS: list[Fault] = [
-    *recipe.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS,
+    *recipe.FAULTS, *recipe_conflicts.FAULTS, *recipe_values.FAULTS, *dataset_info.FAULTS, *data.FAULTS, *model.FAULTS,
     *weights.FAULTS, *adapters.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
     *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
