@@ -132,7 +132,10 @@ def searchers(place: Path, folder: Path) -> dict[str, dict[str, float]]:
     from knowledge_base.index import index
 
     signatures, words = folder / "signatures.txt", folder / "words.txt"
-    patterns = [re.sub(r"\(\?P<\w+>", "(?:", sign.pattern.regex).replace('\\"', '"') for sign in index().signs]
+    patterns = [
+        re.sub(r"\(\?P<\w+>", "(?:", sign.pattern.regex).replace('\\"', '"').replace("\\'", "'")
+        for sign in index().signs
+    ]
     signatures.write_text("\n".join(patterns) + "\n", encoding="utf-8")
     words.write_text("\n".join(sorted(index().all_words[0])) + "\n", encoding="utf-8")
     sample = folder / "sample.log"
