@@ -153,7 +153,7 @@ def save_steps_suggestion(facts: Facts, finding: Finding) -> int | None:
 
 
 def workers_suggestion(facts: Facts, finding: Finding) -> int | None:
-    """A quarter of the preprocessing workers, not more than the CPUs; None where there is one already."""
+    """A quarter of the preprocessing workers, not more than the processors; None where there is one already."""
     workers = _whole(facts, "preprocessing_num_workers", 1)
     if not workers or workers <= 1:
         return None

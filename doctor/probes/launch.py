@@ -11,7 +11,7 @@ from typing import Any
 
 from doctor import redact
 from doctor.facts import Facts, Unknown
-from doctor.findings import Finding, found
+from doctor.findings import Finding, Severity, found
 from doctor.target import Target
 
 ID = "launch"
@@ -46,7 +46,6 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     }
     addr = environ.get("MASTER_ADDR", DEFAULTS["MASTER_ADDR"])
     port = numbers["MASTER_PORT"]
-    several = isinstance(numbers["NNODES"], int) and numbers["NNODES"] > 1
     known = isinstance(nproc, int) and isinstance(numbers["NNODES"], int)
     return {
         "launch.nproc": nproc,
@@ -59,7 +58,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "launch.world_size": nproc * numbers["NNODES"] if known else Unknown("NNODES or NPROC_PER_NODE is unknown"),
         "launch.environ": recorded,
         "launch.unreadable": _unreadable(environ, gpus),
-        "launch.master_unknown": None if not several else _unresolvable(addr),
+        **_master(addr),
         **_port(numbers["NODE_RANK"], port),
     }
 
@@ -95,21 +94,43 @@ def _unreadable(environ: Mapping[str, str], gpus: int | None) -> dict[str, str]:
     return found
 
 
-def _unresolvable(addr: str) -> Any:
-    """Why MASTER_ADDR has no address, None when it has one. Asked in a thread, because a resolver can hang."""
-    answer: list[str | None] = []
+def _master(addr: str) -> dict[str, Any]:
+    """`launch.master_unknown`: why MASTER_ADDR has no address, None when it has one. `launch.master_elsewhere`: whether all
+    that it has belong to other machines. Asked in a thread, because a resolver can hang."""
+    answer: list[str | set[str]] = []
 
     def ask() -> None:
         try:
-            socket.getaddrinfo(addr, None)
-            answer.append(None)
-        except OSError as error:
-            answer.append(error.strerror or str(error))
+            answer.append({str(found[4][0]) for found in socket.getaddrinfo(addr, None)})
+        except (OSError, UnicodeError) as error:
+            answer.append(getattr(error, "strerror", None) or str(error))
 
+    if _loopback(addr) or not addr.strip():
+        return {"launch.master_unknown": None, "launch.master_elsewhere": False}
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(RESOLVE_SECONDS)
-    return answer[0] if answer else Unknown(f"the resolver did not answer within {RESOLVE_SECONDS:g} s")
+    if not answer:
+        late = Unknown(f"the resolver did not answer within {RESOLVE_SECONDS:g} s")
+        return {"launch.master_unknown": late, "launch.master_elsewhere": late}
+    if isinstance(answer[0], str):
+        return {"launch.master_unknown": answer[0], "launch.master_elsewhere": False}
+    return {"launch.master_unknown": None, "launch.master_elsewhere": not any(map(_ours, answer[0]))}
+
+
+def _loopback(addr: str) -> bool:
+    return addr == "localhost" or addr.startswith("127.") or addr == "::1"
+
+
+def _ours(address: str) -> bool:
+    """Whether the address is one of this machine: only there a socket can be bound to it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _port(node_rank: Any, port: Any) -> dict[str, Any]:
@@ -195,16 +216,28 @@ def renamed_variables(facts: Facts) -> Iterator[Finding]:
 
 
 def master_addr(facts: Facts) -> Iterator[Finding]:
-    """Several nodes cannot meet at the loopback address."""
-    addr = facts["launch.master_addr"]
-    if facts["launch.nnodes"] > 1 and (addr == "localhost" or addr.startswith("127.") or addr == "::1"):
-        yield _found("launch-master-addr", f"NNODES={facts['launch.nnodes']} with MASTER_ADDR={addr}", "MASTER_ADDR")
+    """Several nodes cannot meet at the loopback address; torchrun meets at MASTER_ADDR on a single node, too."""
+    addr, nodes = facts["launch.master_addr"], facts["launch.nnodes"]
+    torchrun = nodes > 1 or facts["launch.force_torchrun"] or facts.get("gpu.count") not in (0, 1)
+    what, severity = None, None
+    if nodes > 1 and _loopback(addr):
+        what = f"NNODES={nodes} with MASTER_ADDR={addr}"
     elif not addr.strip() and facts["launch.force_torchrun"]:
         what = "MASTER_ADDR is set and empty: torchrun is given --master_addr without an address"
-        yield _found("launch-master-addr", what, "MASTER_ADDR")
-    elif facts["launch.master_unknown"]:
+    elif facts["launch.master_unknown"] and torchrun:
         what = f"MASTER_ADDR={addr} has no address here: {facts['launch.master_unknown']}"
-        yield _found("launch-master-addr", what, "MASTER_ADDR")
+    elif (
+        facts["launch.master_elsewhere"]
+        and torchrun
+        and (nodes == 1 or facts["launch.environ"].get("NODE_RANK") == "0")
+    ):
+        # A virtual address in front of node 0 belongs to no machine and works.
+        severity = Severity.WARNING if nodes > 1 else None
+        what = f"MASTER_ADDR={addr} is no address of this machine, " + (
+            "which is node 0" if nodes > 1 else "and there is no other node (NNODES=1)"
+        )
+    if what is not None:
+        yield _found("launch-master-addr", what, "MASTER_ADDR", severity)
 
 
 def processes_against_gpus(facts: Facts) -> Iterator[Finding]:

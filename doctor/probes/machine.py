@@ -11,7 +11,7 @@ from typing import Any
 
 from doctor.facts import Facts, Unknown
 from doctor.hub import settings
-from doctor.machine import disks, judgements, leftovers, limits, limits_judged
+from doctor.machine import disks, judgements, leftovers, limits, limits_judged, processes_judged
 from doctor.probes import whole
 from doctor.target import Target
 
@@ -103,4 +103,4 @@ def _candidates(target: Target) -> list[Path]:
     return [target.workdir, settings.home(environ), *named, *map(Path, _LARGE), *mounted]
 
 
-JUDGEMENTS = (*judgements.ALL, *limits_judged.ALL)
+JUDGEMENTS = (*judgements.ALL, *limits_judged.ALL, *processes_judged.ALL)

@@ -3,6 +3,7 @@ import socket
 import pytest
 
 from doctor.facts import Facts
+from doctor.findings import Severity
 from doctor.probes import launch
 from tests.support.targets import make_target
 
@@ -117,6 +118,25 @@ def test_a_master_without_an_address(tmp_path):
     assert [found.cause for found in launch.master_addr(unknown)] == ["launch-master-addr"]
     known = collected(tmp_path, gpus=8, MASTER_ADDR="192.0.2.7", **several)
     assert list(launch.master_addr(known)) == []
+
+
+def test_a_single_node_meets_at_its_own_address(tmp_path):
+    """torchrun is given --master_addr with one node, too, and waits there in vain."""
+    unknown = collected(tmp_path, gpus=8, MASTER_ADDR="node0.cluster.invalid")
+    elsewhere = collected(tmp_path, gpus=8, MASTER_ADDR="192.0.2.7")
+    for facts, severity in ((unknown, None), (elsewhere, None)):
+        assert [(f.cause, f.severity) for f in launch.master_addr(facts)] == [("launch-master-addr", severity)]
+    for gpus, environ in ((1, {"MASTER_ADDR": "192.0.2.7"}), (8, {"MASTER_ADDR": "127.0.0.2"}), (8, {"MASTER_ADDR": "::1"}),
+                          (8, {"MASTER_ADDR": socket.gethostbyname(socket.gethostname())})):  # fmt: skip
+        assert list(launch.master_addr(collected(tmp_path, gpus=gpus, **{"FORCE_TORCHRUN": "0", **environ}))) == []
+
+
+def test_a_foreign_address_at_node_0_may_be_a_virtual_one(tmp_path):
+    several = {"NNODES": "2", "MASTER_ADDR": "192.0.2.7"}
+    facts = collected(tmp_path, gpus=8, NODE_RANK="0", **several)
+    assert [f.severity for f in launch.master_addr(facts)] == [Severity.WARNING]
+    for rank in ({"NODE_RANK": "1"}, {}):  # a scheduler may still have to say which node this is
+        assert list(launch.master_addr(collected(tmp_path, gpus=8, **rank, **several))) == []
 
 
 def test_ranks_left_over_from_another_launch(tmp_path):

@@ -29,6 +29,7 @@ def facts(recipe=None, disks=None, **more) -> Facts:
         "launch.nproc": 8, "launch.nnodes": 1, "launch.world_size": 8, "hub.needed": [],
         "machine.memory_total": 1700 * GB, "machine.memory_available": 1650 * GB, "machine.cgroup_memory": None,
         "machine.limits": LIMITS, "machine.user": 1000, "machine.infiniband": [],
+        "machine.cpus": 64, "machine.cgroup_cpus": None,
         "machine.cgroup_memory_used": None, "machine.shm": {"total": 850 * GB, "free": 850 * GB}, "machine.roomy": [],
         "machine.disks": {"output_dir": DISK, "datasets_cache": DISK, "hf_cache": DISK, "tmp": DISK, **(disks or {})},
         "records.scans": {"Sky-T1": {"rows": None, "read": 17000, "complete": True, "bytes_total": 300 * 10**6}},

@@ -144,6 +144,22 @@ LAUNCH = [
         healable=False,
     ),
     Fault(
+        "master-unknown-one-node",
+        "launch-master-addr",
+        "a MASTER_ADDR that cannot be resolved, on the only node",
+        together(TORCHRUN, environ(MASTER_ADDR="node0.cluster.invalid")),
+        "current full",
+        fresh=True,
+    ),
+    Fault(
+        "master-elsewhere",
+        "launch-master-addr",
+        "the MASTER_ADDR of another machine, on the only node",
+        together(TORCHRUN, environ(MASTER_ADDR="10.255.255.1")),
+        "current full",
+        fresh=True,
+    ),
+    Fault(
         "node-rank-too-high",
         "launch-variable-invalid",
         "NODE_RANK=1 with NNODES=1",
