@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
+from doctor.recipe.values_judged import sorts_by_length
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -179,6 +180,15 @@ def loss_is_the_one(facts: Facts) -> Iterator[Finding]:
         yield _finding("pkg-trl-mismatch", what, in_recipe(facts, "pref_loss"), Severity.WARNING, key="pref_loss")
 
 
+def sorted_by_length(facts: Facts) -> Iterator[Finding]:
+    """The Trainer's sampler asks for the length of `input_ids`; a pair has those of its two answers instead."""
+    values = facts["recipe.values"]
+    key = sorts_by_length(values)
+    if key and values.get("stage") in ("rm", "dpo"):
+        what = f"{key} sorts by the length of input_ids, and a pair of stage {values['stage']} has none of its own"
+        yield _conflict(facts, what, key, "stage")
+
+
 def length_extended(facts: Facts) -> Iterator[Finding]:
     """The factor of a longer context is a float (model_utils/rope.py), and so is the length that is made of it; the strict
     classes of transformers 5 take whole numbers alone."""
@@ -199,5 +209,5 @@ def length_extended(facts: Facts) -> Iterator[Finding]:
 ALL = (
     evaluates_at_start, deepspeed_allows, accumulation_once, devices_there, checkpointing_arguments, past_is_taken,
     quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
-    loss_is_the_one,
+    loss_is_the_one, sorted_by_length,
 )  # fmt: skip

@@ -145,15 +145,23 @@ def best_model_known(facts: Facts) -> Iterator[Finding]:
     yield _finding("cfg-best-model-strategy", what, in_recipe(facts, key), **details)
 
 
+def sorts_by_length(values: Mapping[str, Any]) -> str | None:
+    """The key that makes the Trainer's sampler sort by length; transformers 5 has renamed it."""
+    if values.get("train_sampling_strategy") == "group_by_length":
+        return "train_sampling_strategy"
+    return "group_by_length" if values.get("group_by_length") is True else None
+
+
 def loader_fits(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     key = "dataloader_persistent_workers"
     if values.get(key) is True and not values.get("dataloader_num_workers") and key in facts["arguments.fields"]:
         what = f"{key}: true with dataloader_num_workers: 0"
         yield _finding("cfg-conflicting-args", what, in_recipe(facts, key), key=key, other_key="dataloader_num_workers")
-    if values.get("group_by_length") is True and values.get("streaming") is True:
-        what = "group_by_length sorts by length, which streamed data have not"
-        yield _finding("cfg-streaming-args", what, in_recipe(facts, "group_by_length"), key="group_by_length")
+    sorts = sorts_by_length(values)
+    if sorts and values.get("streaming") is True:
+        what = f"{sorts} sorts by length, which streamed data have not"
+        yield _finding("cfg-streaming-args", what, in_recipe(facts, sorts), key=sorts)
 
 
 def batches_left(facts: Facts) -> Iterator[Finding]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.faults.catalogue.recipe import VALIDATED, values
-from tests.faults.fault import COPY, Fault
+from tests.faults.fault import COPY, Fault, Inject, together
 from tests.faults.workspace import Workspace
+from tests.stack.reproductions.data import ranking_data_in_sft
+
+
+def pairs(**changed: Any) -> Inject:
+    """Pairs of answers for DPO, and further keys."""
+    return together(ranking_data_in_sft, values(stage="dpo", **changed))
 
 
 def weights_in_output(place: Workspace) -> None:
@@ -173,6 +181,20 @@ CONFLICTS = [
     ),
 ]
 NEEDS = [
+    Fault(
+        "pairs-by-length",
+        "cfg-conflicting-args",
+        "group_by_length with stage: dpo",
+        pairs(group_by_length=True),
+        "sky-t1 lora",
+    ),
+    Fault(
+        "pairs-by-length-current",
+        "cfg-conflicting-args",
+        "train_sampling_strategy by length with stage: dpo",
+        pairs(train_sampling_strategy="group_by_length"),
+        "current lora",
+    ),
     Fault("wandb-not-installed", "log-wandb-not-installed", "report_to: wandb", wandb_offline, packages=COPY),
     Fault(
         "tensorboard-not-installed",
