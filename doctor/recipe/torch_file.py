@@ -70,8 +70,15 @@ _MADE_BY = {"_rebuild_tensor": _rebuilt, "_rebuild_tensor_v2": _rebuilt, "_rebui
             "_rebuild_parameter_with_state": _as_it_is}  # fmt: skip
 
 
-class _Reader(pickle.Unpickler):
-    """`storages`: key -> dtype and number of elements."""
+class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """`storages`: key -> dtype and number of elements.
+
+    The reader in Python: that in C takes memory for the greatest place in its memo that a pickle names, and so some
+    gigabytes for seventy bytes. No state dict has a bytearray, for which both take as much as the pickle says.
+    """
+
+    dispatch = {**pickle._Unpickler.dispatch}  # type: ignore[attr-defined]  # noqa: RUF012 - as its base has it
+    del dispatch[pickle.BYTEARRAY8[0]]
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8", errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,14 @@ def parse(text: str, shown: str) -> Recipe:
 _HALF = re.compile("[\ud800-\udfff]")
 
 
+@lru_cache(maxsize=1024)  # aliases make one long text a hundred thousand values
+def _has_half(text: str) -> bool:
+    return not text.isascii() and _HALF.search(text) is not None
+
+
 def _joined(text: str) -> str:
     """JSON writes a character beyond the first 65,536 as two halves, which YAML's reader leaves apart."""
-    return (
-        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") if _HALF.search(text) else text
-    )
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") if _has_half(text) else text
 
 
 def _no_text(value: Any) -> str | None:
@@ -117,7 +121,7 @@ def _no_text(value: Any) -> str | None:
         return next((said for item in value if (said := _no_text(item))), None)
     if not isinstance(value, str):
         return None
-    return "a NUL character" if "\0" in value else "half of a surrogate pair" if _HALF.search(value) else None
+    return "a NUL character" if "\0" in value else "half of a surrogate pair" if _has_half(value) else None
 
 
 def _plain(value: Any, made: Iterator[int]) -> Any:

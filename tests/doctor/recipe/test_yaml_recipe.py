@@ -1,6 +1,7 @@
 """The recipe is read as LLaMA-Factory reads it, and what cannot be read is one sentence with the place."""
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,11 @@ def test_two_halves_are_one_character():
     assert (
         yaml_recipe.parse('{"default_system": "\\ud83d\\ude00 hello"}', "r.json").values["default_system"] == "😀 hello"
     )
+
+
+def test_a_long_text_under_many_aliases_is_looked_through_once():
+    """Sixty thousand values of five thousand characters."""
+    rows = ["a0: &a0 " + "模" * 5000] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 6)]
+    begun = time.process_time()
+    assert len(yaml_recipe.parse("\n".join(rows) + "\n", "r.yaml").values) == 6
+    assert time.process_time() - begun < 1.5
