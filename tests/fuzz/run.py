@@ -105,7 +105,10 @@ def main() -> int:
     if given.first is None and given.record.exists():
         record = json.loads(given.record.read_text(encoding="utf-8"))
     Watch.install()
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    # Named by the seed: inputs hold the path of the canary, and are the same ones again only where it is the same.
+    folder = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()) / f"fuzz-{record['seed']}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     try:
         world = World(folder)
         first = record["inputs"] if given.first is None else given.first
