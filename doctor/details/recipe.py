@@ -8,6 +8,7 @@ from doctor.estimate import states
 from doctor.estimate.from_facts import records
 from doctor.facts import Facts
 from doctor.findings import Finding
+from doctor.machine import processes_judged
 
 _ON = ("true", "1", "yes", "on")
 _TOKENS = ("hf_hub_token", "ms_hub_token", "hub_token")
@@ -153,11 +154,12 @@ def save_steps_suggestion(facts: Facts, finding: Finding) -> int | None:
 
 
 def workers_suggestion(facts: Facts, finding: Finding) -> int | None:
-    """A quarter of the preprocessing workers, not more than the processors; None where there is one already."""
+    """A quarter of the preprocessing workers, not more than the usable processors; None where there is one already."""
     workers = _whole(facts, "preprocessing_num_workers", 1)
     if not workers or workers <= 1:
         return None
-    return max(1, min(workers // 4, int(facts.get("machine.cpus") or workers)))
+    usable = int(processes_judged.usable(facts)) if facts.known("machine.cpus") else workers
+    return max(1, min(workers // 4, usable))
 
 
 def overrides(facts: Facts, finding: Finding) -> bool:

@@ -75,10 +75,14 @@ def _no_libraries(search: str) -> Iterator[str]:
         for name in _LIBRARIES:
             path = Path(folder) / name
             try:
-                if path.is_file() and path.open("rb").read(4) != b"\x7fELF":
-                    yield str(path)
+                if not path.is_file():
+                    continue
+                with path.open("rb") as file:
+                    head = file.read(4)
             except OSError:
                 continue
+            if head != b"\x7fELF":
+                yield str(path)
 
 
 def _misread(value: str) -> tuple[str, bool] | None:

@@ -224,11 +224,11 @@ def master_addr(facts: Facts) -> Iterator[Finding]:
         what = f"NNODES={nodes} with MASTER_ADDR={addr}"
     elif not addr.strip() and facts["launch.force_torchrun"]:
         what = "MASTER_ADDR is set and empty: torchrun is given --master_addr without an address"
-    elif facts["launch.master_unknown"] and torchrun:
+    elif torchrun and facts["launch.master_unknown"]:
         what = f"MASTER_ADDR={addr} has no address here: {facts['launch.master_unknown']}"
     elif (
-        facts["launch.master_elsewhere"]
-        and torchrun
+        torchrun
+        and facts["launch.master_elsewhere"]
         and (nodes == 1 or facts["launch.environ"].get("NODE_RANK") == "0")
     ):
         # A virtual address in front of node 0 belongs to no machine and works.

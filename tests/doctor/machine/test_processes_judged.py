@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from doctor.details import recipe
 from doctor.facts import Facts
-from doctor.findings import Severity
+from doctor.findings import Finding, Severity
 from doctor.machine import processes_judged
 
 
-def judged(
+def facts(
     cpus: int = 64, quota: float | None = None, ranks: int = 8, gpus: int = 8, rows: int = 17_000, **values: Any
-):
-    facts = Facts(
+) -> Facts:
+    return Facts(
         {
             "machine.cpus": cpus,
             "machine.cgroup_cpus": quota,
@@ -26,7 +27,11 @@ def judged(
             "records.scans": {"d": {"rows": rows}},
         }
     )
-    return [found for rule in processes_judged.ALL for found in rule(facts)]
+
+
+def judged(**given: Any) -> list[Finding]:
+    known = facts(**given)
+    return [found for rule in processes_judged.ALL for found in rule(known)]
 
 
 @pytest.mark.parametrize(
@@ -63,3 +68,12 @@ def test_more_than_the_processors_carry(given: dict[str, Any], cause: str, what:
 )
 def test_what_machines_carry_is_not_spoken_of(given: dict[str, Any]) -> None:
     assert judged(**given) == []
+
+
+def test_what_is_suggested_instead_is_not_spoken_of_again() -> None:
+    """A quota counts: a quarter of the workers may still be too many for it."""
+    known = facts(quota=2.0, ranks=1, preprocessing_num_workers=400)
+    (found,) = processes_judged.tokenising(known)
+    suggested = recipe.workers_suggestion(known, found)
+    assert suggested == 2
+    assert judged(quota=2.0, ranks=1, preprocessing_num_workers=suggested) == []
