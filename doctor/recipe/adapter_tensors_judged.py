@@ -70,14 +70,14 @@ def _places(held: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
         yield f"{min(named)} is no module of the model, and none of the others is: all of them are passed over"
     for name, told in held.items():
         there = model.get(name.removeprefix(_PREFIX))
-        if name.endswith(_OF_VOCABULARY):
+        if name.endswith(OF_VOCABULARY):
             continue  # vocabulary_agrees says it
         if there and told["shapes"] and there["shapes"] and not _among(told["shapes"], there["shapes"]):
             yield f"{name} is {told['shapes'][0]} in the adapter, {there['shapes'][0]} in the model"
 
 
 # What has a row for each token; PEFT saves it whole beside an adapter that trained with added tokens.
-_OF_VOCABULARY = ("embed_tokens.weight", "lm_head.weight")
+OF_VOCABULARY = ("embed_tokens.weight", "lm_head.weight")
 
 
 def vocabulary_agrees(facts: Facts) -> Iterator[Finding]:
@@ -88,7 +88,7 @@ def vocabulary_agrees(facts: Facts) -> Iterator[Finding]:
     for adapter in facts["adapter.adapters"]:
         for name, told in (adapter.get("outline") or {}).items():
             there = model.get(name.removeprefix(_PREFIX))
-            if not name.endswith(_OF_VOCABULARY) or not there or not told["shapes"] or not there["shapes"]:
+            if not name.endswith(OF_VOCABULARY) or not there or not told["shapes"] or not there["shapes"]:
                 continue
             rows, own = told["shapes"][0][0], there["shapes"][0][0]
             if rows != own:

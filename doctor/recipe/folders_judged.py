@@ -8,7 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe
-from doctor.recipe import resumed_checkpoint, run_folders
+from doctor.recipe import adapter_tensors_judged, resumed_checkpoint, run_folders
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -37,6 +37,8 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
     if not lacks and state.get("faults"):
         kind = state["faults"][0][0]
         lacks = [f"cannot be resumed from: {what}" for of, what in state["faults"] if of == kind]
+    if not lacks and (shape := _other_shape(facts, state)):
+        kind, lacks = resumed_checkpoint.FOREIGN, [f"cannot be resumed from: {shape}"]
     if not lacks:
         yield from _steps_left(facts, state)
         return
@@ -51,6 +53,20 @@ def checkpoint_to_resume(facts: Facts) -> Iterator[Finding]:
         what += f"; {state['complete']} is complete"
         details["complete_checkpoint"] = state["complete"]
     yield _finding(_CAUSES[kind], what, in_recipe(facts, key), **details)
+
+
+def _other_shape(facts: Facts, state: Mapping[str, Any]) -> str | None:
+    """A tensor of the checkpoint that the model has in another shape. resize_vocab changes the model's vocabulary first."""
+    model = (facts.get("model.weights") or {}).get("outline") or {}
+    resized = facts["recipe.values"].get("resize_vocab") is True
+    for name, told in (state.get("outline") or {}).items():
+        there = (model.get(name) or {}).get("shapes")
+        if resized and name.endswith(adapter_tensors_judged.OF_VOCABULARY):
+            continue
+        if there and not all(shape in there for shape in told["shapes"]):
+            other = next(shape for shape in told["shapes"] if shape not in there)
+            return f"{name} is {other} in it, {there[0]} in the model"
+    return None
 
 
 def _elsewhere(facts: Facts) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from doctor.recipe import json_object, resumed_optimizer, safetensors_header, weight_files
+from doctor.recipe import json_object, resumed_optimizer, resumed_state, safetensors_header, weight_files
 
 # Kinds of a fault
 UNUSABLE, FOREIGN, OTHER_RANKS = "unusable", "of another run", "of other ranks"
@@ -20,8 +20,6 @@ UNUSABLE, FOREIGN, OTHER_RANKS = "unusable", "of another run", "of other ranks"
 _STATES = ("optimizer.pt", "scheduler.pt", "scaler.pt")
 _TENSORS = ("model.safetensors", "adapter_model.safetensors")
 _INDEX = "model.safetensors.index.json"
-# Fields of TrainerState that a run counts on.
-_COUNTED = ("global_step", "epoch", "max_steps")
 
 
 class Fault(NamedTuple):
@@ -30,13 +28,16 @@ class Fault(NamedTuple):
 
 
 def faults(
-    folder: Path, names: set[str], values: Mapping[str, Any], stage: Any, ranks: tuple[int, ...] = ()
-) -> Iterator[Fault]:
+    folder: Path, names: set[str], values: Mapping[str, Any], stage: Any, ranks: tuple[int, ...] = (),
+    reader: resumed_state.Reader = resumed_state.NOBODY,
+) -> Iterator[Fault]:  # fmt: skip
     """`stage`: of ZeRO, None without DeepSpeed. `ranks`: how many of them may have their states in a folder of this node;
     empty where that is not known. Raises nothing for what the files hold."""
-    held = 0
-    for what in _damaged(folder, names):
+    held: dict[str, safetensors_header.Tensor] = {}
+    for what in _damaged(folder, names, stage, reader):
         yield Fault(UNUSABLE, what)
+    for what in resumed_state.foreign_keys(folder / resumed_state.NAME, reader):
+        yield Fault(FOREIGN, what)
     for name in _TENSORS:
         if name in names:
             try:
@@ -44,7 +45,7 @@ def faults(
             except (safetensors_header.Unreadable, OSError, ValueError) as why:
                 yield Fault(UNUSABLE, f"{name}: {why}")
                 continue
-            held = max(held, len(tensors))
+            held = max(held, tensors, key=len)
             if name.startswith("adapter"):
                 yield from (Fault(FOREIGN, what) for what in _adapter(tensors, values))
     for what in _of_another_run(folder, names, values, stage, held):
@@ -53,15 +54,24 @@ def faults(
         yield from _of_deepspeed(folder, names, stage, values, ranks)
 
 
-def _damaged(folder: Path, names: set[str]) -> Iterator[str]:
-    yield from _trainer_state(folder / "trainer_state.json")
-    for name in (*_STATES, *(n for n in names if n.startswith("rng_state"))):
+def _damaged(folder: Path, names: set[str], stage: Any, reader: resumed_state.Reader) -> Iterator[str]:
+    yield from resumed_state.trainer_state(folder / resumed_state.NAME, reader)
+    if "model.safetensors" in names:
+        yield from resumed_state.configuration(folder / "config.json")
+    looks = {"optimizer.pt": resumed_optimizer.damaged, "scheduler.pt": resumed_state.scheduler}
+    for name in (*_STATES, *sorted(n for n in names if n.startswith("rng_state"))[:64]):
         if name in names and (fault := weight_files.torch_file_fault(folder / name)):
             yield f"{name}: {fault}"
+        elif name in names and name.startswith("rng_state"):
+            yield from resumed_state.random_states(folder / name)
+        elif name in looks and stage is None and set(resumed_optimizer.NEEDED) <= names:
+            yield from looks[name](folder / name)
     yield from _shards(folder, names)
 
 
-def _of_another_run(folder: Path, names: set[str], values: Mapping[str, Any], stage: Any, held: int) -> Iterator[str]:
+def _of_another_run(
+    folder: Path, names: set[str], values: Mapping[str, Any], stage: Any, held: dict[str, safetensors_header.Tensor]
+) -> Iterator[str]:
     """`held`: tensors of the weights in the checkpoint."""
     lora = values.get("finetuning_type", "lora") == "lora"
     if lora and stage is None and "adapter_config.json" not in names and "model.safetensors" in names:
@@ -84,23 +94,6 @@ def _shards(folder: Path, names: set[str]) -> Iterator[str]:
     absent = sorted({str(file) for file in named.values()} - names)
     if absent:
         yield f"{_INDEX} names {', '.join(absent[:3])}, which is not there"
-
-
-def _trainer_state(path: Path) -> Iterator[str]:
-    try:
-        held = json.loads(path.read_bytes())
-    except (OSError, RecursionError):
-        return  # that it is missing is said where the pieces are counted
-    except ValueError as error:
-        yield f"trainer_state.json is not JSON ({error})"
-        return
-    if not isinstance(held, dict):
-        yield "trainer_state.json holds no JSON object"
-        return
-    for name in _COUNTED:
-        given = held.get(name)
-        if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float))):
-            yield f"{name} of trainer_state.json is {str(given)[:40]!r}; a number is needed"
 
 
 def steps_done(folder: Path) -> int | None:

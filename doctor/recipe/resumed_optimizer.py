@@ -6,11 +6,13 @@ groups of another length are refused. Without DeepSpeed it is read where optimiz
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from doctor.recipe import json_object, torch_file
+from doctor.recipe.safetensors_header import Tensor
 
 NEEDED = ("optimizer.pt", "scheduler.pt")
 # Beginning of `optim` -> the setting that its step reads from every group (torch/optim, transformers/optimization.py).
@@ -19,15 +21,62 @@ _SETTINGS = {"adamw_torch": "betas", "adamw_hf": "betas", "adafactor": "beta1", 
 _DEFAULT = "adamw_torch"
 
 
-def faults(folder: Path, values: Mapping[str, Any], tensors: int) -> Iterator[str]:
-    """In words. `tensors`: how many the weights in the checkpoint are."""
+def damaged(path: Path) -> Iterator[str]:
+    """What torch cannot load into an optimizer, whichever it is."""
+    held = _content(path)
+    if held is not torch_file.UNREAD and (not isinstance(held, dict) or not {"state", "param_groups"} <= set(held)):
+        yield f"{path.name} holds no state of an optimizer"
+    groups, state = _groups(path, ()), held.get("state") if isinstance(held, dict) else None
+    saved = sum(len(group["params"]) for group in groups or ())
+    if groups and isinstance(state, dict) and len(state) > saved:
+        yield f"{path.name} has states of {len(state)} parameters, and its groups name {saved}"
+
+
+def faults(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """In words. `tensors`: of the weights in the checkpoint."""
     groups = _groups(folder / NEEDED[0], ())
     if groups is None:
         return
-    other = list(_other_optimizer(groups, values))
-    yield from other
-    if not other:
-        yield from _other_parameters(folder, values, sum(len(group["params"]) for group in groups), tensors)
+    saved = sum(len(group["params"]) for group in groups)
+    for other in (
+        _other_optimizer(groups, values),
+        _other_groups(groups, values),
+        _other_parameters(folder, values, saved, len(tensors)),
+        _other_shapes(folder / NEEDED[0], tensors),
+    ):
+        words = list(other)
+        yield from words
+        if words:
+            return
+
+
+def _other_groups(groups: list[dict[str, Any]], values: Mapping[str, Any]) -> Iterator[str]:
+    """The Trainer makes two, with and without decay of weights; LLaMA-Factory makes four for LoRA+."""
+    optim = str(values.get("optim") or _DEFAULT)
+    if not any(optim.startswith(start) for start in _SETTINGS) or values.get("optim_target_modules") or _own(values):
+        return
+    plus = bool(values.get("loraplus_lr_ratio"))
+    if len(groups) != (wanted := 4 if plus else 2):
+        yield (f"the optimizer's state in it has {len(groups)} groups of parameters, and that of this run has {wanted}"
+               f"{' with loraplus_lr_ratio' if plus else ''}")  # fmt: skip
+
+
+def _other_shapes(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Each state that is as large as its parameter must be of a shape that the weights have as often."""
+    held = _content(path)
+    states = held.get("state") if isinstance(held, dict) else None
+    if not tensors or not isinstance(states, dict):
+        return
+    left = Counter(tuple(tensor.shape) for tensor in tensors.values())
+    for state in states.values():
+        average = state.get("exp_avg") if isinstance(state, dict) else None
+        if not isinstance(average, Tensor) or average.dtype not in ("F32", "F16", "BF16", "F64"):
+            continue
+        shape = tuple(average.shape)
+        left[shape] -= 1
+        if left[shape] < 0:
+            yield f"the optimizer's state in it is of a parameter of shape {list(shape)}, which its weights do not have"
+            return
 
 
 def of_deepspeed(path: Path, values: Mapping[str, Any]) -> Iterator[str]:
@@ -39,16 +88,24 @@ def of_deepspeed(path: Path, values: Mapping[str, Any]) -> Iterator[str]:
 def _other_optimizer(groups: list[dict[str, Any]], values: Mapping[str, Any]) -> Iterator[str]:
     optim = str(values.get("optim") or _DEFAULT)
     setting = next((name for start, name in _SETTINGS.items() if optim.startswith(start)), None)
-    own = any(values.get(name) for name in ("use_badam", "use_galore", "use_apollo", "use_muon", "use_adam_mini"))
-    if setting and not own and not all(setting in group for group in groups):
+    if setting and not _own(values) and not all(setting in group for group in groups):
         yield f"the optimizer's state in it is of another optimizer than {optim}: its groups have no {setting}"
 
 
-def _groups(path: Path, within: tuple[str, ...]) -> list[dict[str, Any]] | None:
+def _own(values: Mapping[str, Any]) -> bool:
+    """Whether LLaMA-Factory makes an optimizer of its own kind."""
+    return any(values.get(name) for name in ("use_badam", "use_galore", "use_apollo", "use_muon", "use_adam_mini"))
+
+
+def _content(path: Path) -> Any:
     try:
-        held = torch_file.content(path)
+        return torch_file.content(path)
     except (torch_file.CutOff, OSError):
-        return None  # said where the files are looked at
+        return torch_file.UNREAD  # said where the files are looked at
+
+
+def _groups(path: Path, within: tuple[str, ...]) -> list[dict[str, Any]] | None:
+    held = _content(path)
     for name in within:
         held = held.get(name) if isinstance(held, dict) else None
     groups = held.get("param_groups") if isinstance(held, dict) else None
@@ -81,3 +138,15 @@ def _other_adapter(path: Path, values: Mapping[str, Any]) -> Iterator[str]:
         yield f"the adapter in it changes {shown[:120]}, and lora_target is {', '.join(sorted(wanted))[:120]}"
     elif bool(config.get("use_dora")) != bool(values.get("use_dora")):
         yield f"the adapter in it has use_dora {bool(config.get('use_dora'))}, and the recipe {bool(values.get('use_dora'))}"
+    else:
+        yield from _other_modules(config.get("modules_to_save") or [], values.get("additional_target") or "")
+
+
+def _other_modules(saved: Any, given: Any) -> Iterator[str]:
+    """The modules that are trained whole beside the adapter. With a larger vocabulary LLaMA-Factory names them itself."""
+    wanted = {name.strip() for name in given.split(",") if name.strip()} if isinstance(given, str) else None
+    if not isinstance(saved, list) or wanted is None or (not wanted and set(saved) <= {"embed_tokens", "lm_head"}):
+        return
+    if wanted != set(map(str, saved)):
+        shown = ", ".join(map(str, saved)) or "no module"
+        yield f"the adapter in it trains {shown[:120]} whole, and additional_target is {given or 'not given'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doctor.facts import Facts, Unknown
-from doctor.recipe import resumed_checkpoint
+from doctor.recipe import model_folder, resumed_checkpoint, resumed_state, weight_files
 from doctor.target import Target
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin",
@@ -34,22 +34,17 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
     try:
         if given is None and goes_on(values):
             key, given = "output_dir", _newest(target.workdir, str(values.get("output_dir")))
-        if not isinstance(given, str) or not given.strip():
+        if not isinstance(given, str) or (key == "output_dir" and not given.strip()):
             return None
         folder = target.workdir / given
         below = _complete(folder) or (None if whole else _complete(folder.parent))
         if whole:
             folder = below or folder
         names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        damaged = (
-            list(
-                resumed_checkpoint.faults(
-                    folder, names, _as_launched(facts, values), _stage(facts, values), _ranks(facts)
-                )
-            )
-            if names
-            else []
-        )
+        reader = resumed_state.reader(target.site)
+        launched, stage = _as_launched(facts, values), _stage(facts, values)
+        looked = resumed_checkpoint.faults(folder, names, launched, stage, _ranks(facts), reader) if names else ()
+        damaged = list(looked)
     except OSError as error:
         return Unknown(f"{given} cannot be listed ({error.strerror})")
     return {
@@ -63,8 +58,14 @@ def _resume(target: Target, facts: Facts, values: Mapping[str, Any]) -> Any:
         "complete": target.shown(below) if below and below != folder else None,
         "torch_files": sorted(n for n in names if n in _TORCH_STATES or n.startswith("rng_state"))[:8],
         "faults": damaged[:12],
+        "outline": _outline(folder / "model.safetensors") if "model.safetensors" in names else {},
         "steps_done": resumed_checkpoint.steps_done(folder),
     }
+
+
+def _outline(path: Path) -> dict[str, Any]:
+    """Names and shapes of the weights, see model_folder.outline."""
+    return model_folder.outline(weight_files.safetensors(path, set())[1])
 
 
 def goes_on(values: Mapping[str, Any]) -> bool:

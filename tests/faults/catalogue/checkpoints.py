@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from tests.faults.catalogue.adapters import adapter
 from tests.faults.catalogue.data import POINTER
+from tests.faults.catalogue.recipe import values
+from tests.faults.catalogue.tensors import read_tensors, write_tensors
 from tests.faults.fault import Fault, Inject
 from tests.faults.workspace import Workspace
 
@@ -71,6 +74,34 @@ def with_an_adapter(rank: int) -> Inject:
     return inject
 
 
+STATES = """
+import torch
+optimizer = {"state": {}, "param_groups": [{"params": [0, 1], "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8}]}
+scheduler = {"last_epoch": 1}
+CODE
+torch.save(optimizer, "optimizer.pt")
+torch.save(scheduler, "scheduler.pt")
+"""
+
+
+def with_states(code: str) -> Inject:
+    """States of the optimizer and of the scheduler as the torch of the environment writes them, changed by `code`."""
+
+    def inject(place: Workspace) -> None:
+        resumed(lambda folder: None)(place)
+        argv = [str(place.environment.python), "-c", STATES.replace("CODE", code)]
+        subprocess.run(argv, cwd=place.root / "saves/old/checkpoint-1", check=True, capture_output=True)
+
+    return inject
+
+
+def wider(folder: Path) -> None:
+    """The weights of a model of another width."""
+    header, tensors = read_tensors(folder / "model.safetensors")
+    header["model.norm.weight"] = {**header["model.norm.weight"], "shape": [8, 8]}
+    write_tensors(folder / "model.safetensors", header, tensors)
+
+
 def fault(id: str, what: str, inject: Inject, base: str = "sky-t1 full") -> Fault:
     return Fault(id, "ckpt-missing-optimizer-state", what, inject, base, healable=False)
 
@@ -88,6 +119,21 @@ FAULTS = [
     fault("resumed-weights-pointer", "they are a git-lfs pointer", resumed(text("model.safetensors", POINTER)),
           "current full"),
     fault("resumed-optimizer-cut", "optimizer.pt and scheduler.pt are cut", resumed(optimizer_cut)),
+    fault("resumed-step-null", "global_step: null", resumed(state(global_step=None))),
+    fault("resumed-step-fraction", "global_step: 1.0", resumed(state(global_step=1.0)), "current full"),
+    fault("resumed-flops-quoted", 'total_flos: "0"', resumed(state(total_flos="0"))),
+    fault("resumed-history-text", 'log_history: ""', resumed(state(log_history="")), "current full"),
+    fault("resumed-batch-quoted", 'train_batch_size: "1"', resumed(state(train_batch_size="1"))),
+    fault("resumed-state-with-bom", "trainer_state.json begins with a byte order mark",
+          resumed(text("trainer_state.json", "\ufeff" + json.dumps(STATE)))),
+    fault("resumed-config-cut", "half of the checkpoint's config.json", resumed(cut("config.json")), "current full"),
+    fault("resumed-optimizer-of-none", "no state of an optimizer in optimizer.pt", with_states("optimizer = {'a': 1}")),
+    fault("resumed-scheduler-list", "scheduler.pt holds a list", with_states("scheduler = [1]"), "current full"),
+    Fault("resumed-path-empty", "ckpt-missing-optimizer-state", 'resume_from_checkpoint: ""',
+          values(resume_from_checkpoint="")),
+    foreign("resumed-state-of-newer", "trainer_state.json of a newer transformers", resumed(state(best_global_step=1))),
+    foreign("resumed-other-shape", "a tensor of another shape in the checkpoint", resumed(wider), "current full"),
+    foreign("resumed-one-group", "the optimizer's state has one group of parameters", with_states("")),
     foreign("resumed-adapter-in-full", "the checkpoint of an adapter, with full tuning", with_an_adapter(2)),
     foreign("resumed-other-rank", "lora_rank is not that of the checkpoint", with_an_adapter(4), "sky-t1 lora"),
 ]  # fmt: skip
