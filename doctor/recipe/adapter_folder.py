@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,38 @@ def _faults(config: dict[str, Any]) -> list[str]:
         found.append(f"init_lora_weights is {str(made)[:40]!r}; it may be true, false, {', '.join(_STARTS)}")
     if config.get("megatron_config") is not None:
         found.append("megatron_config is given, for which the package megatron is needed")
-    return found
+    return found + [
+        f"{name} is {str(config[name])[:40]!r}; {needed} is needed"
+        for name, (needed, fits) in _FORMS.items()
+        if name in config and not fits(config[name])
+    ]
+
+
+def _patterns(given: Any) -> bool:
+    return isinstance(given, dict) and all(
+        isinstance(n, (int, float)) and not isinstance(n, bool) for n in given.values()
+    )
+
+
+def _modules(given: Any) -> bool:
+    return given is None or isinstance(given, str) or (isinstance(given, list) and bool(given) and _all(given, str))
+
+
+def _layers(given: Any) -> bool:
+    return given is None or isinstance(given, int) or (isinstance(given, list) and _all(given, int))
+
+
+def _all(given: list[Any], kind: type) -> bool:
+    return all(isinstance(item, kind) for item in given)
+
+
+# Fields of a LoraConfig that peft takes apart -> what they must be, in words and as a test.
+_FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "rank_pattern": ("a mapping of modules to numbers", _patterns),
+    "alpha_pattern": ("a mapping of modules to numbers", _patterns),
+    "target_modules": ("a list of names that is not empty, or one pattern,", _modules),
+    "layers_to_transform": ("a list of whole numbers", _layers),
+}
 
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {

@@ -43,6 +43,8 @@ def _words(adapter: Mapping[str, Any], model: Mapping[str, Mapping[str, Any]]) -
     if not any(".lora_B." in name for name in held):
         yield "the weights have no lora_B"
     seen = {name.partition(".lora_")[0].rpartition(".")[2] for name in held if ".lora_" in name}
+    if not adapter["targets"] and not pattern and len(seen) > _OF_TABLE:
+        yield f"target_modules is not given, and the weights are of {', '.join(sorted(seen)[:8])}: peft takes two at most"
     plain = [target for target in adapter["targets"] if "." not in target]
     there = {name.rpartition(".")[0].rpartition(".")[2] for name in model}
     absent = [target for target in plain if target in there and target not in seen]
@@ -57,6 +59,7 @@ def _words(adapter: Mapping[str, Any], model: Mapping[str, Mapping[str, Any]]) -
     yield from _layers(held, model, adapter)
 
 
+_OF_TABLE = 2  # modules that peft's table of models names for one without target_modules
 _PREFIX = "base_model.model."
 
 
@@ -138,4 +141,26 @@ def ranks_by_pattern(facts: Facts) -> Iterator[Finding]:
                 break
 
 
-ALL = (tensors_placed, vocabulary_agrees, ranks_by_pattern)
+# Kinds of PEFT whose tensors are named lora_A as well.
+_LIKE_LORA = ("LORA", "ADALORA", "XLORA", "RANDLORA", "GRALORA", "DELORA", "PVERA")
+
+
+def kind_agrees(facts: Facts) -> Iterator[Finding]:
+    """A peft_type whose tensors have other names: peft asks another configuration for the fields of LoRA."""
+    for adapter in facts["adapter.adapters"]:
+        kind, held = adapter["peft_type"], adapter.get("outline") or {}
+        adaptive = any(".lora_E" in name for name in held)
+        of_lora = any(".lora_A." in name for name in held)
+        if (
+            kind
+            and not adapter["faults"]
+            and of_lora
+            and (kind not in _LIKE_LORA or (kind == "ADALORA" and not adaptive))
+        ):
+            what = f"adapter_config.json says peft_type {kind}, and the weights are those of LoRA"
+            where = f"{adapter['path']}/adapter_config.json"
+            details = {"adapter_path": adapter["path"]}
+            yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+
+
+ALL = (kind_agrees, tensors_placed, vocabulary_agrees, ranks_by_pattern)

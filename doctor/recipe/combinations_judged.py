@@ -37,7 +37,13 @@ def deepspeed_allows(facts: Facts) -> Iterator[Finding]:
     values = facts["recipe.values"]
     if not values.get("deepspeed"):
         return
-    zero = (facts.get("deepspeed.config") or {}).get("zero_optimization")
+    config = facts.get("deepspeed.config") or {}
+    zero = config.get("zero_optimization")
+    stage = zero.get("stage") if isinstance(zero, Mapping) else None
+    measures = [key for key in ("do_eval", "do_predict") if values.get(key) is True]
+    if config and measures and not values.get("do_train") and stage != 3:
+        what = f"{measures[0]} without do_train, and the DeepSpeed JSON has ZeRO-{stage or 0}; it takes ZeRO-3 then"
+        yield _finding("ds-inference-stage", what, in_recipe(facts, "deepspeed"), key="deepspeed")
     if values.get("save_only_model") is True and values.get("load_best_model_at_end") is True:
         what = "save_only_model leaves DeepSpeed nothing that load_best_model_at_end can load"
         yield _conflict(facts, what, "save_only_model", "load_best_model_at_end")

@@ -30,6 +30,8 @@ _NAMES = (
     "tokenized_path",
     "cache_dir",
 )
+# Text that the Trainer takes apart, or opens; resume_from_checkpoint may be true.
+_TAKEN_APART = ("resume_from_checkpoint", "metric_for_best_model")
 # Mappings whose text is judged where the file is that it may name.
 _READ_ELSEWHERE = ("fsdp_config", "accelerator_config", "deepspeed")
 # Text that is filled in as it is.
@@ -105,7 +107,7 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
     if (field.name in _TEXT or field.split) and "str" in types:
         return _misfit(value, ["str"])
     if (
-        field.name in _NAMES
+        field.name in (*_NAMES, *_TAKEN_APART)
         and not isinstance(value, str)
         and "str" in types
         and not (isinstance(value, list) and field.name in _LISTS)

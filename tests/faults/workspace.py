@@ -60,8 +60,9 @@ class Workspace(Place):
                 self.edit_deepspeed(bf16={"enabled": False})
 
     def trained(self) -> bool:
-        """Also where a fix has put output_dir."""
-        return super().trained() or any((self.root / "outputs").rglob("train_results.json"))
+        """Also where a fix has put output_dir, and a run that is only to evaluate."""
+        written = ("outputs/**/train_results.json", "saves*/**/eval_results.json")
+        return super().trained() or any(any(self.root.glob(pattern)) for pattern in written)
 
     def shell(self) -> dict[str, str]:
         """The whole environment of the user's shell, a launch profile of the doctor's merged over it."""

@@ -14,3 +14,24 @@ def test_a_rank_that_is_no_number_above_0(tmp_path, odd):
 def test_a_sound_adapter(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 0.5}))
     assert adapter_folder.inspect("adapter", tmp_path).faults == []
+
+
+ODD = (5, True, "", {}, [5], [{}], {"a": "8"}, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [("rank_pattern", [{}, {"q_proj": 8}], [None, [], {"q_proj": "8"}, {"q_proj": True}]),
+     ("alpha_pattern", [{}, {"q_proj": 0.5}], [None, "q_proj"]),
+     ("target_modules", [None, "all-linear", ["q_proj"]], [[], 5, {"q_proj": 1}, [5]]),
+     ("layers_to_transform", [None, 0, [0, 1]], ["0", ["0"], {}])],
+)  # fmt: skip
+def test_fields_that_peft_takes_apart(tmp_path, name, right, wrong):
+    def said(value):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, name: value}))
+        return adapter_folder.inspect("adapter", tmp_path).faults
+
+    assert [said(value) for value in right] == [[]] * len(right)
+    assert all(name in said(value)[0] for value in wrong)
+    for value in ODD:
+        said(value)

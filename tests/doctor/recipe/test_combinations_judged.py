@@ -90,3 +90,21 @@ def test_a_longer_context_that_is_no_whole_number(transformers, cutoff, refused)
     })  # fmt: skip
     causes = [finding.cause for finding in combinations_judged.length_extended(facts)]
     assert causes == ["cfg-conflicting-args"] * refused
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "fault"),
+    [(2, {"do_eval": True}, True), (0, {"do_predict": True}, True), (3, {"do_eval": True}, False), (2, {}, False),
+     (2, {"do_eval": True, "do_train": True}, False)],
+)  # fmt: skip
+def test_a_run_without_training_under_deepspeed(stage, values, fault):
+    facts = Facts(
+        {
+            "recipe.values": {"deepspeed": "a", **values},
+            "recipe.path": "r.yaml",
+            "arguments.fields": KEYS,
+            "deepspeed.config": {"zero_optimization": {"stage": stage}},
+        }
+    )
+    causes = [finding.cause for finding in combinations_judged.deepspeed_allows(facts)]
+    assert causes == (["ds-inference-stage"] if fault else [])

@@ -32,6 +32,20 @@ def adapter(rank: int = 2, kept: int = 2, *, width: int = 64, weights: bool = Tr
     return inject
 
 
+def with_config(**changed: object) -> Inject:
+    """An adapter of which adapter_config.json says something else."""
+
+    def inject(place: Workspace) -> None:
+        adapter()(place)
+        place.edit_json(place.root / "saves/adapter/adapter_config.json", **changed)
+
+    return inject
+
+
+def odd(id: str, what: str, base: str, **changed: object) -> Fault:
+    return Fault(id, "peft-adapter-mismatch", what, with_config(**changed), base, healable=False)
+
+
 def adapter_cut(place: Workspace) -> None:
     adapter()(place)
     path = place.root / "saves/adapter/adapter_model.safetensors"
@@ -103,4 +117,11 @@ FAULTS = [
         "sky-t1 lora",
         healable=False,
     ),
+    odd("adapter-of-ia3", "peft_type IA3 over the weights of LoRA", "sky-t1 lora", peft_type="IA3", lora_alpha=None, r=None),
+    odd("adapter-of-prompts", "peft_type PROMPT_TUNING over the weights of LoRA", "current lora", peft_type="PROMPT_TUNING"),
+    odd("adapter-targets-empty", "target_modules: []", "sky-t1 lora", target_modules=[]),
+    odd("adapter-targets-number", "target_modules: 5", "current lora", target_modules=5),
+    odd("adapter-layers-quoted", 'layers_to_transform: "0"', "sky-t1 lora", layers_to_transform="0"),
+    odd("adapter-ranks-list", "rank_pattern: []", "sky-t1 lora", rank_pattern=[]),
+    odd("adapter-scales-quoted", 'alpha_pattern: {q_proj: "8"}', "current lora", alpha_pattern={"q_proj": "8"}),
 ]

@@ -51,6 +51,8 @@ FAULTS = [
     conflict("model-only-and-best", "save_only_model with load_best_model_at_end", ZERO2, **VALIDATED, **BEST,
              save_only_model=True),
     conflict("batch-found-under-zero3", "auto_find_batch_size under ZeRO-3", ZERO3, auto_find_batch_size=True),
+    Fault("evaluates-under-zero2", "ds-inference-stage", "do_eval without do_train under ZeRO-2",
+          values(do_train=False, do_eval=True, eval_dataset="Sky-T1", max_steps=None), ZERO2),
     conflict("accumulation-twice", "num_steps in accelerator_config", gradient_accumulation_steps=2,
              accelerator_config={"gradient_accumulation_kwargs": {"num_steps": 4}}),
     conflict("checkpointing-misspelt", "reentrant for use_reentrant", gradient_checkpointing=True,
