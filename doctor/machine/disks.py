@@ -69,6 +69,8 @@ def write_error(place: Path) -> str | None:
     """
     if not place.is_dir():
         return "ENOTDIR"
+    if place.parts[1:2] in (("proc",), ("sys",)):  # the kernel's, also for root
+        return "EROFS"
     try:
         try:
             handle = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600)

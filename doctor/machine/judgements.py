@@ -27,6 +27,7 @@ _WRITTEN = {
     "hf_cache": "the model cache",
     "datasets_cache": "the dataset cache",
     "tmp": "the folder for temporary files",
+    "monitor": "the folder of a monitor in the DeepSpeed JSON",
 }
 
 
@@ -161,7 +162,7 @@ def written_folders(facts: Facts) -> Iterator[Finding]:
         details: dict[str, Any] = {}
         if place := _roomier(facts, disk, needed):
             details |= {"roomy_dir": place, "writable_dir": place}
-        if name != "output_dir" and (disk["free"] < needed or no_inodes or problem == "ENOSPC"):
+        if name != "output_dir" and problem != "EROFS" and (disk["free"] < needed or no_inodes or problem == "ENOSPC"):
             left = "no inodes are" if no_inodes else f"{_size(disk['free'])} are"
             what = f"{left} left for {_WRITTEN[name]} ({disk['path']}) at {disk['at']}; {why}"
             surely = problem == "ENOSPC" or no_inodes or name == "hf_cache"

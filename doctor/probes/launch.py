@@ -12,6 +12,7 @@ from typing import Any
 from doctor import redact
 from doctor.facts import Facts, Unknown
 from doctor.findings import Finding, Severity, found
+from doctor.recipe.model_values import at_least
 from doctor.target import Target
 
 ID = "launch"
@@ -164,9 +165,19 @@ def numbers_readable(facts: Facts) -> Iterator[Finding]:
     if not facts["launch.force_torchrun"] and facts.get("gpu.count") in (0, 1):
         return
     for name, why in facts["launch.unreadable"].items():
+        if name == "NNODES" and _between(facts):
+            continue
         if name != "MASTER_PORT" or "number" in why:  # a number that is no port cannot be bound: port_in_use says it
             what = f"{name}={facts['launch.environ'].get(name)} {why}"
             yield _found("launch-variable-invalid", what, name, variable=name, default=DEFAULTS.get(name, "1"))
+
+
+def _between(facts: Facts) -> bool:
+    """NNODES=1:4, the least and the most nodes: torchrun takes it, and later launchers ask for one number first."""
+    least, _, most = str(facts["launch.environ"].get("NNODES")).partition(":")
+    release = facts.get("llamafactory.version")
+    older = isinstance(release, str) and not at_least(release, "0.9.3")
+    return older and least.isdecimal() and most.isdecimal() and 0 < int(least) <= int(most)
 
 
 def node_rank_fits(facts: Facts) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from doctor.probes import whole
 from doctor.target import Target
 
 ID = "machine"
-AFTER: tuple[str, ...] = ("recipe",)
+AFTER: tuple[str, ...] = ("recipe", "deepspeed")
 
 SHM = Path("/dev/shm")
 INFINIBAND = Path("/sys/class/infiniband")
@@ -93,7 +93,15 @@ def _folders(target: Target, facts: Facts) -> dict[str, Path]:
     output = values.get("output_dir")
     if isinstance(output, str) and output:
         folders["output_dir"] = target.workdir / os.path.expanduser(output)
+    for name in _MONITORS:
+        section = (facts.get("deepspeed.config") or {}).get(name)
+        at = section.get("output_path") if isinstance(section, dict) and section.get("enabled") is True else None
+        if isinstance(at, str) and at:
+            folders["monitor"] = target.workdir / at
     return folders
+
+
+_MONITORS = ("csv_monitor", "tensorboard")  # of DeepSpeed, which make their folders when the engine starts
 
 
 def _candidates(target: Target) -> list[Path]:

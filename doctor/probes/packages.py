@@ -260,23 +260,41 @@ def _on_demand(needed: str, facts: Facts) -> str | None:
 def missing(facts: Facts) -> Iterator[Finding]:
     """Packages that the training needs and that are not there, the declared ones first; a warning for those that this
     run does not import."""
+    for name, needed, requirement, demanded, when in _asked(facts):
+        if needed in facts["packages.versions"]:
+            continue
+        what = f"{needed} is required by {name} and not installed"
+        what += f"; {name if demanded else 'it'} is imported {when}" if when else ""
+        severity = Severity.WARNING if when else None
+        yield _found("pkg-missing", what, name, severity=severity, module=needed, distribution=_plain(requirement))
+
+
+def reached(facts: Facts) -> dict[str, str | None]:
+    """What the training needs and has -> when it is imported, None where this run imports it."""
+    installed = facts["packages.versions"]
+    found: dict[str, str | None] = {name: None for name in ("llamafactory", "deepspeed") if name in installed}
+    if "deepspeed" in found and facts.get("deepspeed.config_path") is None:
+        found["deepspeed"] = "with a DeepSpeed JSON"
+    for _, needed, _, _, when in _asked(facts):
+        if needed in installed and found.get(needed, "not seen yet") is not None:
+            found[needed] = when
+    return found
+
+
+def _asked(facts: Facts) -> Iterator[tuple[str, str, Requirement, str | None, str | None]]:
+    """Who needs what by which requirement, when the asker is imported and when the package; None where it is by this run."""
     installed = facts["packages.versions"]
     python = facts["python.version"]
-    reached: set[str] = set()
+    known: set[str] = set()
     # What only a package on demand needs comes last, and is on demand as that one is.
     pending: list[tuple[str, str | None]] = [(n, None) for n in ("llamafactory", "deepspeed") if n in installed]
     while pending:
         name, demanded = pending.pop(0)
         for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
             when = demanded or (_on_demand(needed, facts) if name == "llamafactory" else None)
-            if needed not in installed:
-                what = f"{needed} is required by {name} and not installed"
-                what += f"; {name if demanded else 'it'} is imported {when}" if when else ""
-                severity = Severity.WARNING if when else None
-                module, distribution = needed, _plain(requirement)
-                yield _found("pkg-missing", what, name, severity=severity, module=module, distribution=distribution)
-            elif needed not in reached:
-                reached.add(needed)
+            yield name, needed, requirement, demanded, when
+            if needed in installed and needed not in known:
+                known.add(needed)
                 pending.insert(len(pending) if when else 0, (needed, when))
 
 

@@ -114,6 +114,9 @@ def _faults(config: dict[str, Any]) -> list[str]:
     found = [
         f"{name} is {whole[name]!r}; a {'whole ' if name == 'r' else ''}number above 0 is needed" for name in wrong
     ]
+    base = config.get("base_model_name_or_path")
+    if base is not None and not isinstance(base, str):
+        found.append(f"base_model_name_or_path is {str(base)[:40]!r}; text is needed")
     if kind != "LORA":
         return found
     if isinstance(config.get("modules_to_save"), str):
@@ -162,6 +165,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "rank_pattern": ("a mapping of modules to numbers", _patterns),
     "alpha_pattern": ("a mapping of modules to numbers", _patterns),
     "target_modules": ("a list of names that is not empty, or one pattern,", _modules),
+    "loftq_config": ("a mapping", lambda given: isinstance(given, dict)),
     "layers_to_transform": ("a list of whole numbers", _layers),
 }
 

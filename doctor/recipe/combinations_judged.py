@@ -90,6 +90,22 @@ def checkpointing_arguments(facts: Facts) -> Iterator[Finding]:
         yield _conflict(facts, what, key)
 
 
+def orthogonal_size(facts: Facts) -> Iterator[Finding]:
+    """PEFT's OFT cuts a layer into blocks by their number or by their size, and LLaMA-Factory names a size."""
+    values, rank, block = facts["recipe.values"], "oft_rank", "oft_block_size"
+    if values.get("finetuning_type") != "oft" or not _known(facts, rank):
+        return
+    by_number, by_size = values.get(rank, 0), values.get(block, _OFT_BLOCK)
+    if by_number and by_size:
+        yield _conflict(facts, f"{rank}: {by_number} with {block}: {by_size}; one of them has to be 0", rank, block)
+    elif by_number == 0 and by_size == 0:
+        what = f"{rank} and {block} are both 0"
+        yield _finding("cfg-bad-value-type", what, in_recipe(facts, block), key=block, probable_value=_OFT_BLOCK)
+
+
+_OFT_BLOCK = 32  # hparams/finetuning_args.py
+
+
 def past_is_taken(facts: Facts) -> Iterator[Finding]:
     """Outputs are read at that place of a tuple, which causal models do not have; the first one is the loss."""
     given = facts["recipe.values"].get("past_index")
@@ -214,6 +230,6 @@ def length_extended(facts: Facts) -> Iterator[Finding]:
 
 ALL = (
     evaluates_at_start, deepspeed_allows, accumulation_once, devices_there, checkpointing_arguments, past_is_taken,
-    quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
+    orthogonal_size, quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
     loss_is_the_one, sorted_by_length,
 )  # fmt: skip

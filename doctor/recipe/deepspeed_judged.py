@@ -13,6 +13,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, Severity, found, in_recipe
+from doctor.recipe.model_values import at_least
 
 _found = partial(found, "deepspeed")
 
@@ -165,8 +166,9 @@ def dtypes_known(facts: Facts) -> Iterator[Finding]:
         "communication_data_type": _config(facts).get("communication_data_type"),
         "seq_parallel_communication_data_type": _config(facts).get("seq_parallel_communication_data_type"),
         "data_types.grad_accum_dtype": _part(facts, "data_types").get("grad_accum_dtype"),
-        "torch_autocast.dtype": _part(facts, "torch_autocast").get("dtype"),
     }
+    if at_least(str(facts["packages.versions"].get("deepspeed", "0")), "0.17.2"):  # earlier ones pass over it
+        named["torch_autocast.dtype"] = _part(facts, "torch_autocast").get("dtype")
     for path, given in named.items():
         known = ("fp16", "bf16", "fp32") if path.endswith("communication_data_type") else _DTYPES
         if given is not None and given != "auto" and str(given).removeprefix("torch.") not in known:

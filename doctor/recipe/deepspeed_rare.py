@@ -216,8 +216,14 @@ def elasticity(facts: Facts) -> Iterator[Finding]:
 
 
 def autocast(facts: Facts) -> Iterator[Finding]:
-    name = "lower_precision_safe_modules"
-    given = _part(_config(facts), "torch_autocast").get(name, [])
+    name, section = "lower_precision_safe_modules", _part(_config(facts), "torch_autocast")
+    given = section.get(name, [])
+    if not at_least(str(facts["packages.versions"].get("deepspeed", "0")), "0.17.2"):
+        return  # which pass over it
+    if isinstance(given, list) and section.get("enabled") is True:
+        bare = [one for one in given if isinstance(one, str) and not all(one.rpartition(".")[::2])]
+        if bare:
+            yield _said(facts, f"torch_autocast.{name} has {_shown(bare[0])}; module.Class is needed")
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         yield _said(facts, f"torch_autocast.{name} is {_shown(given)}; a list of names is needed")
 

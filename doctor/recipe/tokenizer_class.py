@@ -17,6 +17,8 @@ from doctor.recipe.source_tree import text
 _FALLS_BACK = "Fallback to TokenizersBackend"
 _ALGORITHM = re.compile(r"^from tokenizers\.models import (\w+)[ \t]*$", re.M)
 _OF_FILE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"(\w{1,20})"')
+_OF_BYTES = re.compile(r"^class \w+\((?:PreTrainedTokenizer|PythonBackend)\)", re.M)
+_NO_SUFFIX = re.compile(rb'"end_of_word_suffix"\s*:\s*(?:null|"")')
 _FOREIGN = ("WordPiece", "Unigram")  # a vocabulary of another algorithm is not read as one of these
 
 
@@ -33,9 +35,17 @@ def of(name: Any, transformers: Path, tokenizer_json: Path | None) -> Taken:
     falls_back = _FALLS_BACK in auto and isinstance(name, str) and tokenizer_json is not None
     if isinstance(name, str) and re.fullmatch(r"Auto(Tokenizer|Processor|Model\w*)", name):
         return Taken(falls_back, f"{name} chooses a class and is none: it would ask for itself without end")
+    if isinstance(name, str) and tokenizer_json is not None and _FALLS_BACK not in auto:
+        return Taken(False, _refused_by_older(name, auto, transformers, tokenizer_json))
     if not falls_back or tokenizer_json is None:
         return Taken(falls_back)
-    wanted = _algorithm(str(name).removesuffix("Fast"), auto, transformers)
+    source = _source(str(name).removesuffix("Fast"), auto, transformers)
+    if instead := _bytes_instead(name, source):
+        return Taken(falls_back, instead)
+    if 'end_of_word_suffix="</w>"' in source and _NO_SUFFIX.search(_content(tokenizer_json)):
+        return Taken(falls_back, f"{name} ends each word with </w>, and the vocabulary of tokenizer.json has none of that")
+    algorithm = _ALGORITHM.search(source)
+    wanted = algorithm[1] if algorithm else None
     if wanted not in _FOREIGN:
         return Taken(falls_back)
     try:
@@ -48,12 +58,49 @@ def of(name: Any, transformers: Path, tokenizer_json: Path | None) -> Taken:
     )
 
 
-def _algorithm(name: str, auto: str, transformers: Path) -> str | None:
-    """By the source of the class, which stands beside one of the model types that the table gives it."""
+# What the constructor of a class before 5 does with tokenizer.json -> what must be there, and what is said without it.
+_ASKS = (
+    ("backend_tokenizer.normalizer.__getstate__", re.compile(rb'"normalizer"\s*:\s*\{'),
+     "{name} changes the normalizer, and tokenizer.json has none"),
+    ("backend_tokenizer.pre_tokenizer, pre_tokenizers.Sequence",
+     re.compile(rb'"pre_tokenizer"\s*:\s*\{\s*"type"\s*:\s*"Sequence"'),
+     "{name} wants a sequence of pre-tokenizers, and tokenizer.json has none"),
+)  # fmt: skip
+
+
+def _refused_by_older(name: str, auto: str, transformers: Path, tokenizer_json: Path) -> str | None:
+    """Before 5 a class reads tokenizer.json as it stands, and some change it then; one without a fast form reads its own
+    files, and bytes where it has none."""
+    plain = name.removesuffix("Fast")
+    for kind in re.findall(rf'"([\w-]+)",\s*\(?\s*\(?"{re.escape(plain)}"', auto):
+        folder = kind.replace("-", "_")
+        slow, fast = (text(transformers / f"models/{folder}/tokenization_{folder}{form}.py") for form in ("", "_fast"))
+        if f"class {plain}(" not in slow:
+            continue
+        if not fast:
+            return _bytes_instead(name, slow)
+        held = _content(tokenizer_json)
+        return next((why.format(name=name) for asks, there, why in _ASKS if asks in fast and not there.search(held)), None)
+    return None
+
+
+def _bytes_instead(name: Any, source: str) -> str | None:
+    of_bytes = _OF_BYTES.search(source) and "vocab_files_names" not in source
+    return f"{name} makes ids of bytes, and reads no tokenizer.json" if of_bytes else None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b'"normalizer": {"pre_tokenizer": {"type": "Sequence"'  # what is not read is not judged
+
+
+def _source(name: str, auto: str, transformers: Path) -> str:
+    """Of the class, which stands beside one of the model types that the table gives it; empty where it is not found."""
     for kind in re.findall(rf'\("([\w-]+)", "{re.escape(name)}(?:Fast)?"', auto):
         folder = kind.replace("-", "_")
         source = text(transformers / f"models/{folder}/tokenization_{folder}.py")
         if f"class {name}(" in source:
-            found = _ALGORITHM.search(source)
-            return found[1] if found else None
-    return None
+            return source
+    return ""

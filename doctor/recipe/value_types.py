@@ -32,6 +32,8 @@ _NAMES = (
 )
 # Text that the Trainer takes apart, or opens; resume_from_checkpoint may be true.
 _TAKEN_APART = ("resume_from_checkpoint", "metric_for_best_model")
+# Names between commas, of which an empty one is looked for as well.
+_WITHOUT_BLANKS = ("adapter_name_or_path",)
 # Mappings whose text is judged where the file is that it may name.
 _READ_ELSEWHERE = ("fsdp_config", "accelerator_config", "deepspeed")
 # Text that is filled in as it is.
@@ -92,7 +94,7 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
         return _none(field)
     if field.choices and "bool" not in types:
         return _choice(field, value)
-    if isinstance(value, bool) and field.name in _NAMES and "bool" not in types and "str" in types:
+    if isinstance(value, bool) and field.name in (*_NAMES, "lora_target") and "bool" not in types and "str" in types:
         return Misfit("type", f"YAML reads it as {_yaml(value)}; text is needed, in quotes")
     if isinstance(value, bool) and field.split and field.name != "fsdp":  # which may be true or false
         return _misfit(value, ["str"])
@@ -135,6 +137,9 @@ def _none(field: Field) -> Misfit | None:
 
 def _text(field: Field, value: str, exponents_are_numbers: bool) -> Misfit | None:
     types = set(field.types)
+    parts = [part.strip() for part in value.split(",")]
+    if field.name in _WITHOUT_BLANKS and not all(parts):
+        return Misfit("type", f'"{value}" has a name that is empty', ",".join(filter(None, parts)) or None)
     if "dict" in types and value.startswith("{") and field.name not in _READ_ELSEWHERE:
         return _json(value)
     if types & {"str", "list", "dict"}:

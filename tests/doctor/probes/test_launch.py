@@ -152,3 +152,19 @@ def test_a_process_for_each_gpu_where_there_is_none(tmp_path):
     assert (found.cause, found.evidence[0].where) == ("launch-variable-invalid", "NPROC_PER_NODE")
     assert list(launch.numbers_readable(collected(tmp_path, gpus=2, NPROC_PER_NODE="gpu"))) == []
     assert list(launch.numbers_readable(collected(tmp_path, gpus=0, NPROC_PER_NODE="cpu"))) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "release", "fault"),
+    [
+        ("1:1", "0.9.1", False),
+        ("1:2", "0.9.1", False),
+        ("2:1", "0.9.1", True),
+        ("1:1", "0.9.5", True),
+        ("1:", "0.9.1", True),
+    ],
+)
+def test_from_so_many_nodes_to_so_many(tmp_path, nodes, release, fault):
+    facts = collected(tmp_path, gpus=0, FORCE_TORCHRUN="1", NNODES=nodes)
+    facts = facts.merged({"llamafactory.version": release})
+    assert bool(list(launch.numbers_readable(facts))) is fault

@@ -4,7 +4,7 @@ from doctor.facts import Facts
 from doctor.recipe import combinations_judged
 
 ODD = (None, True, 5, -1, 10**400, float("inf"), float("nan"), "auto", "", [], [[1]], {}, {"a": {}})
-KEYS = ("use_ipex", "use_mps_device", "gradient_checkpointing_kwargs", "past_index", "use_muon")
+KEYS = ("use_ipex", "use_mps_device", "gradient_checkpointing_kwargs", "past_index", "use_muon", "oft_rank")
 MODULES = {
     "modules": ["down_proj", "q_proj"],
     "outline": {"model.layers.*.self_attn.q_proj.weight": {"shapes": [[8, 8]]}},
@@ -37,6 +37,8 @@ def said(**values):
         ({"stage": "rm", "train_sampling_strategy": "group_by_length"}, "cfg-conflicting-args"),
         ({"use_ipex": True}, "pkg-missing"),
         ({"use_mps_device": True}, "cfg-conflicting-args"),
+        ({"finetuning_type": "oft", "oft_rank": 8}, "cfg-conflicting-args"),
+        ({"finetuning_type": "oft", "oft_block_size": 0}, "cfg-bad-value-type"),
         ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"reentrant": 1}}, "cfg-conflicting-args"),
         ({"past_index": 2}, "cfg-conflicting-args"),
         ({"quantization_bit": 5}, "cfg-bad-value-type"),

@@ -59,3 +59,47 @@ def test_what_does_not_fall_back(tmp_path: Path, described: Path) -> None:
 
 def test_the_class_that_chooses(tmp_path: Path) -> None:
     assert "none" in str(tokenizer_class.of("AutoTokenizer", tmp_path, None).refused)
+
+
+def older(tmp_path: Path, fast: str, slow: str = "vocab_files_names = 1") -> Path:
+    root = transformers(tmp_path, falls_back=False)
+    (root / "models/auto/tokenization_auto.py").write_text('("bert", ("BertTokenizer", "BertTokenizerFast")),')
+    (root / "models/bert/tokenization_bert.py").write_text(f"class BertTokenizer(PreTrainedTokenizer):\n    {slow}\n")
+    if fast:
+        (root / "models/bert/tokenization_bert_fast.py").write_text(fast)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("fast", "held", "why"),
+    [("json.loads(self.backend_tokenizer.normalizer.__getstate__())", '"normalizer": null', "the normalizer"),
+     ("json.loads(self.backend_tokenizer.normalizer.__getstate__())", '"normalizer": {"type": "NFC"}', None),
+     ("isinstance(self.backend_tokenizer.pre_tokenizer, pre_tokenizers.Sequence)",
+      '"pre_tokenizer": {"type": "ByteLevel"}', "a sequence"),
+     ("isinstance(self.backend_tokenizer.pre_tokenizer, pre_tokenizers.Sequence)",
+      '"pre_tokenizer": {"type": "Sequence", "pretokenizers": []}', None)],
+)  # fmt: skip
+def test_a_class_before_5_that_changes_what_it_reads(
+    tmp_path: Path, described: Path, fast: str, held: str, why: str | None
+) -> None:
+    described.write_text(f"{{{held}}}")
+    root = older(tmp_path, fast)
+    for name in ("BertTokenizer", "BertTokenizerFast"):
+        refused = tokenizer_class.of(name, root, described).refused
+        assert (why in str(refused)) if why else refused is None
+
+
+def test_a_class_that_reads_no_vocabulary(tmp_path: Path, described: Path) -> None:
+    assert "bytes" in str(tokenizer_class.of("BertTokenizer", older(tmp_path, "", "pass"), described).refused)
+
+
+def test_that_of_5(tmp_path: Path, described: Path) -> None:
+    root = transformers(tmp_path)
+    source = root / "models/qwen2/tokenization_qwen2.py"
+    source.write_text("class Qwen2Tokenizer(PreTrainedTokenizer): ...\n")
+    assert "bytes" in str(tokenizer_class.of("Qwen2Tokenizer", root, described).refused)
+    source.write_text('from tokenizers.models import BPE\nclass Qwen2Tokenizer(T):\n    BPE(end_of_word_suffix="</w>")\n')
+    described.write_text(BPE.replace('"vocab"', '"end_of_word_suffix": null, "vocab"'))
+    assert "</w>" in str(tokenizer_class.of("Qwen2Tokenizer", root, described).refused)
+    described.write_text(BPE.replace('"vocab"', '"end_of_word_suffix": "</w>", "vocab"'))
+    assert tokenizer_class.of("Qwen2Tokenizer", root, described).refused is None

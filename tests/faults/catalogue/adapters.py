@@ -6,7 +6,7 @@ import json
 
 from tests.faults.catalogue.recipe import values
 from tests.faults.catalogue.tensors import write_tensors
-from tests.faults.fault import Fault, Inject
+from tests.faults.fault import Fault, Inject, together
 from tests.faults.workspace import Workspace
 
 
@@ -124,4 +124,6 @@ FAULTS = [
     odd("adapter-layers-quoted", 'layers_to_transform: "0"', "sky-t1 lora", layers_to_transform="0"),
     odd("adapter-ranks-list", "rank_pattern: []", "sky-t1 lora", rank_pattern=[]),
     odd("adapter-scales-quoted", 'alpha_pattern: {q_proj: "8"}', "current lora", alpha_pattern={"q_proj": "8"}),
-]
+    Fault("adapter-behind-a-comma", "cfg-bad-value-type", 'adapter_name_or_path: "saves/adapter,"',
+          together(adapter(), values(adapter_name_or_path="saves/adapter,")), "current lora"),
+]  # fmt: skip
