@@ -74,7 +74,9 @@ def _usable(path: Path, found: int, recorded: int) -> bool:
         return found >= recorded or _has_its_end(path, found)
     try:
         if found <= _LARGEST_SOURCE:
-            syntax.tree(path.read_text(encoding="utf-8", errors="replace"))
+            source = path.read_text(encoding="utf-8", errors="replace")
+            syntax.tree(source)
+            return found > recorded or source.endswith("\n")  # cut off where it happens to parse
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     except OSError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -73,6 +75,7 @@ def _number(text: str | None) -> Any:
 
 # Variables that torchrun reads as numbers, with the least and the greatest that make sense.
 _NUMBERS = {"NNODES": (1, None), "NODE_RANK": (0, None), "MASTER_PORT": (1, 65535), "NPROC_PER_NODE": (1, None)}
+_GRAPHICS = "/dev/dri"  # where the devices of Intel are
 _PROCESS_WORDS = ("auto", "gpu", "cpu", "xpu")  # which torchrun takes for NPROC_PER_NODE
 
 
@@ -82,8 +85,8 @@ def _unreadable(environ: Mapping[str, str], gpus: int | None) -> dict[str, str]:
     for name, (least, most) in _NUMBERS.items():
         value = environ.get(name, DEFAULTS.get(name, "1"))
         if name == "NPROC_PER_NODE" and value in _PROCESS_WORDS:
-            if value == "gpu" and gpus == 0:
-                found[name] = "asks for one process on each GPU, and there is none"
+            if (value == "gpu" and gpus == 0) or (value == "xpu" and not os.path.exists(_GRAPHICS)):
+                found[name] = f"asks for one process on each {value.upper()}, and there is none"
             continue
         try:
             number = int(value)
@@ -120,7 +123,12 @@ def _master(addr: str) -> dict[str, Any]:
 
 
 def _loopback(addr: str) -> bool:
-    return addr == "localhost" or addr.startswith("127.") or addr == "::1"
+    if addr in ("localhost", "::1"):
+        return True
+    try:
+        return ipaddress.IPv4Address(addr).is_loopback  # 127.0.0.1:29500 is none
+    except ValueError:
+        return False
 
 
 def _ours(address: str) -> bool:

@@ -240,10 +240,13 @@ ON_DEMAND = {
     "uvicorn": ("by the API server", None),
     "sse-starlette": ("by the API server", None),
     "av": ("for videos and audio", None),
+    "sentencepiece": ("by tokenizers without a tokenizer.json", None),
+    "networkx": ("when torch compiles a model", None),
     "torchdata": ("with USE_V1", "USE_V1"),
     "modelscope": ("with USE_MODELSCOPE_HUB", "USE_MODELSCOPE_HUB"),
     "hf-transfer": ("with HF_HUB_ENABLE_HF_TRANSFER", "HF_HUB_ENABLE_HF_TRANSFER"),
 }
+_ASKERS = ("llamafactory", "torch")
 _MEDIA = ("videos", "audios")
 
 
@@ -291,7 +294,7 @@ def _asked(facts: Facts) -> Iterator[tuple[str, str, Requirement, str | None, st
     while pending:
         name, demanded = pending.pop(0)
         for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
-            when = demanded or (_on_demand(needed, facts) if name == "llamafactory" else None)
+            when = demanded or (_on_demand(needed, facts) if name in _ASKERS else None)
             yield name, needed, requirement, demanded, when
             if needed in installed and needed not in known:
                 known.add(needed)

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, found, in_recipe, key_of_recipe
 from doctor.recipe.looked_at import looked_at
+from doctor.recipe.model_values import at_least
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -62,6 +63,10 @@ def _never_reached(facts: Facts, key: str) -> bool:
     return all(scan["complete"] and scan["read"] <= given for scan in scans)
 
 
+# Switches of which hparams/finetuning_args.py adds up the numbers: text is none.
+_ADDED_UP, _ADDED_SINCE = ("use_galore", "use_apollo", "use_badam"), "0.9.2"
+
+
 def values_fit(facts: Facts) -> Iterator[Finding]:
     for misfit in facts["arguments.misfits"]:
         key, kind, meant = misfit["key"], misfit["kind"], misfit["meant"]
@@ -84,6 +89,7 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
         given = facts["recipe.values"][key]
         # A list counts as true, whatever is in it.
         luck = luck or ("bool" in misfit["annotation"] and isinstance(given, list) and given[:1] not in ([], [False]))
+        luck = luck and not (key in _ADDED_UP and at_least(str(facts.get("llamafactory.version")), _ADDED_SINCE))
         mild = (luck and "int" not in misfit["annotation"]) or _never_reached(facts, key) or not looked_at(facts, key)
         severity = Severity.WARNING if mild else None
         yield _finding("cfg-lr-string" if learning_rate else "cfg-bad-value-type", what, where, severity, **details)

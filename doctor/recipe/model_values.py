@@ -40,6 +40,8 @@ _ROPE: dict[str, tuple[str, ...]] = {
     "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }  # fmt: skip
+_TOPK = ("greedy", "group_limited_greedy")  # models/deepseek_v2/modeling_deepseek_v2.py
+_ROUTED = ("deepseek_v2", "deepseek_v3", "mixtral", "qwen2_moe", "qwen3_moe")  # which are made of experts
 _STRICT_SINCE = "5.0.0.dev0"
 _LAYER_TYPES_SINCE = "4.53"
 _ROPE_SINCE = "4.43"  # older releases know linear and dynamic, and say less
@@ -211,8 +213,13 @@ def _experts(text: Mapping[str, Any]) -> Iterator[str]:
     dense = text.get("mlp_only_layers")
     if dense is not None and not isinstance(dense, list):
         yield f"mlp_only_layers is {str(dense)[:40]!r}; a list of layers is needed"
+    way = text.get("topk_method")
+    if text.get("model_type") == "deepseek_v2" and way is not None and way not in _TOPK:
+        yield f"topk_method is {str(way)[:40]!r}; it may be {', '.join(_TOPK)}"
     for name in ("num_local_experts", "num_experts", "n_routed_experts"):
         there = text.get(name)
+        if there == 0 and not isinstance(there, bool) and text.get("model_type") in _ROUTED:
+            yield f"{name} is 0; a whole number above 0 is needed"
         if _whole(there) and isinstance(chosen, int) and chosen > int(there):  # type: ignore[arg-type]
             yield f"num_experts_per_tok is {chosen}, {name} is {there}"
 

@@ -19,6 +19,7 @@ _ALGORITHM = re.compile(r"^from tokenizers\.models import (\w+)[ \t]*$", re.M)
 _OF_FILE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"(\w{1,20})"')
 _OF_BYTES = re.compile(r"^class \w+\((?:PreTrainedTokenizer|PythonBackend)\)", re.M)
 _NO_SUFFIX = re.compile(rb'"end_of_word_suffix"\s*:\s*(?:null|"")')
+_FALLS_TO_BYTES = re.compile(rb'"byte_fallback"\s*:\s*true')
 _FOREIGN = ("WordPiece", "Unigram")  # a vocabulary of another algorithm is not read as one of these
 
 
@@ -44,6 +45,8 @@ def of(name: Any, transformers: Path, tokenizer_json: Path | None) -> Taken:
         return Taken(falls_back, instead)
     if 'end_of_word_suffix="</w>"' in source and _NO_SUFFIX.search(_content(tokenizer_json)):
         return Taken(falls_back, f"{name} ends each word with </w>, and the vocabulary of tokenizer.json has none of that")
+    if "byte_fallback=True" in source and _of_levels(_content(tokenizer_json)):
+        return Taken(falls_back, f"{name} marks spaces with ▁, and the vocabulary of tokenizer.json is of byte-level pieces")
     algorithm = _ALGORITHM.search(source)
     wanted = algorithm[1] if algorithm else None
     if wanted not in _FOREIGN:
@@ -89,6 +92,11 @@ def _bytes_instead(name: Any, source: str) -> str | None:
     return f"{name} makes ids of bytes, and reads no tokenizer.json" if of_bytes else None
 
 
+def _of_levels(held: bytes) -> bool:
+    """Pieces as GPT-2 spells them. Made anew by such a class, spaces and all beyond ASCII become other ids."""
+    return b'"ByteLevel"' in held and not _FALLS_TO_BYTES.search(held)
+
+
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -97,8 +105,11 @@ def _content(path: Path) -> bytes:
 
 
 def _source(name: str, auto: str, transformers: Path) -> str:
-    """Of the class, which stands beside one of the model types that the table gives it; empty where it is not found."""
-    for kind in re.findall(rf'\("([\w-]+)", "{re.escape(name)}(?:Fast)?"', auto):
+    """Of the class, which stands beside one of the model types that the table gives it, or beside that of its own name;
+    empty where it is not found."""
+    own = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removesuffix("Tokenizer")).lower()
+    kinds = re.findall(rf'\("([\w-]+)", "{re.escape(name)}(?:Fast)?"', auto)
+    for kind in (*kinds, *((own,) if kinds and own.isidentifier() else ())):
         folder = kind.replace("-", "_")
         source = text(transformers / f"models/{folder}/tokenization_{folder}.py")
         if f"class {name}(" in source:

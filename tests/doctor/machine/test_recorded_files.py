@@ -61,7 +61,8 @@ def test_nothing_is_left(info: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "broken"),
     [("pkg/__init__.py", b"", True), ("pkg/__init__.py", b"<<<<<<< HEAD\nx = 1\n", True),
-     ("pkg/__init__.py", b"x = 2  # mended by hand\n", False), ("pkg/core.so", library(200), True),
+     ("pkg/__init__.py", b"x = 2  # mended by hand\n", False), ("pkg/__init__.py", b"x = ", True),
+     ("pkg/__init__.py", b"x", True), ("pkg/__init__.py", b"x\n", False), ("pkg/core.so", library(200), True),
      ("pkg/core.so", library(250), False), ("pkg/core.so", b"", True), ("pkg/core.so", b"version https://git-lfs", True),
      ("pkg/cacert.pem", b"", True), ("pkg/cacert.pem", b"--", False)],
 )  # fmt: skip

@@ -11,6 +11,8 @@ NEW = "5.6.0"
     [
         ({"hidden_size": "8"}, "hidden_size is '8'"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"model_type": "deepseek_v2", "topk_method": "noaux_tc"}, "topk_method is 'noaux_tc'"),
+        ({"model_type": "deepseek_v2", "n_routed_experts": 0}, "n_routed_experts is 0"),
         ({"hidden_act": "SiLU"}, "hidden_act is SiLU"),
         ({"rms_norm_eps": "1e-6"}, "rms_norm_eps is '1e-6'"),
         ({"attention_dropout": 1.5}, "from 0 to 1"),

@@ -103,3 +103,14 @@ def test_that_of_5(tmp_path: Path, described: Path) -> None:
     assert "</w>" in str(tokenizer_class.of("Qwen2Tokenizer", root, described).refused)
     described.write_text(BPE.replace('"vocab"', '"end_of_word_suffix": "</w>", "vocab"'))
     assert tokenizer_class.of("Qwen2Tokenizer", root, described).refused is None
+
+
+@pytest.mark.parametrize(("level", "falls", "refused"), [("ByteLevel", "false", True), ("ByteLevel", "true", False),
+                                                         ("Metaspace", "false", False)])  # fmt: skip
+def test_spaces_of_another_spelling(tmp_path: Path, described: Path, level: str, falls: str, refused: bool) -> None:
+    root = transformers(tmp_path)
+    source = "from tokenizers.models import BPE\nclass Qwen2Tokenizer(T):\n    BPE(byte_fallback=True)\n"
+    (root / "models/qwen2/tokenization_qwen2.py").write_text(source)
+    model = f'"model": {{"type": "BPE", "byte_fallback": {falls}}}'
+    described.write_text(f'{{"pre_tokenizer": {{"type": "{level}"}}, {model}}}')
+    assert bool(tokenizer_class.of("Qwen2TokenizerFast", root, described).refused) is refused
