@@ -40,7 +40,9 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             continue
         faults = recorded_files.look(dist_info, name in _DEEP, kinds if name == "transformers" else None)
         told[name] = msgspec.to_builtins(faults)
-    return {"installed.faults": {name: faults for name, faults in told.items() if faults["lacking"] or faults["broken"]}}
+    return {
+        "installed.faults": {name: faults for name, faults in told.items() if faults["lacking"] or faults["broken"]}
+    }
 
 
 def _dist_infos(site: tuple[Path, ...]) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from doctor.facts import Facts
 from doctor.findings import Finding, Severity, found
+from doctor.machine import on_demand
 from doctor.recipe.source_tree import source_url
 from doctor.target import Target
 
@@ -232,34 +233,6 @@ def outside(facts: Facts) -> Iterator[tuple[str, Version, str]]:
             yield name, version, specifier
 
 
-# What LLaMA-Factory declares and `train` imports only on demand, and the variable that demands it. 0.9.1 and 0.9.5 were
-# seen to train without them (0.9.1 declares no torchdata, modelscope or hf-transfer).
-ON_DEMAND = {
-    "gradio": ("by LLaMA Board", None),
-    "fastapi": ("by the API server", None),
-    "uvicorn": ("by the API server", None),
-    "sse-starlette": ("by the API server", None),
-    "av": ("for videos and audio", None),
-    "sentencepiece": ("by tokenizers without a tokenizer.json", None),
-    "networkx": ("when torch compiles a model", None),
-    "torchdata": ("with USE_V1", "USE_V1"),
-    "modelscope": ("with USE_MODELSCOPE_HUB", "USE_MODELSCOPE_HUB"),
-    "hf-transfer": ("with HF_HUB_ENABLE_HF_TRANSFER", "HF_HUB_ENABLE_HF_TRANSFER"),
-}
-_ASKERS = ("llamafactory", "torch")
-_MEDIA = ("videos", "audios")
-
-
-def _on_demand(needed: str, facts: Facts) -> str | None:
-    """When the package is imported, if not by this run."""
-    when, variable = ON_DEMAND.get(needed, (None, None))
-    entries: dict[str, Any] = facts.get("dataset.entries") or {}
-    if needed == "av" and any((entry.get("columns") or {}).get(tag) for entry in entries.values() for tag in _MEDIA):
-        return None
-    set_to = str((facts.get("launch.environ") or {}).get(variable, "")) if variable else ""
-    return None if set_to.lower() not in ("", "0", "false") else when
-
-
 def missing(facts: Facts) -> Iterator[Finding]:
     """Packages that the training needs and that are not there, the declared ones first; a warning for those that this
     run does not import."""
@@ -294,7 +267,7 @@ def _asked(facts: Facts) -> Iterator[tuple[str, str, Requirement, str | None, st
     while pending:
         name, demanded = pending.pop(0)
         for needed, requirement in _needs(tuple(facts["packages.requires"].get(name, ())), python):
-            when = demanded or (_on_demand(needed, facts) if name in _ASKERS else None)
+            when = demanded or on_demand.of(name, needed, facts)
             yield name, needed, requirement, demanded, when
             if needed in installed and needed not in known:
                 known.add(needed)

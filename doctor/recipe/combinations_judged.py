@@ -8,6 +8,8 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
+from doctor.recipe.looked_at import generates
+from doctor.recipe.model_values import at_least
 from doctor.recipe.values_judged import sorts_by_length
 from knowledge_base.schema import Severity
 
@@ -101,6 +103,16 @@ def orthogonal_size(facts: Facts) -> Iterator[Finding]:
     elif by_number == 0 and by_size == 0:
         what = f"{rank} and {block} are both 0"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, block), key=block, probable_value=_OFT_BLOCK)
+
+
+def system_is_no_setting(facts: Facts) -> Iterator[Finding]:
+    """Until 0.9.3 default_system was among the settings of generation, all of which are handed to the model."""
+    values, release = facts["recipe.values"], facts.get("llamafactory.version")
+    measures = any(values.get(key) is True for key in ("do_eval", "do_predict"))
+    older = isinstance(release, str) and not at_least(release, "0.9.3")
+    if values.get("default_system") and measures and generates(values) and older:
+        what = f"default_system with predict_with_generate: LLaMA-Factory {release} hands it to the model, which refuses it"
+        yield _conflict(facts, what, "default_system", "predict_with_generate")
 
 
 _OFT_BLOCK = 32  # hparams/finetuning_args.py
@@ -230,6 +242,6 @@ def length_extended(facts: Facts) -> Iterator[Finding]:
 
 ALL = (
     evaluates_at_start, deepspeed_allows, accumulation_once, devices_there, checkpointing_arguments, past_is_taken,
-    orthogonal_size, quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
+    orthogonal_size, system_is_no_setting, quantised_by_bits, shares_not_negative, targets_are_linear, length_extended,
     loss_is_the_one, sorted_by_length,
 )  # fmt: skip

@@ -25,6 +25,16 @@ def _evaluates(values: Values) -> bool:
     return given or any(one not in ("no", "none", "false") for one in asked)
 
 
+def generates(values: Values) -> bool:
+    """Whether answers are made while the run evaluates or predicts."""
+    return bool(values.get("predict_with_generate")) and _evaluates(values)
+
+
+def _beams(values: Values) -> bool:
+    beams = values.get("num_beams", 1)
+    return generates(values) and not (isinstance(beams, int) and beams <= 1)
+
+
 def _several(values: Values) -> bool:
     """Whether there are data to be mixed."""
     named = [values.get(key) for key in ("dataset", "eval_dataset")]
@@ -70,6 +80,8 @@ _WHEN: dict[str, Callable[[Values], bool]] = {
         ),
         _set("use_kt"),
     ),
+    **dict.fromkeys(("temperature", "top_p", "top_k", "num_beams", "repetition_penalty"), generates),
+    "length_penalty": _beams,
     "eval_num_beams": _set("predict_with_generate"),
     **dict.fromkeys(
         ("per_device_eval_batch_size", "eval_accumulation_steps", "eval_delay", "include_for_metrics"), _evaluates

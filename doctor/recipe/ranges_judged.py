@@ -9,7 +9,7 @@ from typing import Any
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
 from doctor.recipe import value_types
-from doctor.recipe.looked_at import looked_at
+from doctor.recipe.looked_at import generates, looked_at
 from knowledge_base.schema import Severity
 
 _finding = partial(found, "arguments")
@@ -75,6 +75,31 @@ def in_range(facts: Facts) -> Iterator[Finding]:
         severity = Severity.WARNING if survived else None
         what = f"{key}: {given}; it must be {limit}"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), severity, **details)
+
+
+# Of generation: the lowest value, whether it is itself too low, whether only sampling looks at it, and a usual one.
+_OF_ANSWERS: dict[str, tuple[float, bool, bool, Any]] = {
+    "temperature": (0, True, True, 0.95),
+    "top_p": (0, False, True, 0.7),
+    "top_k": (0, False, True, 50),
+    "num_beams": (1, False, False, 1),
+    "repetition_penalty": (0, True, False, 1.0),
+}
+
+
+def answers_can_be_made(facts: Facts) -> Iterator[Finding]:
+    """transformers looks at these when the first answer is made."""
+    values = facts["recipe.values"]
+    for key, (low, excluded, of_sampling, usual) in _OF_ANSWERS.items():
+        given = _given_number(facts, values.get(key))
+        if given is None or given > low or (given == low and not excluded) or key not in facts["arguments.fields"]:
+            continue
+        if generates(values) and not (of_sampling and values.get("do_sample") is False):
+            what = f"{key}: {given:g}; it must be {'above' if excluded else 'at least'} {low:g}"
+            details = key_of_recipe(facts, key) | {"probable_value": usual}
+            if key == "temperature" and given == 0:
+                what += ", or do_sample: false, which takes the likeliest token"
+            yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), **details)
 
 
 def rate_learns(facts: Facts) -> Iterator[Finding]:
@@ -198,4 +223,7 @@ def _of_loss(metric: str, eval_dataset: Any) -> bool:
     return metric == "loss" or metric in of_sets or metric.endswith(("runtime", "per_second"))
 
 
-ALL = (text_left, rate_learns, evaluates_some, in_range, not_empty, template_named, scheduler_keys, metric_measured)
+ALL = (
+    text_left, answers_can_be_made, rate_learns, evaluates_some, in_range, not_empty, template_named, scheduler_keys,
+    metric_measured,
+)  # fmt: skip

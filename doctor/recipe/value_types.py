@@ -121,6 +121,8 @@ def check(field: Field, value: Any, exponents_are_numbers: bool) -> Misfit | Non
     if isinstance(value, float):
         if "float" in types or "str" in types or field.name in _USED_AS_NUMBERS:
             return None
+        if "bool" in types and value in (0.0, 1.0):
+            return None  # it is only asked whether
         whole = int(value) if value.is_integer() else None
         return _misfit(value, types, whole)
     if isinstance(value, list):

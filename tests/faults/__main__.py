@@ -74,7 +74,7 @@ class Campaign:
         return done
 
     def again(self, fault: Fault, place: Workspace) -> dict[str, Any]:
-        run = self.trainer.train(place, fault.fresh or fault.packages is not None)
+        run = self.trainer.train(place, fault.fresh or fault.packages is not None or fault.damage is not None)
         trained = run.code == 0 and place.trained()
         wrongly = bool(fault.shows) and re.search(fault.shows, run.log) is not None
         how_it_failed = "" if trained else how(record.neutral(place, run.log))
@@ -139,7 +139,8 @@ def wanted(chosen: argparse.Namespace, done: dict[str, dict[str, Any]]) -> list[
         healthy = [next(base for base in BASES if BASES[base].stack == stack) for stack in PACKAGES]
         faults = [f for f in faults if any(f.packages or ()) or (not f.cause and f.base in healthy)]
     if chosen.step == "again":
-        faults = [f for f in faults if done.get(f.id, {}).get("heal", {}).get("exit") in (0, 1) and not f.packages]
+        faults = [f for f in faults if done.get(f.id, {}).get("heal", {}).get("exit") in (0, 1)]
+        faults = [f for f in faults if not f.packages and f.damage is None]
     if chosen.step in ("train", "heal", "again"):
         faults = [fault for fault in faults if not fault.unrun]
     return sorted(faults, key=lambda fault: (bool(fault.cause), BASES[fault.base].stack != "sky-t1"))

@@ -55,17 +55,22 @@ class Environments:
     def lent(self, fault: Fault, heals: bool = False) -> Iterator[Environment]:
         """The environment of a fault; a copy with changed packages is taken away afterwards."""
         healthy = self.of(BASES[fault.base].stack)
-        if fault.packages is None or (fault.packages == COPY and not heals):
+        if fault.damage is None and (fault.packages is None or (fault.packages == COPY and not heals)):
             yield healthy
             return
         copy = copied(healthy, self.folder / f"of-{fault.id}")
         try:
-            install, uninstall = fault.packages
+            install, uninstall = fault.packages or COPY
             if install:
                 copy.install("--no-deps", *install)
             if uninstall:
                 argv = [uv.find_uv_bin(), "pip", "uninstall", "-q", "--python", str(copy.python), *uninstall]
                 subprocess.run(argv, check=True, env=plain_environ())
+            if fault.damage is not None:
+                toy = self.folder / f"{healthy.root.name}-toy"  # which the damaged one could not make
+                if toy.exists():
+                    shutil.copytree(toy, self.folder / f"{copy.root.name}-toy", dirs_exist_ok=True)
+                fault.damage(next(copy.root.glob("lib/python3*/site-packages")))
             yield copy
         finally:
             shutil.rmtree(copy.root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tests.faults.workspace import Workspace
@@ -26,6 +27,8 @@ class Fault:
     fresh: the run needs a start of its own (variables read at import, torchrun, packages), not a fork.
     packages: changes the packages of a copy of the environment: (installed without dependencies, uninstalled). COPY: the
         fault changes none, its fix may.
+    damage: done to the site-packages of a copy of the environment. Files are shared with the original: take them away
+        before others are written in their place.
     around: what must hold while check, run and fix look, such as a port that is held.
     unrun: why this machine cannot run it; empty when it can.
     """
@@ -41,6 +44,7 @@ class Fault:
     healable: bool = True
     fresh: bool = False
     packages: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    damage: Callable[[Path], object] | None = None
     around: Callable[[Workspace], AbstractContextManager[Any]] = field(default=lambda place: nullcontext())
     unrun: str = ""
 

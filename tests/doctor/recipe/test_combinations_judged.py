@@ -110,3 +110,14 @@ def test_a_run_without_training_under_deepspeed(stage, values, fault):
     )
     causes = [finding.cause for finding in combinations_judged.deepspeed_allows(facts)]
     assert causes == (["ds-inference-stage"] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("release", "more", "fault"),
+    [("0.9.1", {"do_predict": True}, True), ("0.9.5", {"do_predict": True}, False), (None, {"do_predict": True}, False),
+     ("0.9.1", {"do_train": True, "val_size": 0.1}, False)],
+)  # fmt: skip
+def test_a_system_prompt_that_is_handed_to_the_model(release, more, fault):
+    values = {"default_system": "Be brief.", "predict_with_generate": True, **more}
+    facts = Facts({"recipe.values": values, "recipe.path": "r.yaml", "llamafactory.version": release})
+    assert bool(list(combinations_judged.system_is_no_setting(facts))) is fault

@@ -12,6 +12,7 @@ FIELDS = {
     for key in (
         *ranges_judged._RANGES,
         *ranges_judged._SURVIVED,
+        *ranges_judged._OF_ANSWERS,
         "model_name_or_path",
         "dataset",
         "output_dir",
@@ -97,3 +98,15 @@ def test_what_the_scheduler_does_not_take(passed_on, severity):
     facts = Facts({**known, "arguments.fields": FIELDS, "arguments.loader": "yaml", "arguments.scheduler_takes": taken})
     (finding,) = standin.judged(ranges_judged.ALL, facts)
     assert (finding.cause, finding.severity) == ("cfg-conflicting-args", severity)
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [({"temperature": 0}, True), ({"temperature": 0, "do_sample": False}, False), ({"temperature": 0.1}, False),
+     ({"top_p": -1}, True), ({"top_p": 0}, False), ({"top_k": -1}, True), ({"top_k": 0}, False), ({"num_beams": 0}, True),
+     ({"repetition_penalty": 0, "do_sample": False}, True), ({"temperature": "0"}, False), ({"top_k": True}, False)],
+)  # fmt: skip
+def test_how_answers_are_made(values, fault):
+    assert found(**values) == []
+    made = found(**values, predict_with_generate=True, do_predict=True)
+    assert [finding.cause for finding in made] == (["cfg-bad-value-type"] if fault else [])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 from tests.faults.catalogue.deepspeed import environ
 from tests.faults.catalogue.recipe import values
 from tests.faults.fault import Fault, Inject, together
@@ -23,7 +27,44 @@ def fault(
                  warns=warns)  # fmt: skip
 
 
+def gone(name: str) -> Callable[[Path], object]:
+    return lambda site: shutil.rmtree(site / name) if (site / name).is_dir() else (site / name).unlink()
+
+
+def written(pattern: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    """Another content of each file; the original keeps its own."""
+
+    def damage(site: Path) -> None:
+        for file in list(site.glob(pattern)):
+            content = file.read_bytes()
+            file.unlink()
+            file.write_bytes(change(content))
+
+    return damage
+
+
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def damaged(id: str, what: str, damage: Callable[[Path], object], base: str = "sky-t1 full") -> Fault:
+    return Fault(id, "pkg-broken-install", what, nothing, base, fresh=True, damage=damage)
+
+
+DAMAGED = [
+    damaged("transformers-emptied", "an empty transformers/__init__.py",
+            written("transformers/__init__.py", lambda content: b"")),
+    damaged("modeling-cut", "half of modeling_qwen2.py", written("transformers/models/qwen2/modeling_qwen2.py", half),
+            "current full"),
+    damaged("tokenizers-without-library", "the library of tokenizers is gone",
+            lambda site: [file.unlink() for file in site.glob("tokenizers/*.so")], "current full"),
+    damaged("numpy-library-cut", "half of a library of numpy", written("numpy/core/_multiarray_umath*.so", half)),
+    damaged("peft-folder-gone", "the folder of peft is gone, its record is there", gone("peft"), "sky-t1 lora"),
+    damaged("tuner-in-conflict", "marks of a conflict in llamafactory/train/tuner.py",
+            written("llamafactory/train/tuner.py", lambda content: b"<<<<<<< HEAD\n" + content)),
+]  # fmt: skip
 FAULTS = [
+    *DAMAGED,
     fault("pyarrow-26", "pkg-numpy-abi", "pyarrow 26 with numpy 1.26", ("pyarrow==26.0.1",)),
     fault("pandas-of-numpy-1", "pkg-numpy-abi", "pandas 2.1.4 with numpy 2", ("pandas==2.1.4",), base="current full"),
     fault("transformers-too-new", "pkg-version-out-of-range", "transformers 4.48.3", ("transformers==4.48.3",)),
