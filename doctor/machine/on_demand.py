@@ -24,13 +24,12 @@ _ALWAYS: dict[str, tuple[str, str | None]] = {
     "modelscope": ("with USE_MODELSCOPE_HUB", "USE_MODELSCOPE_HUB"),
     "hf-transfer": ("with HF_HUB_ENABLE_HF_TRANSFER", "HF_HUB_ENABLE_HF_TRANSFER"),
     "sentencepiece": ("by tokenizers without a tokenizer.json", None),
-    "networkx": ("when torch compiles a model", None),
     "fire": ("by scripts", None),
     "scipy": ("by metrics", None),
     "hf-xet": ("for downloads", None),
     "tiktoken": ("by tokenizers without a tokenizer.json", None),
 }
-_OLDER = {"einops": "by models that bring their own code"}
+_OLDER = {"einops": "by models that bring their own code", "networkx": "when torch compiles a model"}
 _NEWER = {"tyro": "by scripts", "torchvision": "for images and videos"}
 _ASKERS = ("llamafactory", "torch", "huggingface-hub")
 # Package -> columns of the data that it is needed for.

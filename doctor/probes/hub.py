@@ -130,6 +130,13 @@ def _needs(target: Target, facts: Facts) -> list[Need]:
             if part and settings.is_repo_id(part) and "/" in part and not looks_like_path(part, target.workdir):
                 needs.append(Need("model", part, key))
     wanted = "ms_hub" if settings.other_hub(target.environ) == "modelscope" else "hf_hub"
+    folder = values.get("dataset_dir")
+    if folder == "ONLINE":
+        named = values.get("dataset")
+        parts = named if isinstance(named, list) else str(named or "").split(",")
+        needs += [Need("dataset", name.strip(), "dataset_dir") for name in parts if isinstance(name, str) and name.strip()]
+    elif isinstance(folder, str) and folder.startswith("REMOTE:") and (held := folder.removeprefix("REMOTE:").strip()):
+        needs.append(Need("dataset", held, "dataset_dir"))
     for entry in facts.get("dataset.entries", {}).values():  # none where the dataset probe could not read them
         if entry["load_from"] == wanted and settings.is_repo_id(entry["source"]):
             needs.append(Need("dataset", entry["source"], "dataset"))

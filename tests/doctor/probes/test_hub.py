@@ -206,3 +206,14 @@ def test_an_unreadable_token_file_is_unknown(tmp_path):
     folder.mkdir(parents=True)
     facts = collected(tmp_path, {**HUB_MODEL, "model.kind": "local"})
     assert "cannot be read" in facts.why_unknown("hub.token")
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [({"dataset_dir": "ONLINE", "dataset": "a/b, c"}, ["a/b", "c"]), ({"dataset_dir": "REMOTE:me/data"}, ["me/data"]),
+     ({"dataset_dir": "ONLINE", "dataset": ["a/b", 5]}, ["a/b"]), ({"dataset_dir": "REMOTE:"}, []),
+     ({"dataset_dir": 5}, [])],
+)  # fmt: skip
+def test_data_that_only_a_hub_has(tmp_path, values, names):
+    facts = {**HUB_MODEL, "model.kind": "local", "recipe.values": {"model_name_or_path": "m", **values}}
+    assert [need["name"] for need in collected(tmp_path, facts, offline=True)["hub.needed"]] == names
