@@ -42,6 +42,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     duplicates: dict[str, list[str]] = {}
     remains: list[str] = []
     for site in target.site:
+        of_site: set[str] = set()
         for entry in _entries(site):
             if entry.name.startswith("~"):
                 remains.append(str(entry))
@@ -50,9 +51,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             raw_name, _, version = entry.stem.rpartition("-")
             name = canonicalize_name(raw_name)
             if name in versions:  # an earlier site directory, or an earlier distribution, wins at import
-                if (target.site[0] == site or versions[name] != version) and entry.parent == site:
+                if name in of_site and versions[name] != version:
                     duplicates.setdefault(name, [versions[name]]).append(version)
                 continue
+            of_site.add(name)
             versions[name] = version
             requires[name] = _requires(entry)
             if url := source_url(entry):
@@ -318,10 +320,24 @@ def too_old_or_new(facts: Facts) -> Iterator[Finding]:
 
 
 def duplicates(facts: Facts) -> Iterator[Finding]:
-    """Two distributions of one name: files of both are mixed, which version runs is chance."""
+    """Two records of one name in one folder: which of them is found is chance. A warning, because the files may be whole."""
     for name, versions in facts["packages.duplicates"].items():
         what = f"{name} is recorded in the versions {', '.join(versions)} at once"
-        yield _found("pkg-broken-install", what, name, package=name, version=versions[-1])
+        yield _found("pkg-broken-install", what, name, Severity.WARNING, package=name, version=versions[-1])
+
+
+# Of which another package takes the version apart when it is imported.
+_COMPARED = ("transformers", "accelerate", "peft", "trl", "datasets", "torch", "tokenizers", "huggingface-hub", "numpy",
+             "safetensors", "deepspeed")  # fmt: skip
+
+
+def version_readable(facts: Facts) -> Iterator[Finding]:
+    """A record whose version is none, as an interrupted or a hand-made one leaves it."""
+    for name in _COMPARED:
+        given = facts["packages.versions"].get(name)
+        if given is not None and _version(given) is None:
+            what = f"{name} is recorded in the version {given!r}, which is none: whoever compares it ends"
+            yield _found("pkg-broken-install", what, name, package=name)
 
 
 def leftovers(facts: Facts) -> Iterator[Finding]:
@@ -363,4 +379,5 @@ def _plain(requirement: Requirement) -> str:
 
 JUDGEMENTS = (
     numpy_abi, cuda_pairs, out_of_range, missing, setuptools_missing, too_old_or_new, duplicates, leftovers,
+    version_readable,
 )  # fmt: skip

@@ -31,7 +31,7 @@ _NAMES = (
     "cache_dir",
 )
 # Text that the Trainer takes apart, or opens; resume_from_checkpoint may be true.
-_TAKEN_APART = ("resume_from_checkpoint", "metric_for_best_model")
+_TAKEN_APART = ("resume_from_checkpoint", "metric_for_best_model", "optim_args")
 # Names between commas, of which an empty one is looked for as well.
 _WITHOUT_BLANKS = ("adapter_name_or_path",)
 # Mappings whose text is judged where the file is that it may name.

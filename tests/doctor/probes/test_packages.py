@@ -1,5 +1,6 @@
 """Packages that cannot live together are seen from files alone; healthy sets yield nothing."""
 
+import msgspec
 import pytest
 
 from doctor.facts import Facts
@@ -160,6 +161,23 @@ def test_two_records_of_one_package(tmp_path):
     (found,) = findings(packages.duplicates, facts)
     assert found.cause == "pkg-broken-install"
     assert "1.26.4" in found.evidence[0].what
+    assert found.severity is Severity.WARNING  # its files may be those of one of them
+
+
+def test_another_release_in_a_later_folder(tmp_path):
+    """As an environment with the system's packages, or a user's own folder before it, has them."""
+    made = make_target(tmp_path)
+    later = tmp_path / "system"
+    add_distribution(made.site[0], "numpy", "1.26.4")
+    add_distribution(later, "numpy", "2.1.0")
+    interpreter = msgspec.structs.replace(made.interpreter, site=(*made.interpreter.site, str(later)))
+    facts = Facts(packages.collect(msgspec.structs.replace(made, interpreter=interpreter), Facts({})))
+    assert (facts["packages.versions"]["numpy"], findings(packages.duplicates, facts)) == ("1.26.4", [])
+
+
+def test_a_version_that_is_none(tmp_path):
+    (found,) = findings(packages.version_readable, collected(tmp_path, [("accelerate", "unknown"), ("gradio", "x")]))
+    assert (found.cause, found.details["package"]) == ("pkg-broken-install", "accelerate")
 
 
 def test_unreadable_requirements_are_passed_over(tmp_path):
