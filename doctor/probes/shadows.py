@@ -33,9 +33,10 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`shadows.found`: [{path, name, package, stub}], `package`: a folder with __init__.py; `stub`: with little more."""
     listed: list[dict[str, Any]] = []
     names = {*PACKAGES, *sys.stdlib_module_names}
-    for given in target.environ.get("PYTHONPATH", "").split(os.pathsep):
+    named = target.environ.get("PYTHONPATH", "")
+    for given in named.split(os.pathsep) if named else ():  # an empty name between two colons is the working directory
         folder = target.workdir / given
-        if not given or not folder.is_dir():
+        if not folder.is_dir():
             continue
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             name = entry.name.removesuffix(".py")

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding, found, in_recipe, key_of_recipe
+from doctor.recipe import value_types
 from doctor.recipe.looked_at import looked_at
 from doctor.recipe.model_values import at_least
 from knowledge_base.schema import Severity
@@ -58,6 +59,8 @@ _UNLESS = {
 def _never_reached(facts: Facts, key: str) -> bool:
     """Whether max_samples is broken and above the number of records, all of which were counted."""
     given, scans = facts["recipe.values"].get(key), facts.get("records.scans", {}).values()
+    if isinstance(given, str):
+        given = value_types.number(given, facts.get("arguments.loader") == "OmegaConf")
     if key != "max_samples" or not isinstance(given, float) or not scans:
         return False
     return all(scan["complete"] and scan["read"] <= given for scan in scans)

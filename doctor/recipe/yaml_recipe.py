@@ -20,11 +20,13 @@ MOST_VALUES = 100_000  # after aliases are followed: nine of nine of nine … fi
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """`values` as YAML gives them, `lines` the 1-based line of each top-level key, `repeated` keys given twice."""
+    """`values` as YAML gives them, `lines` the 1-based line of each top-level key, `repeated` keys given twice. `tab`: the
+    line of a tab that PyYAML refuses and libyaml takes."""
 
     values: dict[str, Any]
     lines: dict[str, int]
     repeated: dict[str, int] = {}
+    tab: int | None = None
 
 
 def read(path: Path, shown: str) -> Recipe:
@@ -59,16 +61,21 @@ def parse(text: str, shown: str) -> Recipe:
     """Parse a recipe's text; `shown` names it in errors."""
     import yaml
 
-    # LLaMA-Factory's loader is PyYAML's own, which refuses what libyaml takes: a tab behind a colon. It is slow.
-    loader = yaml.SafeLoader if len(text) <= LONGEST_RECIPE else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # PyYAML's own loader refuses what libyaml takes: a tab behind a colon. It is slow.
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader, tab = (yaml.SafeLoader if len(text) <= LONGEST_RECIPE else fast), None
     try:
-        root = yaml.compose(text, Loader=loader)
-        values = yaml.load(text, Loader=loader)
+        try:
+            root, values = yaml.compose(text, Loader=loader), yaml.load(text, Loader=loader)
+        except yaml.MarkedYAMLError as error:
+            tab = _line_of(error) if "\t" in _line(text, _line_of(error)) else None
+            if tab is None or loader is fast:
+                raise
+            root, values = yaml.compose(text, Loader=fast), yaml.load(text, Loader=fast)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        tab = "; a tab stands there" if "\t" in "".join(text.splitlines()[line - 1 : line]) else ""
-        what = f"{shown}:{line} is not valid YAML ({str(error.problem)[:200]}{tab}); correct that line."
+        line = _line_of(error)
+        stands = "; a tab stands there" if "\t" in _line(text, line) else ""
+        what = f"{shown}:{line} is not valid YAML ({str(error.problem)[:200]}{stands}); correct that line."
         raise UnreadableRecipe(what, "cfg-yaml-syntax", f"{shown}:{line}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = f"{shown} is not valid YAML ({' '.join(str(error).split())[:200]}); correct it."
@@ -97,7 +104,16 @@ def parse(text: str, shown: str) -> Recipe:
             where = f"{shown}:{lines.get(key, 1)}"
             what = f"{where} holds {said}, which no name, path or number has; write the value without it."
             raise UnreadableRecipe(what, "cfg-yaml-syntax", where)
-    return Recipe(plain, lines, repeated)
+    return Recipe(plain, lines, repeated, tab)
+
+
+def _line_of(error: Any) -> int:
+    mark = error.problem_mark or error.context_mark
+    return int(mark.line) + 1 if mark else 1
+
+
+def _line(text: str, number: int) -> str:
+    return "".join(text.splitlines()[number - 1 : number])
 
 
 _HALF = re.compile("[\ud800-\udfff]")

@@ -34,3 +34,10 @@ def test_what_shadows_nothing(tmp_path, name):
 
 def test_a_folder_that_is_not_on_pythonpath_or_not_there(tmp_path):
     assert found(tmp_path, "random.py", path="elsewhere") == []
+
+
+def test_an_empty_name_is_the_working_directory(tmp_path):
+    target = make_target(tmp_path, environ={"PYTHONPATH": f":{tmp_path}"})
+    (tmp_path / "work" / "typing.py").write_text("")
+    assert [shadow["name"] for shadow in shadows.collect(target, Facts())["shadows.found"]] == ["typing"]
+    assert shadows.collect(make_target(tmp_path, environ={"PYTHONPATH": ""}), Facts())["shadows.found"] == []

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doctor.errors import BadInput
+from doctor.facts import Facts
+from doctor.probes import recipe as recipe_probe
 from doctor.recipe import yaml_recipe
 
 GOOD = "### model\nmodel_name_or_path: Qwen/Qwen2.5-32B-Instruct\n\nlearning_rate: 1e-5\nbf16: true  # on\n"
@@ -31,7 +33,6 @@ def test_a_repeated_key_is_kept_with_its_second_line():
         ("- a\n- b\n", "holds a list"),
         ("just words\n", "holds plain text"),
         ("a: 1\nb: 2\n\tc: 3\n", r"r.yaml:3 is not valid YAML .*a tab stands there"),
-        ("a: 1\nb:\t2\n", r"r.yaml:2 is not valid YAML .*a tab stands there"),  # libyaml would take it
         ("a: 'open\n", r"r.yaml:\d is not valid YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "r.yaml:1 is not valid YAML"),
         ('a: 1\nb: {c: ["x\\0"]}\n', "r.yaml:2 holds a NUL character"),
@@ -101,3 +102,19 @@ def test_a_long_text_under_many_aliases_is_looked_through_once():
     begun = time.process_time()
     assert len(yaml_recipe.parse("\n".join(rows) + "\n", "r.yaml").values) == 6
     assert time.process_time() - begun < 1.5
+
+
+def test_a_tab_that_only_libyaml_takes():
+    assert yaml_recipe.parse("a: 1\nb:\t2\n", "r.yaml") == yaml_recipe.Recipe({"a": 1, "b": 2}, {"a": 1, "b": 2}, {}, 2)
+    assert yaml_recipe.parse("a: 1\nb: 2  # two\n", "r.yaml").tab is None
+
+
+@pytest.mark.parametrize(
+    ("loader", "omegaconf", "fault"),
+    [("OmegaConf", "2.4.0", False), ("OmegaConf", "2.3.0", True), ("PyYAML", "2.4.0", True), ("OmegaConf", "x", True)],
+)
+def test_who_takes_it(loader, omegaconf, fault):
+    known = {"recipe.path": "r.yaml", "arguments.loader": loader, "packages.versions": {"omegaconf": omegaconf}}
+    found = [one.cause for one in recipe_probe.tab_is_taken(Facts({**known, "recipe.tab": 2}))]
+    assert found == (["cfg-yaml-syntax"] if fault else [])
+    assert list(recipe_probe.tab_is_taken(Facts({**known, "recipe.tab": None}))) == []
