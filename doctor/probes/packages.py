@@ -250,13 +250,15 @@ def missing(facts: Facts) -> Iterator[Finding]:
 def reached(facts: Facts) -> dict[str, str | None]:
     """What the training needs and has -> when it is imported, None where this run imports it."""
     installed = facts["packages.versions"]
-    found: dict[str, str | None] = {name: None for name in ("llamafactory", "deepspeed") if name in installed}
-    if "deepspeed" in found and facts.get("deepspeed.config_path") is None:
-        found["deepspeed"] = "with a DeepSpeed JSON"
+    found: dict[str, str | None] = {name: None for name in _IMPORTED if name in installed}
     for _, needed, _, _, when in _asked(facts):
         if needed in installed and found.get(needed, "not seen yet") is not None:
             found[needed] = when
     return found
+
+
+# Beside what is declared: trl and peft import deepspeed wherever it is, and a vision tower's code asks for pillow.
+_IMPORTED = ("llamafactory", "deepspeed", "pillow")
 
 
 def _asked(facts: Facts) -> Iterator[tuple[str, str, Requirement, str | None, str | None]]:
