@@ -77,7 +77,7 @@ def entry(name: str, document: Document, rules: DatasetRules, modelscope: bool =
         declared_tags=list(given["tags"]) if isinstance(given.get("tags"), dict) else [],
         unread_values={k: v[:80] for k, v in given.items() if isinstance(v, str) and k not in rules.keys},
         lines=lines,
-        num_samples=given.get("num_samples") if isinstance(given.get("num_samples"), int) else None,
+        num_samples=_whole(given.get("num_samples")),
         split=str(given.get("split", "train")),
         subset=given.get("subset") if isinstance(given.get("subset"), str) else None,
         folder=given.get("folder") if isinstance(given.get("folder"), str) else None,
@@ -85,6 +85,10 @@ def entry(name: str, document: Document, rules: DatasetRules, modelscope: bool =
         tools_described=rules.tools_described,
         misfits=_misfits(given),
     )
+
+
+def _whole(given: Any) -> int | None:
+    return given if isinstance(given, int) and not isinstance(given, bool) else None
 
 
 _TYPES: dict[str, type] = {"columns": dict, "tags": dict, "num_samples": int}

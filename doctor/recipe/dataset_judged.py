@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -202,11 +203,22 @@ def _near(entry: Mapping[str, Any]) -> list[str | None]:
     return list(entry["unknown_keys"].values())
 
 
+# datasets/arrow_reader.py: ReadInstruction
+_SLICE = re.compile(r"\w+(?:\.\w+)*(?:\[(?:-?\d+%?)?:(?:-?\d+%?)?\])?(?:\([^)]*\))?")
+
+
 def split_there(facts: Facts) -> Iterator[Finding]:
     """Files of the entry itself are loaded as the one split `train`; another name is not found among them."""
     for name, entry, path in _entries(facts):
         split = entry["split"]
-        other = [part for part in split.split("+") if part.strip().partition("[")[0] != "train"]
+        parts = split.split("+")
+        unread = next((part for part in parts if not _SLICE.fullmatch(part.strip())), None)
+        if entry["load_from"] == "file" and entry["files"] and unread is not None:
+            what = f'split "{split}" of "{name}": "{unread.strip()[:40]}" is no split, nor a slice such as train[:100]'
+            details = {"entry": name, "info_file": path, "nearest_split": "train", "split": split}
+            yield _finding("data-split-missing", what, _at(path, entry, "split"), **details)
+            continue
+        other = [part for part in parts if part.strip().partition("[")[0] != "train"]
         if entry["load_from"] == "file" and entry["files"] and other:
             what = f'split "{split}" of "{name}": files on disk have the split train only'
             details = {"entry": name, "info_file": path, "nearest_split": "train", "split": split}

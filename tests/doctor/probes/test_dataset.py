@@ -238,7 +238,15 @@ def test_chats_without_formatting_are_one_finding(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("split", "expected"), [("validation", ["data-split-missing"]), ("train", []), ("train[:50%]", [])]
+    ("split", "expected"),
+    [
+        ("validation", ["data-split-missing"]),
+        ("train", []),
+        ("train[:50%]", []),
+        ("train[:x]", ["data-split-missing"]),
+        ("", ["data-split-missing"]),
+        ("train+train[2:]", []),
+    ],
 )
 def test_files_have_one_split(tmp_path, split, expected):
     assert causes(examine(tmp_path, {"sky": {**SKY, "split": split}}, GOOD)) == expected
@@ -363,3 +371,8 @@ def test_columns_of_the_files_of_a_folder(second, severity):
     scan = {"read": 2, "file_columns": {"d/1.csv": ["a", "b"], "d/2.csv": second}}
     facts = Facts({"records.scans": {"x": scan}, "dataset.info_path": "i.json", "dataset.entries": {"x": {}}})
     assert [f.severity for f in records_judged.columns_alike(facts)] == ([] if severity == "none" else [severity])
+
+
+def test_a_number_of_samples_that_is_a_boolean(tmp_path):
+    found = examine(tmp_path, {"sky": {**SKY, "num_samples": True}}, GOOD)
+    assert causes(found) == ["data-format-undeclared"]

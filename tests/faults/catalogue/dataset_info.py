@@ -91,6 +91,7 @@ def in_parquet(row: str) -> Inject:
 
 
 FAULTS = [
+    Fault("info-split-slice", "data-split-missing", 'split: "train[:x]"', entry(split="train[:x]"), "current full"),
     Fault("info-trailing-comma", "data-info-invalid-json", "a comma behind the last entry", trailing_comma),
     Fault("info-comma-missing", "data-info-invalid-json", "no comma between two keys", text('",\n', '"\n')),
     Fault("info-brace-missing", "data-info-invalid-json", "the last brace is missing", missing_brace, "current full"),
