@@ -41,7 +41,7 @@ def first_file(fault: Mapping[str, Any]) -> str:
 
 
 def files_readable(facts: Facts) -> Iterator[Finding]:
-    for _, _, scan, details in scans(facts):
+    for _, entry, scan, details in scans(facts):
         broken = scan["broken"]
         if broken is None or broken["kind"] == json_faults.TOO_LARGE:
             continue
@@ -66,7 +66,10 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
             what = f"record {broken['record']}, column {broken['column']}: {broken['kind']}: {broken['text']}".rstrip(
                 ": "
             )
-            yield finding("data-invalid-json", [Evidence(what, where)], details | {"ambiguous": not repairable})
+            # One of several is passed over as long as another has records.
+            beside = broken["kind"] == json_faults.EMPTY and len(entry["files"]) > 1
+            severity = Severity.WARNING if beside else None
+            yield finding("data-invalid-json", [Evidence(what, where)], details | {"ambiguous": not repairable}, severity)
 
 
 def objects_only(facts: Facts) -> Iterator[Finding]:

@@ -376,3 +376,12 @@ def test_columns_of_the_files_of_a_folder(second, severity):
 def test_a_number_of_samples_that_is_a_boolean(tmp_path):
     found = examine(tmp_path, {"sky": {**SKY, "num_samples": True}}, GOOD)
     assert causes(found) == ["data-format-undeclared"]
+
+
+def test_an_empty_file_beside_one_with_records(tmp_path):
+    parts = tmp_path / "data/parts"
+    parts.mkdir(parents=True)
+    (parts / "a.json").write_text(json.dumps(GOOD))
+    (parts / "b.json").write_text("")
+    (found,) = examine(tmp_path, {"sky": {**SKY, "file_name": "parts"}})
+    assert (found.cause, found.severity.value) == ("data-invalid-json", "warning")
