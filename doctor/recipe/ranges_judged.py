@@ -25,7 +25,7 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "preprocessing_num_workers": (1, float("inf"), False, 1),
     "max_samples": (1, float("inf"), False, None),
     "seed": (0, 2**32, True, 42),
-    "data_seed": (0, 2**32, True, None),
+    "data_seed": (-(2**63), 2**64, True, None),  # of torch alone
     "torch_empty_cache_steps": (1, float("inf"), False, None),
     "neftune_noise_alpha": (0, float("inf"), False, 5),
     "buffer_size": (1, float("inf"), False, 16384),
