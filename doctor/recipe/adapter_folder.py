@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from doctor.recipe import model_folder, source_tree, weight_files
+from doctor.recipe import model_folder, safetensors_header, source_tree, weight_files
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -206,6 +206,10 @@ def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int], dict[str,
     fault, tensors = look(path, set())
     if fault:
         return None, fault.text, {}, {}
+    if path.suffix == ".safetensors" and not tensors:
+        return None, "it holds no tensors", {}, {}
+    if odd := _no_numbers(path, tensors):
+        return None, odd, {}, {}
     shapes = {name: t.shape for name, t in tensors.items() if "lora_A" in name and len(t.shape) == 2}
     if not shapes:
         return None, None, {}, model_folder.outline(tensors)
@@ -213,6 +217,37 @@ def _rank(path: Path) -> tuple[int | None, str | None, dict[str, int], dict[str,
         return 0, None, {}, {}
     inputs = {name.partition(".lora_A")[0].rpartition(".")[2]: shape[1] for name, shape in shapes.items()}
     return next(iter(shapes.values()))[0], None, inputs, model_folder.outline(tensors)
+
+
+_SAMPLED, _VALUES = 400, 16  # tensors that are looked into, and how many values of each
+_WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_LARGEST_EXPONENT = {"F64": 0x7FF << 52, "F32": 0xFF << 23, "F16": 0x1F << 10, "BF16": 0xFF << 7}
+
+
+def _no_numbers(path: Path, tensors: dict[str, safetensors_header.Tensor]) -> str | None:
+    """A tensor of LoRA that is of whole numbers, or begins with nothing but NaN: the loss is none from the first step on."""
+    lora = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
+    for name, tensor in lora.items():
+        if tensor.dtype in ("I64", "I32", "I16", "I8", "U8", "BOOL"):
+            return f"{name} is of {tensor.dtype}; LoRA has floating-point numbers"
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            for name, tensor in list(lora.items())[:_SAMPLED]:
+                width = _WIDTH.get(tensor.dtype)
+                if width is None or not tensor.elements:
+                    continue
+                file.seek(start + tensor.data_offsets[0])
+                held = file.read(width * min(_VALUES, tensor.elements))
+                values = [int.from_bytes(held[at : at + width], "little") for at in range(0, len(held), width)]
+                top = _LARGEST_EXPONENT[tensor.dtype]
+                if values and all(value & top == top and value & ((top & -top) - 1) for value in values):
+                    return f"{name} holds no numbers (NaN)"
+    except OSError:
+        return None
+    return None
 
 
 def checks_task(site: Iterable[Path]) -> bool:

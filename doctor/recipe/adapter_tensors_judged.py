@@ -40,8 +40,9 @@ def _words(adapter: Mapping[str, Any], model: Mapping[str, Mapping[str, Any]]) -
     yield from _places(held, model)
     if adapter.get("dora") and not any("lora_magnitude_vector" in name for name in held):
         yield "use_dora is true, and the weights have no lora_magnitude_vector"
-    if not any(".lora_B." in name for name in held):
-        yield "the weights have no lora_B"
+    for part in "AB":
+        if not any(f".lora_{part}." in name or f".lora_embedding_{part}" in name for name in held):
+            yield f"the weights have no lora_{part}"
     seen = {name.partition(".lora_")[0].rpartition(".")[2] for name in held if ".lora_" in name}
     if not adapter["targets"] and not pattern and len(seen) > _OF_TABLE:
         yield f"target_modules is not given, and the weights are of {', '.join(sorted(seen)[:8])}: peft takes two at most"

@@ -31,6 +31,7 @@ def test_an_adapter_that_fits(tmp_path):
     ("names", "config", "word"),
     [
         (pair()[:1], {}, "no lora_B"),
+        (pair()[1:], {}, "no lora_A"),
         (pair(), {"peft_type": "IA3"}, "the weights are those of LoRA"),
         (pair(), {"peft_type": "ADALORA"}, "the weights are those of LoRA"),
         (pair() + pair(module="k_proj") + pair(module="v_proj"), {"target_modules": None}, "target_modules is not given"),
