@@ -30,7 +30,12 @@ _NUMBERS = {
     "HF_HUB_DOWNLOAD_TIMEOUT": int,
     "HF_HUB_ETAG_TIMEOUT": int,
     "DEEPSPEED_TIMEOUT": int,
+    # tqdm/utils.py: envwrap, from 4.66 on, when tqdm is imported
+    **dict.fromkeys(("TQDM_MININTERVAL", "TQDM_MAXINTERVAL", "TQDM_MINITERS", "TQDM_SMOOTHING", "TQDM_DELAY"), float),
+    **dict.fromkeys(("TQDM_NCOLS", "TQDM_NROWS", "TQDM_POSITION"), int),
 }
+# Categories of which some warning comes in every run.
+_ALWAYS_WARNED = ("UserWarning", "FutureWarning", "Warning")
 _LEVELS = ("debug", "info", "warn", "warning", "error", "critical", "fatal", "notset")
 _BACKENDS = ("agg", "cairo", "gtk3agg", "gtk3cairo", "gtk4agg", "gtk4cairo", "macosx", "nbagg", "notebook", "pdf", "pgf",
              "ps", "qtagg", "qtcairo", "qt5agg", "qt5cairo", "svg", "template", "tkagg", "tkcairo", "webagg", "wx",
@@ -58,7 +63,7 @@ _SWITCHES = {
 }
 _PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _RECORDED = (*_NUMBERS, *_NUMBERS_OF_LAUNCH, *_SIZES_OF_OTHERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH",
-             "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED",
+             "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM",
              "ACCELERATE_MIXED_PRECISION", "PYTHONOPTIMIZE", "GLOO_SOCKET_IFNAME",
              "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
 
@@ -70,6 +75,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "variables.set": {n: redact.text(f"{n}={environ[n]}").partition("=")[2] for n in _RECORDED if environ.get(n)},
         "variables.empty": [name for name in _NUMBERS if environ.get(name) == ""],
         "variables.ports": _ports(environ),
+        "variables.bracketed": next((n for n in ("NO_PROXY", "no_proxy") if "[" in environ.get(n, "")), None),
         "variables.triton_file": _triton_file(environ),
         "variables.certificates_missing": certificates
         if certificates and not os.path.exists(target.workdir / certificates)
@@ -137,11 +143,22 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
             yield _invalid("ACCELERATE_TORCH_DEVICE", given["ACCELERATE_TORCH_DEVICE"], why)
     actions = [part.partition(":")[0].strip() for part in given.get("PYTHONWARNINGS", "").split(",")]
     if any(action and "error".startswith(action) for action in actions):
-        filtered = re.search(r"(^|,)\s*e\w*\s*::", given["PYTHONWARNINGS"])  # of one category, which may never come
-        if not filtered:
+        # Of one category, which may never come; of a module, which may never warn.
+        filtered = re.search(r"(^|,)\s*e\w*\s*::\s*(\w*)\s*(:?)", given["PYTHONWARNINGS"])
+        if not filtered or (filtered[2] in _ALWAYS_WARNED and not filtered[3]):
             yield _invalid(
                 "PYTHONWARNINGS", given["PYTHONWARNINGS"], "makes every warning end the run, those of imports too"
             )
+
+
+def addresses_without_brackets(facts: Facts) -> Iterator[Finding]:
+    """httpx puts brackets around each address of NO_PROXY that has colons, where a client is made: by gradio when older
+    releases of LLaMA-Factory import it, by the hub's library when something is downloaded."""
+    name, release = facts.get("variables.bracketed"), facts.get("llamafactory.version")
+    if name:
+        board = isinstance(release, str) and not at_least(release, "0.9.3") and "gradio" in facts["packages.versions"]
+        what = f"{name} has an address in brackets, which httpx takes for a port that is no number: write ::1 without them"
+        yield _found("launch-variable-invalid", what, name, None if board else Severity.WARNING, variable=name)
 
 
 def documentation_kept(facts: Facts) -> Iterator[Finding]:
@@ -182,6 +199,10 @@ def left_by_accelerate(facts: Facts) -> Iterator[Finding]:
     value = facts["variables.set"].get(name, "")
     if value.lower() in _ON and not facts["recipe.values"].get("deepspeed"):
         yield _invalid(name, value, "asks for DeepSpeed, and the recipe names no configuration of it")
+    name = "ACCELERATE_USE_MEGATRON_LM"
+    value = facts["variables.set"].get(name, "")
+    if value.lower() in _ON and "megatron-core" not in facts.get("packages.versions", {}):
+        yield _invalid(name, value, "asks for Megatron, which is not installed")
 
 
 def elastic_fits(facts: Facts) -> Iterator[Finding]:
@@ -263,7 +284,8 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS = (
-    values_usable, documentation_kept, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits,
+    values_usable, addresses_without_brackets,
+    documentation_kept, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits,
     interface_there, certificates_there, proxy_spoken, sizes_of_another_launch, triton_has_folder, *devices_judged.ALL,
     *torch_variables.ALL,
 )  # fmt: skip

@@ -29,7 +29,11 @@ def found(tmp_path, more=None, lines="model_name_or_path: m\n", **environ):
         ("ACCELERATE_USE_CPU", "perhaps", "yes"),
         ("ACCELERATE_MIXED_PRECISION", "float16", "fp16"),
         ("PYTHONOPTIMIZE", "2", "1"),
+        ("ACCELERATE_USE_MEGATRON_LM", "true", "false"),
         ("PYTHONWARNINGS", "error", "ignore,error::DeprecationWarning:mine"),
+        ("PYTHONWARNINGS", "ignore,error::UserWarning", "error::UserWarning:mine"),
+        ("TQDM_MININTERVAL", "often", "0.5"),
+        ("TQDM_NCOLS", "80.5", "80"),
         ("USE_TF", "1", "0"),
         ("USE_TORCH", "0", "AUTO"),
     ],
@@ -93,3 +97,11 @@ def test_an_accelerator_that_is_not_there(tmp_path):
     assert (finding.cause, finding.evidence[0].where) == ("launch-variable-invalid", "DS_ACCELERATOR")
     assert not found(tmp_path, one, zero, DS_ACCELERATOR="cuda")
     assert not found(tmp_path, none, DS_ACCELERATOR="cuda")
+
+
+@pytest.mark.parametrize(("release", "severity"), [("0.9.1", None), ("0.9.5", "warning")])
+def test_an_address_in_brackets(tmp_path, release, severity):
+    facts = {"llamafactory.version": release, "packages.versions": {"gradio": "4.44.1"}}
+    (finding,) = found(tmp_path, facts, NO_PROXY="localhost,[::1]")
+    assert (finding.cause, finding.severity and finding.severity.value) == ("launch-variable-invalid", severity)
+    assert not found(tmp_path, facts, NO_PROXY="localhost,::1")
