@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor.facts import Facts
 from doctor.findings import Finding, found, in_recipe, key_of_recipe
+from doctor.recipe.model_values import at_least
 
 _finding = partial(found, "arguments")
 Values = Mapping[str, Any]
@@ -32,9 +33,14 @@ _READ: dict[str, tuple[Callable[[Values], bool], str]] = {
 }
 
 
+# The same from transformers 5 on; before, None had a meaning of its own.
+_READ_SINCE_5: dict[str, tuple[Callable[[Values], bool], str]] = {"report_to": (_always, "none")}
+
+
 def keys_filled(facts: Facts) -> Iterator[Finding]:
     values, said = facts["recipe.values"], {misfit["key"] for misfit in facts["arguments.misfits"]}
-    for key, (read, default) in _READ.items():
+    newer = at_least(str((facts.get("packages.versions") or {}).get("transformers")), "5.0.0.dev0")
+    for key, (read, default) in (_READ | (_READ_SINCE_5 if newer else {})).items():
         if key not in values or values[key] is not None or key not in facts["arguments.fields"] or key in said:
             continue
         if read(values):

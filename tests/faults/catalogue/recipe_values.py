@@ -47,6 +47,8 @@ CHOICES = [
 VALUES = [
     Fault("seed-negative", "cfg-bad-value-type", "seed: -1", values(seed=-1)),
     Fault("seed-too-large", "cfg-bad-value-type", "seed: 12345678901", values(seed=12345678901), "current full"),
+    Fault("trackers-left-empty", "cfg-bad-value-type", "report_to: null with transformers 5", line("report_to: null"),
+          "current full"),
     Fault("data-seed-too-early", "pkg-accelerate-mismatch", "data_seed with an accelerate before 1.1",
           values(data_seed=42)),
     Fault("evaluation-batch-zero", "cfg-bad-value-type", "per_device_eval_batch_size: 0",
