@@ -18,7 +18,7 @@ from doctor import syntax
 MOST = 12  # faults that are told of one distribution
 # Folders that slim images lack.
 _ASIDE = frozenset({"tests", "test", "testing", "benchmarks", "examples", "docs", "include", "__pycache__"})
-_LINE = re.compile(r"^(?![./\"])([^,\n]*(?:\.py|\.so[.\d]*|/cacert\.pem)),[^,\n]*,(\d*)$", re.MULTILINE)
+_LINE = re.compile(r"^(?![./\"])([^,\n]*(?:\.py|\.so[.\d]*)),[^,\n]*,(\d*)$", re.MULTILINE)
 _LARGEST_SOURCE = 2 << 20  # bytes of a file that is parsed
 
 
@@ -68,8 +68,8 @@ def _of_another_kind(parts: list[str], kinds: frozenset[str]) -> bool:
 
 def _usable(path: Path, found: int, recorded: int) -> bool:
     """Of a file of another size than the recorded one."""
-    if path.suffix == ".pem" or found == 0:
-        return found > 0
+    if found == 0:
+        return False
     if path.suffix != ".py":
         return found >= recorded or _has_its_end(path, found)
     try:
