@@ -33,6 +33,7 @@ CHATTER = re.compile(
 CAMEL = re.compile(r"[a-z\d][A-Z]")
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
 STRAIGHT = str.maketrans("‘’“”", "''\"\"")  # the quotation marks of a page, where software printed plain ones
+WINDOWS = re.compile(r"\W*(?:File \"?)?[A-Za-z]:\\[^\"]*")  # a frame, or a line that begins with a file
 BOLD = re.compile(r"(\b[A-Z]\w+\.|(?<=TypeError: ))init\(\)(?= (?:got an|missing \d|takes ))")  # Markdown ate __init__
 
 
@@ -76,7 +77,7 @@ class _Search:
             width = _width(lines[self.first :])
             self.corpus = Corpus([_joined(lines, i, width) for i in range(self.first, len(lines))])
         else:
-            self.corpus = Corpus([line.text for line in lines[self.first :]])
+            self.corpus = Corpus([_slashed(line.text) for line in lines[self.first :]])
         self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
         self.holds: dict[Pattern, bool] = {}
 
@@ -124,6 +125,13 @@ class _Search:
                 yield index, match
 
 
+def _slashed(text: str) -> str:
+    """The line with the file of a frame as signatures spell it, also where Windows ran it."""
+    if "\\" not in text or (match := WINDOWS.match(text)) is None:
+        return text
+    return match[0].replace("\\", "/") + text[match.end() :]
+
+
 def _width(lines: list[Line]) -> int:
     """The width at which a terminal cut the lines: none is longer, and several have it or it is a usual one. 0 where that
     is not so."""
@@ -140,5 +148,5 @@ def _joined(lines: list[Line], start: int, width: int) -> str:
     for line in lines[start : start + WRAPPED_OVER]:
         if (line.log, line.lane) != (first.log, first.lane) or not line.text.strip():
             break
-        joined += BOX.sub("", line.text[:2000]) + ("" if len(line.text) == width else " ")
+        joined += BOX.sub("", _slashed(line.text[:2000])) + ("" if len(line.text) == width else " ")
     return BOLD.sub(r"\1__init__()", " ".join(joined.translate(STRAIGHT).split()))
