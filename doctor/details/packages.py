@@ -7,7 +7,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from doctor.details.ranges import demands, of_llamafactory, version
+from doctor.details.ranges import accepted, demands, of_llamafactory, version
 from doctor.facts import Facts
 from doctor.findings import Finding
 
@@ -22,6 +22,7 @@ _PACKAGE = {
 _DISTRIBUTION = {"flash_attn": "flash-attn", "flash_attn_2_cuda": "flash-attn", "bitsandbytes": "bitsandbytes"}
 # Compiled extensions that a run does without unless its recipe asks for them.
 _OPTIONAL = ("flash-attn", "bitsandbytes", "vllm", "xformers", "auto-gptq", "autoawq", "apex", "torchaudio")
+_WITH_MODES = "0.34.2"  # accelerate whose optimizers may be told to train, whatever they wrap
 # Releases of LLaMA-Factory, oldest first, with the newest versions that they accept (extras/misc.py of each).
 _CHECKED = ("transformers", "datasets", "accelerate", "peft", "trl")
 _NEWEST = {
@@ -51,8 +52,21 @@ def requirement(facts: Facts, finding: Finding) -> str | None:
         return _deepspeed_for_torch(facts)
     if finding.cause == "pkg-bitsandbytes-broken":
         return _bitsandbytes_for_cuda(facts)
+    if _of_optimizer_modes(finding) and not accepted(facts, "accelerate", _WITH_MODES):
+        return None
     name = _package(facts, finding)
     return of_llamafactory(facts, name) if name else None
+
+
+def _of_optimizer_modes(finding: Finding) -> bool:
+    return finding.cause == "pkg-accelerate-mismatch" and finding.details.get("name") in ("train", "eval")
+
+
+def transformers_before_modes(facts: Facts, finding: Finding) -> str | None:
+    """The last transformers that does not call the optimizer's train(), where an accelerate that has it is not allowed."""
+    if not _of_optimizer_modes(finding) or accepted(facts, "accelerate", _WITH_MODES):
+        return None
+    return "transformers==4.44.2" if accepted(facts, "transformers", "4.44.2") else None
 
 
 def _deepspeed_for_torch(facts: Facts) -> str | None:

@@ -1,7 +1,7 @@
 """Names that packages want of each other and that are not there, where a version lies outside the range of LLaMA-Factory.
 
-Inside the range releases were tried with each other; outside, LLaMA-Factory's check speaks of the version, if it is not
-switched off, and comes after the imports that fail.
+Inside the range releases were tried with each other, but for one pair; outside, LLaMA-Factory's check speaks of the
+version, if it is not switched off, and comes after the imports that fail.
 """
 
 from __future__ import annotations
@@ -86,4 +86,22 @@ def accelerate_suffices(facts: Facts) -> Iterator[Finding]:
         yield _found("pkg-accelerate-mismatch", what, "accelerate", package="accelerate")
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (names_are_there, accelerate_suffices)
+def optimizer_has_modes(facts: Facts) -> Iterator[Finding]:
+    """transformers 4.45 tells the optimizer that it trains where it has `train`; accelerate 0.30 to 0.33 gave every
+    optimizer one that asks the wrapped one without looking (trainer.py and optimizer.py of these releases). The range of
+    LLaMA-Factory 0.9.0 holds both."""
+    transformers, accelerate = version_of(facts, "transformers"), version_of(facts, "accelerate")
+    if not (transformers and accelerate and transformers >= Version("4.45")):
+        return
+    if not Version("0.30") <= accelerate < Version("0.34") or "schedule_free" in str(_values(facts).get("optim")):
+        return
+    what = f"accelerate {accelerate} asks every optimizer for the train() that transformers {transformers} calls"
+    yield _found("pkg-accelerate-mismatch", what, "accelerate", package="accelerate", name="train")
+
+
+def _values(facts: Facts) -> dict[str, Any]:
+    values: dict[str, Any] = facts.get("recipe.values", {})
+    return values
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (names_are_there, accelerate_suffices, optimizer_has_modes)

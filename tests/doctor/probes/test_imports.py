@@ -29,6 +29,23 @@ def test_the_accelerate_of_the_trainer():
     assert found(least="0.26.0", accelerate="0.26.0") == []
 
 
+def test_an_optimizer_that_is_told_to_train():
+    ((cause, what),) = found(transformers="4.45.0", accelerate="0.33.0")
+    assert cause == "pkg-accelerate-mismatch"
+    assert what == "accelerate 0.33.0 asks every optimizer for the train() that transformers 4.45.0 calls"
+    assert found(transformers="4.44.2", accelerate="0.33.0") == []
+    assert found(transformers="4.46.1", accelerate="0.34.0") == []
+    assert found(transformers="4.46.1", accelerate="0.29.3") == []
+
+
+def test_a_schedule_free_optimizer_has_what_is_asked_of_it():
+    facts = Facts({
+        "imports.lacking": [], "imports.accelerate_least": None, "recipe.values": {"optim": "schedule_free_adamw"},
+        "packages.versions": {"transformers": "4.46.1", "accelerate": "0.33.0"},
+    })  # fmt: skip
+    assert list(imports.optimizer_has_modes(facts)) == []
+
+
 def test_nothing_is_read_where_all_versions_lie_in_their_range():
     facts = Facts({"llamafactory.required": {"trl": ">=0.8.6,<=0.9.6"}, "packages.versions": {"trl": "0.9.6"}})
     assert list(packages.outside(facts)) == []

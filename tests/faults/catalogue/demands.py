@@ -59,4 +59,6 @@ FAULTS = [
           ("peft==0.17.0",), base=CURRENT, inject=UNCHECKED),
     fault("accelerate-too-old-unchecked", "pkg-accelerate-mismatch", "accelerate 0.21.0, DISABLE_VERSION_CHECK",
           ("accelerate==0.21.0",), inject=UNCHECKED),
+    fault("accelerate-optimizer-modes", "pkg-accelerate-mismatch", "accelerate 0.33.0 with transformers 4.46.1",
+          ("accelerate==0.33.0",), inject=UNCHECKED),
 ]  # fmt: skip
