@@ -64,6 +64,11 @@ class Dist:
             return ""
 
     @property
+    def requested(self) -> bool:
+        """Whether somebody asked pip for it by name (PEP 376's REQUESTED); uv marks everything so."""
+        return self.installer != "uv" and (self.info / "REQUESTED").exists()
+
+    @property
     def source(self) -> str:
         """Where it came from, as the journal records it: index, editable PATH, URL, conda."""
         if self.installer == "conda":

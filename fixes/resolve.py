@@ -150,10 +150,12 @@ def _with_others_moving(
             kept = "" if torch_named else " (LLaMA-Factory and torch were to stay as they are.)"
             raise installer.Unsatisfiable(f"The packages cannot be changed as this fix wants: {error}{kept}") from None
         broken = _broken(dists, changes) - moving
-        if not broken:
-            others = sorted(changes.keys() - named)
-            return changes, [f"other packages must change with it: {', '.join(others)}"] if others else []
-        moving |= broken
+        needless = _needless(dists, changes, broken)
+        moving |= broken - needless
+        if broken <= needless:
+            gone: dict[str, tuple[str | None, str | None]] = {n: (dists[n][0].version, None) for n in needless}
+            others = sorted((changes.keys() | needless) - named)
+            return changes | gone, [f"other packages must change with it: {', '.join(others)}"] if others else []
     raise installer.Unsatisfiable(f"The packages cannot be changed without breaking {', '.join(sorted(moving))}.")
 
 
@@ -170,6 +172,22 @@ def _broken(dists: dict[str, list[Dist]], changes: dict[str, tuple[str | None, s
             if after and promised and not requirement.specifier.contains(Version(after), prereleases=True):
                 found.add(name)
     return found
+
+
+def _needless(
+    dists: dict[str, list[Dist]], changes: dict[str, tuple[str | None, str | None]], broken: set[str]
+) -> set[str]:
+    """Those of `broken` that came along with packages which change now and do not want them any more: what the resolver
+    still wanted it would have kept whole. Nobody asked for them by name."""
+    wanted_by = {
+        name: {n for n, (dist, *_) in dists.items() if any(canonicalize_name(r.name) == name for r in dist.requires)}
+        for name in broken
+    }
+    return {
+        name
+        for name, owners in wanted_by.items()
+        if owners and owners <= changes.keys() and not dists[name][0].requested
+    }
 
 
 def _factory_requirements(facts: Facts) -> list[str]:

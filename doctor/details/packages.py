@@ -63,10 +63,20 @@ def _of_optimizer_modes(finding: Finding) -> bool:
 
 
 def transformers_before_modes(facts: Facts, finding: Finding) -> str | None:
-    """The last transformers that does not call the optimizer's train(), where an accelerate that has it is not allowed."""
+    """The last transformers that does not call the optimizer's train(), where an accelerate that has it is not allowed.
+    Its tokenizers do not read merges that are pairs."""
     if not _of_optimizer_modes(finding) or accepted(facts, "accelerate", _WITH_MODES):
         return None
+    if facts.get("readers.merges_are_pairs"):
+        return None
     return "transformers==4.44.2" if accepted(facts, "transformers", "4.44.2") else None
+
+
+def llamafactory_with_modes(facts: Facts, finding: Finding) -> str | None:
+    """The first LLaMA-Factory that allows an accelerate which may be told to train; a fork is not replaced."""
+    if not _of_optimizer_modes(finding) or accepted(facts, "accelerate", _WITH_MODES) or fork(facts, finding):
+        return None
+    return "llamafactory==0.9.1"
 
 
 def _deepspeed_for_torch(facts: Facts) -> str | None:

@@ -9,6 +9,9 @@ from packaging.version import InvalidVersion, Version
 
 from doctor.facts import Facts
 
+# Packages with which LLaMA-Factory 0.8.3 was seen to train, of the summer of 2024.
+_BEFORE_0_9 = {"transformers": "4.43.4", "datasets": "2.20.0", "accelerate": "0.32.1", "peft": "0.12.0", "trl": "0.9.6"}
+
 
 def version(facts: Facts, name: str) -> Version | None:
     """The installed version, None where it is not there or not one that can be compared."""
@@ -41,9 +44,12 @@ def accepted(facts: Facts, name: str, wanted: str) -> bool:
 
 
 def of_llamafactory(facts: Facts, name: str) -> str | None:
-    """`name` with the range that the installed LLaMA-Factory checks or declares."""
+    """`name` with the range that the installed LLaMA-Factory checks or declares. Before 0.9.0 the ranges had no upper end:
+    there it is the newest of its time."""
     checked: dict[str, str] = {canonicalize_name(n): s for n, s in facts.get("llamafactory.required", {}).items()}
-    if name in checked:
-        return f"{name}{checked[name]}"
-    declared = demands(facts, name).get("llamafactory")
-    return f"{name}{declared}" if declared else None
+    declared = checked.get(name) or demands(facts, name).get("llamafactory")
+    if not declared:
+        return None
+    release = version(facts, "llamafactory")
+    newest = _BEFORE_0_9.get(name) if release and release < Version("0.9.0") and "<" not in str(declared) else None
+    return f"{name}{declared},<={newest}" if newest else f"{name}{declared}"

@@ -1,7 +1,7 @@
 """Names that packages want of each other and that are not there, where a version lies outside the range of LLaMA-Factory.
 
-Inside the range releases were tried with each other, but for one pair; outside, LLaMA-Factory's check speaks of the
-version, if it is not switched off, and comes after the imports that fail.
+Inside a range with two ends releases were tried with each other, but for one pair; outside, LLaMA-Factory's check speaks
+of the version, if it is not switched off, and comes after the imports that fail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LEAST = re.compile(r"^ACCELERATE_MIN_VERSION\s*=\s*[\"']([\d.]+)[\"']", re.M)
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
     """`imports.lacking`: [{module, name, file, line}]; `imports.accelerate_least`: what transformers' Trainer takes."""
     told: dict[str, Any] = {"imports.lacking": [], "imports.accelerate_least": None}
-    if not facts.known("llamafactory.required") or not any(outside(facts)):
+    if not facts.known("llamafactory.required") or not (any(outside(facts)) or _without_newest(facts)):
         return told
     transformers = source_tree.package_root("transformers", target.site)
     if transformers:
@@ -53,6 +53,12 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             needs = import_graph.asked(root, start, _PACKAGES)
             told["imports.lacking"] += msgspec.to_builtins(list(import_graph.lacking(needs, target.site)))
     return told
+
+
+def _without_newest(facts: Facts) -> bool:
+    """Whether this LLaMA-Factory takes any newer release of a package (0.8.3 and older do): what came later it never met."""
+    asked = {name: specifier for name, specifier in facts["llamafactory.required"].items() if name in _PACKAGES}
+    return any("<" not in specifier and "==" not in specifier for specifier in asked.values())
 
 
 def _cause(importer: str, imported: str) -> str:

@@ -43,11 +43,13 @@ def wheel(place: Path, name: str, version: str, *requires: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of wheels. user 1.0 wants lib<2, user 2.0 any; needs-torch wants torch>=2.6."""
+    """An index of wheels. user 1.0 wants lib<2, user 2.0 any; board 2.0 brings
+    board-part along, which wants lib>=2; needs-torch wants torch>=2.6."""
     place = tmp_path_factory.mktemp("wheels")
     for name, version, *requires in (
         ("lib", "1.0"), ("lib", "1.1"), ("lib", "2.0"), ("lib", "3.0"),
         ("user", "1.0", "lib<2"), ("user", "2.0", "lib"),
+        ("board", "1.0", "lib<2"), ("board", "2.0", "lib>=2", "board_part"), ("board_part", "1.0", "lib>=2"),
         ("llamafactory", "0.9.1", "six"), ("torch", "2.5.1"), ("torch", "2.6.0"), ("needs_torch", "1.0", "torch>=2.6"),
     ):  # fmt: skip
         wheel(place, name, version, *requires)
@@ -75,6 +77,26 @@ def test_a_package_whose_requirement_would_break_moves_along(linked: World) -> N
     found = resolve(linked.target, Facts(), {"c": ["lib==2.0"]}, {})
     assert changes(found) == ["lib 1.0 → 2.0", "user 1.0 → 2.0"]
     assert found.notes == ("other packages must change with it: user",)
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_what_came_along_with_a_package_goes_with_it_unless_it_was_asked_for(
+    linked: World, wheels: Path, asked_for: bool
+) -> None:
+    names = ("lib-2.0", "user-2.0", "board-2.0", "board_part-1.0")
+    install(linked.python, *(str(next(wheels.glob(f"{n}-*.whl"))) for n in names))
+    for origin in linked.prefix.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
+        origin.unlink()
+    (metadata,) = linked.prefix.glob("lib/python*/site-packages/board_part-1.0.dist-info")
+    (metadata / "INSTALLER").write_text("pip\n")
+    if asked_for:
+        with pytest.raises(Refused, match="cannot be changed"):
+            resolve(linked.target, Facts(), {"c": ["board==1.0"]}, {})
+        return
+    (metadata / "REQUESTED").unlink()
+    found = resolve(linked.target, Facts(), {"c": ["board==1.0"]}, {})
+    assert changes(found) == ["board 2.0 → 1.0", "board-part 1.0 (removed)", "lib 2.0 → 1.1"]
+    assert found.notes == ("other packages must change with it: board-part, lib",)
 
 
 def test_what_llamafactory_checks_still_holds(linked: World) -> None:

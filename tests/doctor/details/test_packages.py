@@ -1,4 +1,4 @@
-from doctor.details import packages
+from doctor.details import packages, ranges
 from doctor.facts import Facts
 from doctor.findings import found
 
@@ -22,3 +22,22 @@ def test_transformers_goes_down_where_accelerate_may_not_go_up():
     held = of(">=0.30.1,<=0.33.0")
     assert packages.requirement(held, ASKED_TO_TRAIN) is None
     assert packages.transformers_before_modes(held, ASKED_TO_TRAIN) == "transformers==4.44.2"
+
+
+def test_merges_that_are_pairs_need_the_newer_transformers():
+    held = of(">=0.30.1,<=0.33.0").merged({"readers.merges_are_pairs": True, "packages.sources": {}})
+    assert packages.transformers_before_modes(held, ASKED_TO_TRAIN) is None
+    assert packages.llamafactory_with_modes(held, ASKED_TO_TRAIN) == "llamafactory==0.9.1"
+    fork = held.merged({"packages.sources": {"llamafactory": "editable"}})
+    assert packages.llamafactory_with_modes(fork, ASKED_TO_TRAIN) is None
+
+
+def test_a_range_without_an_end_ends_with_what_was_current():
+    facts = Facts({
+        "packages.versions": {"llamafactory": "0.8.3"}, "packages.requires": {},
+        "llamafactory.required": {"transformers": ">=4.41.2", "torch": ">=2.0"},
+    })  # fmt: skip
+    assert ranges.of_llamafactory(facts, "transformers") == "transformers>=4.41.2,<=4.43.4"
+    assert ranges.of_llamafactory(facts, "torch") == "torch>=2.0"
+    newer = facts.merged({"packages.versions": {"llamafactory": "0.9.0"}})
+    assert ranges.of_llamafactory(newer, "transformers") == "transformers>=4.41.2"

@@ -51,3 +51,12 @@ def test_nothing_is_read_where_all_versions_lie_in_their_range():
     assert list(packages.outside(facts)) == []
     ((name, _, _),) = packages.outside(facts.merged({"packages.versions": {"trl": "0.16.1"}}))
     assert name == "trl"
+
+
+def test_a_range_without_a_newest_release():
+    def of(specifier):
+        return imports._without_newest(Facts({"llamafactory.required": {"transformers": specifier, "torch": ">=2"}}))
+
+    assert of(">=4.41.2")
+    assert not of(">=4.41.2,<=4.45.0")
+    assert not of("==4.46.1")
