@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := .demo/env/bin/python
 BENCHES := check diagnose data model cluster calibration generalise carried journal train_overhead
 
-.PHONY: help install demo docs causes test lint unit unit-doctor unit-fixes stack clean
+.PHONY: help install demo docs causes test lint unit unit-doctor unit-fixes stack installs clean
 .PHONY: reproduce faults rehearsals disturb cluster fuzz kill memory bench $(BENCHES:%=bench-%)
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make stack      every test with real packages (hours)"
 	@echo "make reproduce  of these, each cause made to happen, healed and trained (an hour)"
 	@echo "make faults     faults put into healthy workspaces: found, trained, healed (hours, in parts); docs/faults.md"
+	@echo "make installs   seven releases as the registry resolves them today: checked, trained, healed (30 minutes)"
 	@echo "make rehearsals faults that only running shows, rehearsed (hours, in parts); docs/rehearsal.md"
 	@echo "make disturb    real runs killed, stopped, starved of disk and network under train (an hour)"
 	@echo "make cluster    real Slurm and Ray daemons and two hosts on this machine (root; see docs/clusters.md)"
@@ -76,6 +77,9 @@ faults: $(STAMP)
 	for step in check train heal again tools; do $(BIN)/python -m tests.faults $$step || exit 1; done
 	$(BIN)/python -m tests.faults.table
 	$(BIN)/python -m pytest -q tests/faults
+
+installs: $(STAMP)
+	$(BIN)/python -m tests.stack.installs --folder .demo
 
 rehearsals: $(STAMP)
 	$(BIN)/python -m tests.stack.rehearse --missing --folder .demo/rehearsals

@@ -61,7 +61,7 @@ class Campaign:
             "code": run.code,
             "trained": run.code == 0 and place.trained(),
             "shown": shown,
-            "how": how(log) if run.code else "",
+            "how": record.how(log) if run.code else "",
             "seconds": run.seconds,
         }
 
@@ -77,7 +77,7 @@ class Campaign:
         run = self.trainer.train(place, fault.fresh or fault.packages is not None or fault.damage is not None)
         trained = run.code == 0 and place.trained()
         wrongly = bool(fault.shows) and re.search(fault.shows, run.log) is not None
-        how_it_failed = "" if trained else how(record.neutral(place, run.log))
+        how_it_failed = "" if trained else record.how(record.neutral(place, run.log))
         return {"trained": trained and not wrongly, "how": how_it_failed, "seconds": run.seconds}
 
     def _kept(self, fault: Fault) -> Path:
@@ -85,17 +85,6 @@ class Campaign:
 
     def tools(self, fault: Fault, place: Workspace) -> dict[str, Any]:
         return tools.ask(place)
-
-
-def how(log: str) -> str:
-    """The last line that names an error, shortened."""
-    lines = [line.strip() for line in log.splitlines()]
-    errors = [
-        line
-        for line in lines
-        if re.match(r"(\[rank\d\]: )?[\w.]*(Error|Exception|Exit|Refused)\b.*:|.*not found", line)
-    ]
-    return (errors or [line for line in lines if line] or [""])[-1][:160]
 
 
 def main() -> int:

@@ -65,3 +65,14 @@ def shortened(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     return text[: LONGEST // 4] + "\n[…]\n" + text[-LONGEST * 3 // 4 :]
+
+
+def how(log: str) -> str:
+    """The last line that names an error, shortened."""
+    lines = [line.strip() for line in log.splitlines()]
+    errors = [
+        line
+        for line in lines
+        if re.match(r"(\[rank\d\]: )?[\w.]*(Error|Exception|Exit|Refused)\b.*:|.*not found", line)
+    ]
+    return (errors or [line for line in lines if line] or [""])[-1][:160]
