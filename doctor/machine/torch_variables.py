@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from doctor.recipe.source_tree import text
 ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 # Options of all releases, and what their value is; the others end the first allocation on a GPU.
 _OPTIONS = {
-    "max_split_size_mb": "number", "max_non_split_rounding_mb": "number", "garbage_collection_threshold": "share",
+    "max_split_size_mb": "number", "max_non_split_rounding_mb": "number", "garbage_collection_threshold": "part",
     "expandable_segments": "switch", "backend": "backend", "release_lock_on_cudamalloc": "switch",
     "release_lock_on_hipmalloc": "switch", "pinned_use_cuda_host_register": "switch",
-    "pinned_use_hip_host_register": "switch", "pinned_num_register_threads": "number",
+    "pinned_use_hip_host_register": "switch", "pinned_num_register_threads": "power",
     "pinned_use_background_threads": "switch", "pinned_reserve_segment_size_mb": "number",
     "graph_capture_record_stream_reuse": "switch", "per_process_memory_fraction": "share",
-    "large_segment_size_mb": "number", "roundup_power2_divisions": "any",
+    "large_segment_size_mb": "number", "roundup_power2_divisions": "power",
 }  # fmt: skip
+_LEAST_MB = {"max_split_size_mb": 20, "max_non_split_rounding_mb": 20, "large_segment_size_mb": 11}
 _READ_AT_IMPORT = "2.9"
 _LISTED = re.compile(r"\[[^\]]*\]")  # roundup_power2_divisions:[256:1,512:2]
 _REGISTERED = re.compile(r'register_(?:log|artifact)\(\s*"([\w.]+)"')
@@ -86,8 +88,10 @@ def _no_libraries(search: str) -> Iterator[str]:
 
 
 def _misread(value: str) -> tuple[str, bool] | None:
-    """What is wrong with an allocator's configuration, and whether it is its grammar."""
-    listed = _LISTED.sub("1", value.replace(" ", ""))
+    """What is wrong with an allocator's configuration, and whether it is its grammar. A comma at the end is none, and of a
+    number its first digits count ("128MB"), as torch 2.11 was seen to read them on a GPU."""
+    plain = value.replace(" ", "").removesuffix(",")
+    listed = _LISTED.sub(lambda found: found[0].replace(",", ";").replace(":", "="), plain)
     for part in listed.split(","):
         name, colon, given = part.partition(":")
         if not colon or not given or not name:
@@ -95,15 +99,53 @@ def _misread(value: str) -> tuple[str, bool] | None:
         kind = _OPTIONS.get(name)
         if kind is None:
             return f"names the option {name}, which no release of torch has", False
-        if kind == "switch" and given not in ("True", "False"):
-            return f"has {name}:{given}; True or False is needed", False
-        if kind in ("number", "share") and not re.fullmatch(r"\d+(\.\d*)?|\.\d+", given):
-            return f"has {name}:{given}; a number is needed", False
-        if name == "garbage_collection_threshold" and not 0 < float(given) < 1:
-            return f"has {name}:{given}; more than 0 and less than 1 is needed", False
-        if kind == "backend" and given not in ("native", "cudaMallocAsync", "hipMallocAsync"):
-            return f"has {name}:{given}; native and cudaMallocAsync are known", False
+        if wrong := _RULES[kind](given):
+            return f"has {name}:{given}; {wrong}", False
+        least = _LEAST_MB.get(name)
+        if least and 0 <= int(_digits(given) or 0) < least:
+            return f"has {name}:{given}; {least} is the least", False
     return None
+
+
+def _digits(given: str) -> str | None:
+    """The whole number that a text begins with."""
+    found = re.match(r"[+-]?\d+", given)
+    return found[0] if found else None
+
+
+def _of_switch(given: str) -> str | None:
+    return None if given in ("True", "False") else "True or False is needed"
+
+
+def _of_number(given: str) -> str | None:
+    return None if _digits(given) else "a number is needed"
+
+
+def _of_power(given: str) -> str | None:
+    """A power of two, or a list of size=power, where 0 is none."""
+    each = [pair.rpartition("=")[2] for pair in given.strip("[]").split(";")]
+    numbers = [int(_digits(one) or -1) for one in each]
+    allowed = all((n > 0 and n & (n - 1) == 0) or (n == 0 and given.startswith("[")) for n in numbers)
+    return None if allowed else "a power of 2 is needed"
+
+
+def _of_share(given: str, ends: bool) -> str | None:
+    found = re.match(r"\d+\.?\d*|\.\d+", given)
+    share = float(found[0]) if found else -1.0
+    if ends:
+        return None if 0 <= share <= 1 else "a number from 0 to 1 is needed"
+    return None if 0 < share < 1 else "more than 0 and less than 1 is needed"
+
+
+def _of_backend(given: str) -> str | None:
+    known = given in ("native", "cudaMallocAsync", "hipMallocAsync")
+    return None if known else "native and cudaMallocAsync are known"
+
+
+_RULES: dict[str, Callable[[str], str | None]] = {
+    "switch": _of_switch, "number": _of_number, "power": _of_power, "backend": _of_backend,
+    "part": partial(_of_share, ends=False), "share": partial(_of_share, ends=True),
+}  # fmt: skip
 
 
 def _invalid(name: str, what: str) -> Finding:

@@ -1,6 +1,6 @@
 """Releases of LLaMA-Factory as the registry installs them today: do they train, does `check` know, does `fix` heal?
 
-    python -m tests.stack.installs [RELEASE …] [--folder DIR]
+    python -m tests.stack.installs [RELEASE …] [--python 3.11] [--folder DIR]
 
 Each release gets a new environment from `pip install llamafactory==RELEASE deepspeed`, nothing pinned, and the toy
 recipe. `check` speaks first, then the recipe is trained; where that fails, `fix --apply --yes` and the training again.
@@ -33,7 +33,7 @@ INTRODUCTION = """\
 # Fresh installs
 
 Written by `python -m tests.stack.installs`: each release of LLaMA-Factory installed with
-`pip install llamafactory==RELEASE deepspeed`, nothing pinned, Python 3.11, on a machine without a GPU; then the toy recipe
+`pip install llamafactory==RELEASE deepspeed`, nothing pinned, on a machine without a GPU; then the toy recipe
 (full fine-tuning, one step). **trains** is what the run did as installed, **check** what `check` named before it, **fix**
 what `fix --apply --yes` did, **then** what the same run did afterwards.
 """
@@ -70,9 +70,9 @@ def fix(place: Workspace) -> list[list[str]]:
     return outcomes
 
 
-def examined(release: str, folder: Path, trainer: Trainer) -> dict[str, Any]:
+def examined(release: str, python: str, folder: Path, trainer: Trainer) -> dict[str, Any]:
     """One release from its installation to the run after `fix`."""
-    environment = Environment(folder / "environment", f"llamafactory=={release}", "deepspeed")
+    environment = Environment(folder / "environment", f"llamafactory=={release}", "deepspeed", python=python)
     versions = dict(line.split("==") for line in environment.freeze() if "==" in line)
     place = workspace(folder / "workspace", environment)
     found = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
@@ -117,6 +117,7 @@ def _area(cause: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("releases", nargs="*", default=RELEASES)
+    parser.add_argument("--python", default="3.11", help="the version of Python (3.11)")
     parser.add_argument("--folder", type=Path, help="where the environments are made (default: a temporary folder)")
     given = parser.parse_args()
     rows = json.loads(RECORD.read_text()) if RECORD.exists() else {}
@@ -127,10 +128,10 @@ def main() -> None:
                 parser.error(f"{release!r} is no release")
             folder = Path(tempfile.mkdtemp(prefix="install-", dir=given.folder))
             try:
-                rows[release] = examined(release, folder, trainer)
+                rows[f"{release}, Python {given.python}"] = row = examined(release, given.python, folder, trainer)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-            print(release, json.dumps(rows[release]), flush=True)
+            print(release, json.dumps(row), flush=True)
             RECORD.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
             DOCUMENT.write_text(table(rows))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from doctor.facts import Facts
 from doctor.machine import torch_variables
 
+# Value of PYTORCH_CUDA_ALLOC_CONF -> whether torch 2.11 allocated with it on an H200.
+SEEN = json.loads(Path(__file__).with_name("allocator_values.json").read_text())
 CURRENT, OLD = "2.11.0+cu130", "2.5.1"
 
 
@@ -17,6 +20,11 @@ def said(environ: dict[str, str], torch: str = CURRENT, gpus: int = 1, root: Pat
     held = torch_variables.collect(environ, root, [root.parent] if root else [])
     facts = Facts({**held, "packages.versions": {"torch": torch}, "gpu.count": gpus})
     return [finding.evidence[0].what for judgement in torch_variables.ALL for finding in judgement(facts)]
+
+
+@pytest.mark.parametrize(("value", "allocated"), SEEN)
+def test_what_torch_was_seen_to_take(value: str, allocated: bool) -> None:
+    assert (said({"PYTORCH_CUDA_ALLOC_CONF": value}) == []) == allocated
 
 
 @pytest.mark.parametrize(
