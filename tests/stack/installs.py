@@ -1,6 +1,6 @@
 """Releases of LLaMA-Factory as the registry installs them today: do they train, does `check` know, does `fix` heal?
 
-    python -m tests.stack.installs [RELEASE …] [--python 3.11] [--folder DIR]
+    python -m tests.stack.installs [RELEASE …] [--python 3.11] [--base 'current full zero2'] [--folder DIR]
 
 Each release gets a new environment from `pip install llamafactory==RELEASE deepspeed`, nothing pinned, and the toy
 recipe. `check` speaks first, then the recipe is trained; where that fails, `fix --apply --yes` and the training again.
@@ -25,7 +25,7 @@ from tests.faults.workspace import BASES, Workspace
 from tests.stack.environments import Environment
 
 RELEASES = ("0.8.3", "0.9.0", "0.9.1", "0.9.2", "0.9.3", "0.9.4", "0.9.5")
-SHOWN = ("torch", "transformers", "accelerate", "trl", "numpy", "pyarrow", "gradio")
+SHOWN = ("torch", "deepspeed", "transformers", "accelerate", "trl", "numpy", "pyarrow", "gradio")
 ROUNDS = 3  # of `fix`: one may bring the next to light
 RECORD = Path(__file__).with_name("installs.json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "installs.md"
@@ -33,15 +33,15 @@ INTRODUCTION = """\
 # Fresh installs
 
 Written by `python -m tests.stack.installs`: each release of LLaMA-Factory installed with
-`pip install llamafactory==RELEASE deepspeed`, nothing pinned, on a machine without a GPU; then the toy recipe
-(full fine-tuning, one step). **trains** is what the run did as installed, **check** what `check` named before it, **fix**
-what `fix --apply --yes` did, **then** what the same run did afterwards.
+`pip install llamafactory==RELEASE deepspeed`, nothing pinned, on a machine without a GPU; then the toy recipe, one step,
+full fine-tuning or LoRA, without DeepSpeed or under ZeRO-2. **trains** is what the run did as installed, **check** what
+`check` named before it, **fix** what `fix --apply --yes` did, **then** what the same run did afterwards.
 """
 
 
-def workspace(root: Path, environment: Environment) -> Workspace:
+def workspace(root: Path, environment: Environment, base: str) -> Workspace:
     """The toy recipe. Its model's merges are texts, as Qwen2.5 is published; tokenizers before 0.20 read no others."""
-    place = Workspace(root, environment, BASES["current full"])
+    place = Workspace(root, environment, BASES[base])
     path = place.model / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
     merges = tokenizer["model"]["merges"]
@@ -70,11 +70,11 @@ def fix(place: Workspace) -> list[list[str]]:
     return outcomes
 
 
-def examined(release: str, python: str, folder: Path, trainer: Trainer) -> dict[str, Any]:
+def examined(release: str, python: str, base: str, folder: Path, trainer: Trainer) -> dict[str, Any]:
     """One release from its installation to the run after `fix`."""
     environment = Environment(folder / "environment", f"llamafactory=={release}", "deepspeed", python=python)
     versions = dict(line.split("==") for line in environment.freeze() if "==" in line)
-    place = workspace(folder / "workspace", environment)
+    place = workspace(folder / "workspace", environment, base)
     found = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
     trained, error = train(trainer, place)
     row: dict[str, Any] = {
@@ -82,7 +82,7 @@ def examined(release: str, python: str, folder: Path, trainer: Trainer) -> dict[
         "trained": trained, "error": error,
     }  # fmt: skip
     if not trained:
-        place = workspace(folder / "workspace", environment)
+        place = workspace(folder / "workspace", environment, base)
         row["fix"] = fix(place)
         row["left"] = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
         row["then"], row["then_error"] = train(trainer, place)
@@ -118,6 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("releases", nargs="*", default=RELEASES)
     parser.add_argument("--python", default="3.11", help="the version of Python (3.11)")
+    parser.add_argument(
+        "--base", choices=[name for name in BASES if name.startswith("current ")], default="current full"
+    )
     parser.add_argument("--folder", type=Path, help="where the environments are made (default: a temporary folder)")
     given = parser.parse_args()
     rows = json.loads(RECORD.read_text()) if RECORD.exists() else {}
@@ -128,7 +131,8 @@ def main() -> None:
                 parser.error(f"{release!r} is no release")
             folder = Path(tempfile.mkdtemp(prefix="install-", dir=given.folder))
             try:
-                rows[f"{release}, Python {given.python}"] = row = examined(release, given.python, folder, trainer)
+                row = examined(release, given.python, given.base, folder, trainer)
+                rows[f"{release}, Python {given.python}, {given.base.removeprefix('current ')}"] = row
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             print(release, json.dumps(row), flush=True)
