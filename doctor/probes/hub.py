@@ -134,7 +134,9 @@ def _needs(target: Target, facts: Facts) -> list[Need]:
     if folder == "ONLINE":
         named = values.get("dataset")
         parts = named if isinstance(named, list) else str(named or "").split(",")
-        needs += [Need("dataset", name.strip(), "dataset_dir") for name in parts if isinstance(name, str) and name.strip()]
+        needs += [
+            Need("dataset", name.strip(), "dataset_dir") for name in parts if isinstance(name, str) and name.strip()
+        ]
     elif isinstance(folder, str) and folder.startswith("REMOTE:") and (held := folder.removeprefix("REMOTE:").strip()):
         needs.append(Need("dataset", held, "dataset_dir"))
     for entry in facts.get("dataset.entries", {}).values():  # none where the dataset probe could not read them

@@ -45,7 +45,9 @@ def tab_is_taken(facts: Facts) -> Iterator[Finding]:
         problem = "found character '\\t' that cannot start any token; a tab stands there"
         details: dict[str, Any] = {"recipe": facts["recipe.path"], "line": line, "problem": problem}
         what = f"{facts['recipe.path']}:{line} is not valid YAML ({problem}); correct that line."
-        yield Finding("cfg-yaml-syntax", (Evidence(what, f"{facts['recipe.path']}:{line}"),), source=SOURCE, details=details)
+        yield Finding(
+            "cfg-yaml-syntax", (Evidence(what, f"{facts['recipe.path']}:{line}"),), source=SOURCE, details=details
+        )
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (tab_is_taken,)

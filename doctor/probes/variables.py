@@ -157,7 +157,9 @@ def addresses_without_brackets(facts: Facts) -> Iterator[Finding]:
     name, release = facts.get("variables.bracketed"), facts.get("llamafactory.version")
     if name:
         board = isinstance(release, str) and not at_least(release, "0.9.3") and "gradio" in facts["packages.versions"]
-        what = f"{name} has an address in brackets, which httpx takes for a port that is no number: write ::1 without them"
+        what = (
+            f"{name} has an address in brackets, which httpx takes for a port that is no number: write ::1 without them"
+        )
         yield _found("launch-variable-invalid", what, name, None if board else Severity.WARNING, variable=name)
 
 

@@ -69,7 +69,9 @@ def files_readable(facts: Facts) -> Iterator[Finding]:
             # One of several is passed over as long as another has records.
             beside = broken["kind"] == json_faults.EMPTY and len(entry["files"]) > 1
             severity = Severity.WARNING if beside else None
-            yield finding("data-invalid-json", [Evidence(what, where)], details | {"ambiguous": not repairable}, severity)
+            yield finding(
+                "data-invalid-json", [Evidence(what, where)], details | {"ambiguous": not repairable}, severity
+            )
 
 
 def objects_only(facts: Facts) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class Reader(NamedTuple):
 NOBODY = Reader()
 
 
-def reader(site: list[Path]) -> Reader:
+def reader(site: Iterable[Path]) -> Reader:
     root = source_tree.package_root("transformers", site)
     if root is None:
         return NOBODY

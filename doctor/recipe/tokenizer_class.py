@@ -44,9 +44,13 @@ def of(name: Any, transformers: Path, tokenizer_json: Path | None) -> Taken:
     if instead := _bytes_instead(name, source):
         return Taken(falls_back, instead)
     if 'end_of_word_suffix="</w>"' in source and _NO_SUFFIX.search(_content(tokenizer_json)):
-        return Taken(falls_back, f"{name} ends each word with </w>, and the vocabulary of tokenizer.json has none of that")
+        return Taken(
+            falls_back, f"{name} ends each word with </w>, and the vocabulary of tokenizer.json has none of that"
+        )
     if "byte_fallback=True" in source and _of_levels(_content(tokenizer_json)):
-        return Taken(falls_back, f"{name} marks spaces with ▁, and the vocabulary of tokenizer.json is of byte-level pieces")
+        return Taken(
+            falls_back, f"{name} marks spaces with ▁, and the vocabulary of tokenizer.json is of byte-level pieces"
+        )
     algorithm = _ALGORITHM.search(source)
     wanted = algorithm[1] if algorithm else None
     if wanted not in _FOREIGN:
@@ -83,7 +87,9 @@ def _refused_by_older(name: str, auto: str, transformers: Path, tokenizer_json: 
         if not fast:
             return _bytes_instead(name, slow)
         held = _content(tokenizer_json)
-        return next((why.format(name=name) for asks, there, why in _ASKS if asks in fast and not there.search(held)), None)
+        return next(
+            (why.format(name=name) for asks, there, why in _ASKS if asks in fast and not there.search(held)), None
+        )
     return None
 
 

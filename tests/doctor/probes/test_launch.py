@@ -156,7 +156,13 @@ def test_a_process_for_each_gpu_where_there_is_none(tmp_path):
 
 @pytest.mark.parametrize(
     ("addr", "fault"),
-    [("127.0.0.1", False), ("127.0.1.1", False), ("127.0.0.1:29573", True), ("127.0.0.1x", True), ("127.0.0.256", True)],
+    [
+        ("127.0.0.1", False),
+        ("127.0.1.1", False),
+        ("127.0.0.1:29573", True),
+        ("127.0.0.1x", True),
+        ("127.0.0.256", True),
+    ],
 )
 def test_an_address_that_is_none(tmp_path, addr, fault):
     facts = collected(tmp_path, gpus=0, FORCE_TORCHRUN="1", MASTER_ADDR=addr)

@@ -34,7 +34,11 @@ def test_an_adapter_that_fits(tmp_path):
         (pair()[1:], {}, "no lora_A"),
         (pair(), {"peft_type": "IA3"}, "the weights are those of LoRA"),
         (pair(), {"peft_type": "ADALORA"}, "the weights are those of LoRA"),
-        (pair() + pair(module="k_proj") + pair(module="v_proj"), {"target_modules": None}, "target_modules is not given"),
+        (
+            pair() + pair(module="k_proj") + pair(module="v_proj"),
+            {"target_modules": None},
+            "target_modules is not given",
+        ),
         (pair(4), {}, "reach to layer 4, the model to layer 0"),
         (pair(), {"target_modules": ["q_proj", "v_proj"]}, "v_proj has no tensors"),
         (pair() + pair(module="v_proj"), {}, "v_proj is no target_modules"),

@@ -98,7 +98,9 @@ def test_that_of_5(tmp_path: Path, described: Path) -> None:
     source = root / "models/qwen2/tokenization_qwen2.py"
     source.write_text("class Qwen2Tokenizer(PreTrainedTokenizer): ...\n")
     assert "bytes" in str(tokenizer_class.of("Qwen2Tokenizer", root, described).refused)
-    source.write_text('from tokenizers.models import BPE\nclass Qwen2Tokenizer(T):\n    BPE(end_of_word_suffix="</w>")\n')
+    source.write_text(
+        'from tokenizers.models import BPE\nclass Qwen2Tokenizer(T):\n    BPE(end_of_word_suffix="</w>")\n'
+    )
     described.write_text(BPE.replace('"vocab"', '"end_of_word_suffix": null, "vocab"'))
     assert "</w>" in str(tokenizer_class.of("Qwen2Tokenizer", root, described).refused)
     described.write_text(BPE.replace('"vocab"', '"end_of_word_suffix": "</w>", "vocab"'))
