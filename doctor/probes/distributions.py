@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from doctor.facts import Facts
 from doctor.findings import Finding, found
 from doctor.probes import Judgement
-from doctor.probes.packages import first_text
+from doctor.probes.packages import first_text, version_of
 from doctor.target import Target
 
 ID = "distributions"
@@ -79,4 +79,19 @@ def python_fits(facts: Facts) -> Iterator[Finding]:
             return
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (files_are_of_record, python_fits)
+def newer_python_is_known(facts: Facts) -> Iterator[Finding]:
+    """Releases that import and break on Python 3.13, which their metadata do not say: tyro before 0.9.1, which LLaMA-Factory
+    0.9.1 to 0.9.3 ask for, makes Annotated types in a way that went; pydub, which gradio 4 brings, wants audioop."""
+    installed = facts["packages.versions"]
+    if Version(facts["python.version"]) < Version("3.13") or "llamafactory" not in installed:
+        return
+    tyro = version_of(facts, "tyro")
+    if tyro and tyro < Version("0.9.1") and "trl" in installed:
+        what = f"trl imports tyro {tyro}, which cannot be imported by Python {facts['python.version']}"
+        yield _found("env-wrong-python-version", what, "tyro", package="tyro", newer_than_packages=True)
+    elif {"gradio", "pydub"} <= installed.keys() and "audioop-lts" not in installed:
+        what = f"gradio imports pydub, and Python {facts['python.version']} has no audioop for it"
+        yield _found("env-wrong-python-version", what, "pydub", package="pydub", newer_than_packages=True)
+
+
+JUDGEMENTS: tuple[Judgement, ...] = (files_are_of_record, python_fits, newer_python_is_known)

@@ -48,3 +48,20 @@ def test_a_python_that_the_package_is_not_for(tmp_path):
     facts = collected(tmp_path, asks, {metadata: "Name: llamafactory\nRequires-Python: >=3.11\n"})
     assert found(facts) == ["env-wrong-python-version"]
     assert found(facts.merged({"python.version": "3.11.0"})) == []
+
+
+def at(python, **versions):
+    facts = Facts({"packages.versions": {"llamafactory": "0.9.1", **versions}, "python.version": python})
+    return [finding.evidence[0].what for finding in distributions.newer_python_is_known(facts)]
+
+
+def test_packages_that_python_3_13_cannot_import():
+    assert at("3.13.0", tyro="0.8.14", trl="0.9.6") == [
+        "trl imports tyro 0.8.14, which cannot be imported by Python 3.13.0"
+    ]
+    assert at("3.13.0", tyro="0.9.1", trl="0.9.6", gradio="4.44.1", pydub="0.25.1") == [
+        "gradio imports pydub, and Python 3.13.0 has no audioop for it"
+    ]
+    mended = {"tyro": "0.9.1", "trl": "0.9.6", "gradio": "4.44.1", "pydub": "0.25.1", "audioop-lts": "0.2.2"}
+    assert at("3.13.0", **mended) == []
+    assert at("3.12.1", tyro="0.8.14", trl="0.9.6", gradio="4.44.1", pydub="0.25.1") == []
