@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -111,6 +112,8 @@ def _master(addr: str) -> dict[str, Any]:
 
     if _loopback(addr) or not addr.strip():
         return {"launch.master_unknown": None, "launch.master_elsewhere": False}
+    if re.fullmatch(r"[\d.]+", addr) and not _numeric(addr):  # no name has digits alone: a resolver would only be slow
+        return {"launch.master_unknown": "its numbers are no address", "launch.master_elsewhere": False}
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(RESOLVE_SECONDS)
@@ -120,6 +123,15 @@ def _master(addr: str) -> dict[str, Any]:
     if isinstance(answer[0], str):
         return {"launch.master_unknown": answer[0], "launch.master_elsewhere": False}
     return {"launch.master_unknown": None, "launch.master_elsewhere": not any(map(_ours, answer[0]))}
+
+
+def _numeric(addr: str) -> bool:
+    """Whether it is an IPv4 address as C reads it, 127.1 among them."""
+    try:
+        socket.inet_aton(addr)
+    except OSError:
+        return False
+    return True
 
 
 def _loopback(addr: str) -> bool:

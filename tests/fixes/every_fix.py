@@ -45,6 +45,7 @@ SAMPLES: dict[str, Any] = {
     "nproc": 2, "node_rank": 1, "free_port": 29777, "numpy_target": "numpy>=2,<3", "nvidia_requirements":
     ["nvidia-cublas-cu12==12.4.5.8", "nvidia-nvjitlink-cu12==12.4.127"], "other_nccl": ["nvidia-nccl-cu13"],
     "package": "numpy", "package_for_numpy2": "pandas>=2.2.2", "packages": ["pillow", "torchvision"],
+    "transformers_before_modes": "transformers==4.44.2", "llamafactory_with_modes": "llamafactory==0.9.1",
     "peft_requirement": "peft>=0.14,<=0.17.1", "peft_target": "peft==0.17.1", "persistence_threshold": 51200,
     "prefetch_bucket": 23592960, "reduce_bucket": 26214400, "renamed_to": "new_key", "repo": "toy/model",
     "requirement": "trl>=0.8.6,<=0.9.6", "rng_state_files": ["saves/rng_state_0.pth", "saves/rng_state_1.pth"],
