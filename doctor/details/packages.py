@@ -52,31 +52,29 @@ def requirement(facts: Facts, finding: Finding) -> str | None:
         return _deepspeed_for_torch(facts)
     if finding.cause == "pkg-bitsandbytes-broken":
         return _bitsandbytes_for_cuda(facts)
-    if _of_optimizer_modes(finding) and not accepted(facts, "accelerate", _WITH_MODES):
+    if _modes_refused(facts, finding):
         return None
     name = _package(facts, finding)
     return of_llamafactory(facts, name) if name else None
 
 
-def _of_optimizer_modes(finding: Finding) -> bool:
-    return finding.cause == "pkg-accelerate-mismatch" and finding.details.get("name") in ("train", "eval")
+def _modes_refused(facts: Facts, finding: Finding) -> bool:
+    """Whether an optimizer was to be told that it trains, and the accelerate that lets it is not allowed here."""
+    told = finding.cause == "pkg-accelerate-mismatch" and finding.details.get("name") in ("train", "eval")
+    return told and not accepted(facts, "accelerate", _WITH_MODES)
 
 
 def transformers_before_modes(facts: Facts, finding: Finding) -> str | None:
     """The last transformers that does not call the optimizer's train(), where an accelerate that has it is not allowed.
     Its tokenizers do not read merges that are pairs."""
-    if not _of_optimizer_modes(finding) or accepted(facts, "accelerate", _WITH_MODES):
-        return None
-    if facts.get("readers.merges_are_pairs"):
+    if not _modes_refused(facts, finding) or facts.get("readers.merges_are_pairs"):
         return None
     return "transformers==4.44.2" if accepted(facts, "transformers", "4.44.2") else None
 
 
 def llamafactory_with_modes(facts: Facts, finding: Finding) -> str | None:
     """The first LLaMA-Factory that allows an accelerate which may be told to train; a fork is not replaced."""
-    if not _of_optimizer_modes(finding) or accepted(facts, "accelerate", _WITH_MODES) or fork(facts, finding):
-        return None
-    return "llamafactory==0.9.1"
+    return "llamafactory==0.9.1" if _modes_refused(facts, finding) and not fork(facts, finding) else None
 
 
 def _deepspeed_for_torch(facts: Facts) -> str | None:

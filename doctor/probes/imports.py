@@ -97,17 +97,13 @@ def optimizer_has_modes(facts: Facts) -> Iterator[Finding]:
     optimizer one that asks the wrapped one without looking (trainer.py and optimizer.py of these releases). The range of
     LLaMA-Factory 0.9.0 holds both."""
     transformers, accelerate = version_of(facts, "transformers"), version_of(facts, "accelerate")
+    optim = facts.get("recipe.values", {}).get("optim")
     if not (transformers and accelerate and transformers >= Version("4.45")):
         return
-    if not Version("0.30") <= accelerate < Version("0.34") or "schedule_free" in str(_values(facts).get("optim")):
+    if not Version("0.30") <= accelerate < Version("0.34") or "schedule_free" in str(optim):
         return
     what = f"accelerate {accelerate} asks every optimizer for the train() that transformers {transformers} calls"
     yield _found("pkg-accelerate-mismatch", what, "accelerate", package="accelerate", name="train")
-
-
-def _values(facts: Facts) -> dict[str, Any]:
-    values: dict[str, Any] = facts.get("recipe.values", {})
-    return values
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (names_are_there, accelerate_suffices, optimizer_has_modes)

@@ -23,10 +23,10 @@ _DEFAULT = "adamw_torch"
 
 def damaged(path: Path) -> Iterator[str]:
     """What torch cannot load into an optimizer, whichever it is."""
-    held = _content(path)
+    held = torch_file.readable(path)
     if held is not torch_file.UNREAD and (not isinstance(held, dict) or not {"state", "param_groups"} <= set(held)):
         yield f"{path.name} holds no state of an optimizer"
-    groups, state = _groups(path, ()), held.get("state") if isinstance(held, dict) else None
+    groups, state = _groups(held), held.get("state") if isinstance(held, dict) else None
     saved = sum(len(group["params"]) for group in groups or ())
     if groups and isinstance(state, dict) and len(state) > saved:
         yield f"{path.name} has states of {len(state)} parameters, and its groups name {saved}"
@@ -34,7 +34,8 @@ def damaged(path: Path) -> Iterator[str]:
 
 def faults(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterator[str]:
     """In words. `tensors`: of the weights in the checkpoint."""
-    groups = _groups(folder / NEEDED[0], ())
+    held = torch_file.readable(folder / NEEDED[0])
+    groups = _groups(held)
     if groups is None:
         return
     saved = sum(len(group["params"]) for group in groups)
@@ -42,7 +43,7 @@ def faults(folder: Path, values: Mapping[str, Any], tensors: Mapping[str, Tensor
         _other_optimizer(groups, values),
         _other_groups(groups, values),
         _other_parameters(folder, values, saved, len(tensors)),
-        _other_shapes(folder / NEEDED[0], tensors),
+        _other_shapes(held, tensors),
     ):
         words = list(other)
         yield from words
@@ -61,9 +62,8 @@ def _other_groups(groups: list[dict[str, Any]], values: Mapping[str, Any]) -> It
                f"{' with loraplus_lr_ratio' if plus else ''}")  # fmt: skip
 
 
-def _other_shapes(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+def _other_shapes(held: Any, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     """Each state that is as large as its parameter must be of a shape that the weights have as often."""
-    held = _content(path)
     states = held.get("state") if isinstance(held, dict) else None
     if not tensors or not isinstance(states, dict):
         return
@@ -81,7 +81,7 @@ def _other_shapes(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[str]:
 
 def of_deepspeed(path: Path, values: Mapping[str, Any]) -> Iterator[str]:
     """Of one *_optim_states.pt, which holds the state of the optimizer that DeepSpeed was given."""
-    groups = _groups(path, ("optimizer_state_dict", "base_optimizer_state"))
+    groups = _groups(torch_file.readable(path), ("optimizer_state_dict", "base_optimizer_state"))
     yield from _other_optimizer(groups or [], values)
 
 
@@ -97,15 +97,7 @@ def _own(values: Mapping[str, Any]) -> bool:
     return any(values.get(name) for name in ("use_badam", "use_galore", "use_apollo", "use_muon", "use_adam_mini"))
 
 
-def _content(path: Path) -> Any:
-    try:
-        return torch_file.content(path)
-    except (torch_file.CutOff, OSError):
-        return torch_file.UNREAD  # said where the files are looked at
-
-
-def _groups(path: Path, within: tuple[str, ...]) -> list[dict[str, Any]] | None:
-    held = _content(path)
+def _groups(held: Any, within: tuple[str, ...] = ()) -> list[dict[str, Any]] | None:
     for name in within:
         held = held.get(name) if isinstance(held, dict) else None
     groups = held.get("param_groups") if isinstance(held, dict) else None

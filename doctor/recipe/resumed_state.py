@@ -100,8 +100,5 @@ def scheduler(path: Path) -> Iterator[str]:
 
 
 def _content(path: Path) -> Any:
-    try:
-        held = torch_file.content(path)
-    except (torch_file.CutOff, OSError):
-        return torch_file.UNREAD  # said where the files' ends are looked at
+    held = torch_file.readable(path)
     return held if isinstance(held, _SAVED) else torch_file.UNREAD

@@ -117,6 +117,14 @@ def content(path: Path) -> Any:
         return UNREAD
 
 
+def readable(path: Path) -> Any:
+    """The same for a file whose missing or cut off bytes are said elsewhere: UNREAD for these, too."""
+    try:
+        return content(path)
+    except (CutOff, OSError):
+        return UNREAD
+
+
 def _of_archive(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         inside = next((entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == "data.pkl"), None)

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from doctor.cli import run
@@ -18,8 +19,13 @@ ROUNDS = 3  # what one fix made readable may show another fault, which the next 
 
 
 def heal(fault: Fault, place: Workspace) -> dict[str, Any]:
-    """Applies every fix that check offers. {"exit", "outcomes": [[cause, fix, outcome, reason]], "left", "seconds"}."""
+    """Applies every fix that check offers, with the arguments that the fault's user gives."""
     given = [text.format(model=place.model, data=place.data, root=place.root.parent) for text in fault.arguments]
+    return healed(place, given)
+
+
+def healed(place: Workspace, given: Sequence[str] = ()) -> dict[str, Any]:
+    """{"exit", "outcomes": [[cause, fix, outcome, reason]], "refused", "left", "seconds"} of `fix`, round after round."""
     begun, outcomes, left = time.monotonic(), [], list[str]()
     code, refused = 0, None
     for _ in range(ROUNDS):

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import look, record
-from tests.faults.heal import forked
+from tests.faults.heal import healed
 from tests.faults.trainer import Run, Trainer
 from tests.faults.workspace import BASES, Workspace
 from tests.stack.environments import Environment
 
 RELEASES = ("0.8.3", "0.9.0", "0.9.1", "0.9.2", "0.9.3", "0.9.4", "0.9.5")
 SHOWN = ("torch", "deepspeed", "transformers", "accelerate", "trl", "numpy", "pyarrow", "gradio")
-ROUNDS = 3  # of `fix`: one may bring the next to light
 RECORD = Path(__file__).with_name("installs.json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "installs.md"
 INTRODUCTION = """\
@@ -57,19 +56,6 @@ def train(trainer: Trainer, place: Workspace) -> tuple[bool, str | None]:
     return trained, None if trained else record.how(record.neutral(place, run.log))
 
 
-def fix(place: Workspace) -> list[list[str]]:
-    """[cause, fix, outcome] of every fix, round after round."""
-    outcomes: list[list[str]] = []
-    for _ in range(ROUNDS):
-        recipe = str(place.recipe.relative_to(place.root))
-        _, said = forked(["fix", recipe, "--apply", "--yes", "--format", "json", "--budget", str(look.BUDGET)], place)
-        new = [[o["cause"], o["fix"], o["outcome"]] for o in json.loads(said).get("outcomes", [])]
-        outcomes += new
-        if not any(outcome in ("verified", "unverified") for *_, outcome in new):
-            break
-    return outcomes
-
-
 def examined(release: str, python: str, base: str, folder: Path, trainer: Trainer) -> dict[str, Any]:
     """One release from its installation to the run after `fix`."""
     environment = Environment(folder / "environment", f"llamafactory=={release}", "deepspeed", python=python)
@@ -83,8 +69,9 @@ def examined(release: str, python: str, base: str, folder: Path, trainer: Traine
     }  # fmt: skip
     if not trained:
         place = workspace(folder / "workspace", environment, base)
-        row["fix"] = fix(place)
-        row["left"] = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]
+        done = healed(place)
+        row["fix"] = [[cause, fix, outcome] for cause, fix, outcome, _ in done["outcomes"]]
+        row["left"] = done["left"]
         row["then"], row["then_error"] = train(trainer, place)
     return row
 
@@ -104,8 +91,8 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         then = "—" if "then" not in row else "trains" if row["then"] else f"fails: `{row['then_error']}`"
         lines.append(f"| {release} | {row['day']} | {installed} | {trains} | {check} | {fixes} | {then} |")
     named = sum(bool(row["trained"]) != bool(row["check"]) for row in rows.values())
-    healed = sum(bool(row["trained"] or row.get("then")) for row in rows.values())
-    lines += ["", f"`check` was right about {named} of {len(rows)}; {healed} of {len(rows)} train after `fix`.", ""]
+    train_now = sum(bool(row["trained"] or row.get("then")) for row in rows.values())
+    lines += ["", f"`check` was right about {named} of {len(rows)}; {train_now} of {len(rows)} train after `fix`.", ""]
     return "\n".join(lines)
 
 
