@@ -77,6 +77,9 @@ def _number(text: str | None) -> Any:
 # Variables that torchrun reads as numbers, with the least and the greatest that make sense.
 _NUMBERS = {"NNODES": (1, None), "NODE_RANK": (0, None), "MASTER_PORT": (1, 65535), "NPROC_PER_NODE": (1, None)}
 _GRAPHICS = "/dev/dri"  # where the devices of Intel are
+# What no host is called: numbers alone, four numbers with something behind them (the last part of a name starts with a
+# letter, RFC 1123), a name with a port. Asking a resolver for these would only be slow.
+_NO_NAME = re.compile(r"[\d.]+|(?:\d+\.){3}\d[\w-]*|[^:]*:\d+")
 _PROCESS_WORDS = ("auto", "gpu", "cpu", "xpu")  # which torchrun takes for NPROC_PER_NODE
 
 
@@ -112,8 +115,8 @@ def _master(addr: str) -> dict[str, Any]:
 
     if _loopback(addr) or not addr.strip():
         return {"launch.master_unknown": None, "launch.master_elsewhere": False}
-    if re.fullmatch(r"[\d.]+", addr) and not _numeric(addr):  # no name has digits alone: a resolver would only be slow
-        return {"launch.master_unknown": "its numbers are no address", "launch.master_elsewhere": False}
+    if _NO_NAME.fullmatch(addr) and not _numeric(addr):
+        return {"launch.master_unknown": "it is no name and no address", "launch.master_elsewhere": False}
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(RESOLVE_SECONDS)
