@@ -11,7 +11,7 @@ import msgspec
 
 from doctor.facts import Facts
 from doctor.probes import Judgement
-from doctor.recipe import data_scan, data_use_judged, records_judged
+from doctor.recipe import data_scan, data_use_judged, json_object, media_judged, records_judged
 from doctor.recipe.dataset_info import Entry
 from doctor.target import Target
 
@@ -23,9 +23,10 @@ SECONDS_DEEP = 3600.0
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
-    """`records.scans`: entry -> data_scan.Scan, for every entry whose files lie on this machine."""
+    """`records.scans`: entry -> data_scan.Scan, for every entry whose files lie on this machine; `records.processor`: the
+    sizes by which the model takes images, of a folder of this machine."""
     if facts["dataset.tokenized"]:
-        return {"records.scans": {}}
+        return {"records.scans": {}, "records.processor": {}}
     until = time.monotonic() + (min(SECONDS_DEEP, target.budget / 2) if target.deep else SECONDS)
     values = facts["recipe.values"]
     folder = values.get("dataset_dir", "data")
@@ -42,7 +43,15 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
             entry, files, loaders.pop(), facts["dataset.stage"], target.workdir / str(media), until, tell, target.python
         )
         scans[name] = msgspec.to_builtins(scan)
-    return {"records.scans": scans}
+    seen = any(scan["media_given"] for scan in scans.values())
+    return {"records.scans": scans, "records.processor": _processor(target, facts) if seen else {}}
+
+
+def _processor(target: Target, facts: Facts) -> dict[str, Any]:
+    name = facts["recipe.values"].get("model_name_or_path")
+    settings, _ = json_object.read(target.workdir / str(name) / "preprocessor_config.json")
+    wanted = ("patch_size", "merge_size", "max_pixels", "size")
+    return {key: settings[key] for key in wanted if key in settings} if settings else {}
 
 
 JUDGEMENTS: tuple[Judgement, ...] = (
@@ -58,8 +67,11 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     data_use_judged.stage_fits_records,
     records_judged.types_uniform,
     records_judged.tools_are_json,
-    data_use_judged.media_there,
-    data_use_judged.media_wanted,
+    media_judged.marks_fit,
+    media_judged.marks_declared,
+    media_judged.files_there,
+    media_judged.wanted,
+    media_judged.images_within_cutoff,
     data_use_judged.repeated,
     data_use_judged.cutoff_plausible,
     data_use_judged.blocks_filled,

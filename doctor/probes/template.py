@@ -19,7 +19,8 @@ ID = "template"
 AFTER: tuple[str, ...] = ("recipe", "llamafactory", "model")
 SOURCE = f"probe:{ID}"
 
-_FACTS = ("known", "end", "multimodal", "expected", "expected_end", "of_type", "needs_processor", "nearest", "relative")
+_FACTS = ("known", "end", "multimodal", "plugin", "media", "counted", "expected", "expected_end", "of_type",
+          "needs_processor", "nearest", "relative")  # fmt: skip
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -44,6 +45,9 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "template.known": own is not None,
         "template.end": own.end if own else None,
         "template.multimodal": bool(own and own.multimodal),
+        "template.plugin": own.plugin if own else None,
+        "template.media": list(own.media) if own else [],
+        "template.counted": list(templates.MEDIA if source.counts_all else own.media) if own and own.multimodal else [],
         "template.expected": expected,
         "template.expected_end": source.templates[expected].end if expected in source.templates else None,
         "template.needs_processor": source.needs_processor,

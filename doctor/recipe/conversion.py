@@ -32,7 +32,7 @@ PLACEHOLDERS = "placeholder count"
 Fault = tuple[str, str]
 Converter = Callable[[Mapping[str, Any]], "Fault | None"]
 
-_MEDIA = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
+MARKS = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
 # Stages as the loader is called: DPO loads its data as `rm`.
 LOADED_AS = {"dpo": "rm"}
 
@@ -210,7 +210,7 @@ def _json(text: str) -> Any:
 
 
 def _placeholders(record: Mapping[str, Any], entry: Entry, texts: list[Any]) -> Fault | None:
-    for name, mark in _MEDIA.items():
+    for name, mark in MARKS.items():
         if not entry.columns.get(name):
             continue
         media = _column(record, entry, name)

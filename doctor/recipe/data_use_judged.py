@@ -1,4 +1,4 @@
-"""Judgements of what is left of the data for this recipe: its stage, template, cutoff and split, media files, copies."""
+"""Judgements of what is left of the data for this recipe: its stage, cutoff and split, copies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from doctor.facts import Facts
 from doctor.findings import Evidence, Finding
 from doctor.recipe import conversion
-from doctor.recipe.records_judged import at, examples, finding, first_file, missing_columns, scans
+from doctor.recipe.records_judged import examples, finding, first_file, missing_columns, scans
 from knowledge_base.schema import Severity
 
 MOST_BYTES_A_TOKEN = 10  # English has 4 to 5, JSON's own marks and keys included less than twice that
@@ -45,41 +45,6 @@ def stage_fits_records(facts: Facts) -> Iterator[Finding]:
             details |= {"stage": facts["dataset.stage"], "has_pairs": False}
             details |= {"fitting_stage": "sft"} if scan["usable"] == 0 else {}
             yield finding("data-stage-mismatch", evidence, details, severity)
-
-
-def media_there(facts: Facts) -> Iterator[Finding]:
-    for _, _, scan, details in scans(facts):
-        placeholders = scan["faults"].get(conversion.PLACEHOLDERS)
-        if placeholders:
-            what = f"{placeholders['count']} of {scan['read']} records have as many placeholders as media files: no"
-            evidence = [Evidence(what, placeholders["examples"][0]["file"]), *examples(placeholders)]
-            more = {"count": placeholders["count"], "file": first_file(placeholders)}
-            # A template of text counts nothing where nothing is given: the mark is learned as it stands.
-            of_text = facts.get("template.known") is True and facts.get("template.multimodal") is False
-            unread = of_text and all(", 0 " in one["text"] for one in placeholders["examples"])
-            severity = Severity.WARNING if unread else None
-            yield finding("data-multimodal-placeholder", evidence, details | more, severity)
-        missing = scan["missing_media"]
-        if missing["count"]:
-            details |= {"count": missing["count"], "file": first_file(missing)}
-            if scan["media_found_in"]:
-                details["media_dir_suggestion"] = scan["media_found_in"]
-            yield finding("data-media-missing", examples(missing), details)
-
-
-def media_wanted(facts: Facts) -> Iterator[Finding]:
-    """Images, videos or audios in the data, and a template for text alone: the first record that has one ends the run.
-    Empty lists are what a text record has in a mixed set."""
-    name = facts["template.name"]
-    if name is None or not facts["template.known"] or facts["template.multimodal"]:
-        return
-    for entry_name, entry, scan, details in scans(facts):
-        for kind in ("images", "videos", "audios"):
-            column = entry["columns"].get(kind)
-            if column and scan["media_given"].get(column):
-                what = f'"{entry_name}" brings {kind} ("{column}"), and template "{name}" is for text'
-                yield finding("tmpl-wrong-for-model", [Evidence(what, at(facts, entry, f"columns.{kind}"))],
-                               details | {"template_name": name, "media": kind})  # fmt: skip
 
 
 def repeated(facts: Facts) -> Iterator[Finding]:

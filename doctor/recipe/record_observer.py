@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from doctor.recipe import conversion
+from doctor.recipe import conversion, media_files
 from doctor.recipe.dataset_info import Entry
 from doctor.recipe.record_outline import LEAST, LONGEST_ROLE, MOST, ROLE_KEYS, Outlines, content
 from doctor.recipe.scan_result import EXAMPLES, Example, Fault, Rows, Scan, add
@@ -23,6 +24,7 @@ MOST_SHAPES = 10_000  # different keys of records, and of messages
 # Text that Arrow's reader of JSON lines takes for a time.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d)?)?Z?)?")
 MEDIA_LOOKED_AT = 200  # files whose existence is asked for, per entry
+MARKS_LOOKED_AT = 200  # records whose text is searched for marks of media
 
 _TYPES = {str: "text", bool: "true/false", int: "number", float: "number", list: "list", dict: "object"}
 
@@ -50,8 +52,11 @@ class Observer:
         self.role_tag, self.content_tag = entry.tags.get("role_tag"), entry.tags.get("content_tag")
         self.seen: dict[str, set[type]] = {}
         self.shapes: set[tuple[Any, ...]] = set()
-        self.media_columns = [c for n in ("images", "videos", "audios") if (c := entry.columns.get(n))]
+        self.media_columns = [(kind, c) for kind in conversion.MARKS if (c := entry.columns.get(kind))]
         self.media_asked = 0
+        self.media_seen: dict[str, str | None] = {}  # path of a file -> what is wrong with it
+        self.marks = [(kind, mark) for kind, mark in conversion.MARKS.items() if not entry.columns.get(kind)]
+        self.marks_left = MARKS_LOOKED_AT
         self.contents: set[int] = set()
         self.lines: bool | None = None
         self.dated: set[str] = set()  # columns of JSON lines in which every value so far is a date
@@ -69,6 +74,9 @@ class Observer:
             if type(record) is not dict:
                 self.fault(conversion.NOT_AN_OBJECT, repr(record)[:60], rows, index, shown)
                 continue
+            if self.marks_left:
+                self.marks_left -= 1
+                self.look_for_marks(record, rows, index, shown)
             known = self.outlines.of(record)
             if known is not None:
                 compared = known[1]
@@ -234,7 +242,7 @@ class Observer:
             scan.empty_answers += 1
 
     def look_for_media(self, record: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
-        for column in self.media_columns:
+        for kind, column in self.media_columns:
             listed = record.get(column)
             if listed:
                 self.scan.media_given[column] = self.scan.media_given.get(column, 0) + 1
@@ -242,7 +250,12 @@ class Observer:
                 if not isinstance(item, str) or item.startswith(("http://", "https://", "data:")):
                     continue
                 self.media_asked += 1
-                if not os.path.isfile(self.media / item) and not os.path.isfile(item):
+                file = next((p for p in (self.media / item, Path(item)) if os.path.isfile(p)), None)
+                if file is not None:
+                    self.look_into_media(
+                        kind, file, Example(rows.first + index, shown, rows.position(index), item[:200])
+                    )
+                else:
                     add(self.scan.missing_media, Example(rows.first + index, shown, rows.position(index), item[:200]))
                     if self.scan.missing_media.count == 1:
                         near = (
@@ -252,6 +265,35 @@ class Observer:
                             self.media / "images",
                         )
                         self.scan.media_found_in = next((str(p) for p in near if os.path.isfile(p / item)), None)
+
+    def look_into_media(self, kind: str, file: Path, example: Example) -> None:
+        """Each file once: many records may show the same picture."""
+        scan, path = self.scan, str(file)
+        if path not in self.media_seen:
+            self.media_seen[path] = media_files.damage(file, kind)
+            size = media_files.pixels(file) if kind == "images" else None
+            if size and (
+                scan.largest_image is None or size[0] * size[1] > scan.largest_image[0] * scan.largest_image[1]
+            ):
+                scan.largest_image = size
+        if why := self.media_seen[path]:
+            said = msgspec.structs.replace(example, text=f"{example.text} {why}")
+            add(scan.damaged_media.setdefault(kind, Fault(0, [])), said)
+
+    def look_for_marks(self, record: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
+        """Marks of media of which the entry names no column."""
+        texts = " ".join(self.texts(record))
+        for kind, mark in self.marks:
+            if mark in texts:
+                place = Example(rows.first + index, shown, rows.position(index), mark)
+                add(self.scan.marks.setdefault(kind, Fault(0, [])), place)
+
+    def texts(self, record: dict[str, Any]) -> Iterator[str]:
+        columns = self.entry.columns
+        messages = record.get(self.declared_messages) if self.declared_messages else None
+        said = [turn.get(self.content_tag) for turn in messages if type(turn) is dict] if type(messages) is list else []
+        said += [record.get(columns.get(key) or "") for key in ("prompt", "query", "response")]
+        yield from (text for text in said if type(text) is str)
 
     def fault(self, kind: str, text: str, rows: Rows, index: int, shown: str) -> None:
         fault = self.scan.faults.setdefault(kind, Fault(0, []))

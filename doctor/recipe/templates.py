@@ -16,21 +16,28 @@ from doctor.recipe import source_cache
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What a template asks of a tokenizer. `end`: the token that ends an answer where the template replaces it."""
+    """What a template asks of a tokenizer. `end`: the token that ends an answer where the template replaces it.
+
+    `plugin`: what takes its media, and `media`: those that it takes, of images, videos and audios.
+    """
 
     end: str | None = None
     multimodal: bool = False
+    plugin: str | None = None
+    media: tuple[str, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True):
     """`templates` by name; `models`: hub id -> template of its group, chat models only.
 
-    `needs_processor`: a template for images is refused with a model that has no processor.
+    `needs_processor`: a template for images is refused with a model that has no processor. `counts_all`: marks of media
+    that a template does not take are counted, too.
     """
 
     templates: dict[str, Template]
     models: dict[str, str]
     needs_processor: bool
+    counts_all: bool = False
 
 
 class Relative(msgspec.Struct, frozen=True):
@@ -94,12 +101,16 @@ FIRST_RELEASE = {
 }
 
 
+MEDIA = ("images", "videos", "audios")
 _CONSTANTS = Path("extras") / "constants.py"  # the table of models; a fork may have thinned it out
 
 
 def read(package: Path) -> Source:
     """Raises OSError, SyntaxError when the package's source cannot be read."""
-    return Source(_templates(package), _models(package), _needs_processor(package))
+    plugins = package / "data" / "mm_plugin.py"
+    written = plugins.read_text(encoding="utf-8") if plugins.is_file() else ""
+    refused, counted = "Processor was not found" in written, "def _validate_messages" in written
+    return Source(_templates(package), _models(package), refused, counted)
 
 
 def cached(package: Path) -> Source:
@@ -116,8 +127,18 @@ def _templates(package: Path) -> dict[str, Template]:
             words = _literal(given.get("stop_words")) or []
             replaces = bool(_literal(given.get("replace_eos")))
             end = words[0] if replaces and words and isinstance(words[0], str) else None
-            found[name.value] = Template(end, "mm_plugin" in given)
+            found[name.value] = Template(end, "mm_plugin" in given, *_plugin(given.get("mm_plugin")))
     return found
+
+
+def _plugin(node: ast.expr | None) -> tuple[str | None, tuple[str, ...]]:
+    """The name that `get_mm_plugin` is called with, and the media of the tokens that it is given."""
+    if not isinstance(node, ast.Call):
+        return None, ()
+    given = {k.arg: _literal(k.value) for k in node.keywords if k.arg}
+    name = given.get("name") or (_literal(node.args[0]) if node.args else None)
+    media = tuple(kind for kind in MEDIA if given.get(f"{kind[:-1]}_token"))
+    return (name if isinstance(name, str) else None), media
 
 
 def _models(package: Path) -> dict[str, str]:
@@ -154,11 +175,6 @@ def _literal(node: ast.expr | None) -> Any:
         return ast.literal_eval(node) if node is not None else None
     except (ValueError, TypeError, SyntaxError):
         return None
-
-
-def _needs_processor(package: Path) -> bool:
-    plugin = package / "data" / "mm_plugin.py"
-    return plugin.is_file() and "Processor was not found" in plugin.read_text(encoding="utf-8")
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

@@ -212,7 +212,7 @@ def test_images_that_are_not_there(tmp_path):
         {"instruction": "?", "output": "x", "images": ["b.png"]},
     ]
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "b.png").write_bytes(b"")
+    (tmp_path / "data" / "b.png").write_bytes(b"GIF89a")
     found = examine(tmp_path, {"sky": entry}, data)
     assert causes(found) == ["data-multimodal-placeholder", "data-media-missing"]
     assert found[1].details["count"] == 1
@@ -289,7 +289,7 @@ def test_images_need_a_template_for_them(tmp_path, template, expected):
     made = standin.target(tmp_path, RECIPE.format(stage="sft", dataset="sky").replace("toy\\n", f"{template}\\n"))
     made.recipe.write_text(made.recipe.read_text().replace("template: toy", f"template: {template}"))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/i").write_bytes(b"")
+    (tmp_path / "data/i").write_bytes(b"GIF89a")
     (tmp_path / "data/dataset_info.json").write_text(json.dumps(info))
     (tmp_path / "data/d.json").write_text(json.dumps(rows))
     found = standin.examine(made, recipe, llamafactory, dataset, records, template_probe)[1]
