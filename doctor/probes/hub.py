@@ -240,7 +240,8 @@ def not_asked(facts: Facts) -> Iterator[Finding]:
     """Needed from a hub that this run of check, or the training itself, does not ask."""
     variable = facts["hub.offline_variable"]
     for need in facts["hub.needed"]:
-        if facts["hub.asked"] or _in_hub_cache(facts, need) or need["kind"] != "model":
+        made = need["kind"] == "dataset" and (variable or need["name"] not in facts.get("hub.data_uncached", ()))
+        if facts["hub.asked"] or _in_hub_cache(facts, need) or made:  # data sets in offline mode are told above
             continue
         details = _details(facts, need)
         if variable:

@@ -140,7 +140,7 @@ def _silent(facts: Facts) -> bool:
 def wandb(facts: Facts) -> Iterator[Finding]:
     """Without a key wandb asks at a terminal that ranks do not have; one that is not installed stops the run.
 
-    One finding: where both are true, that nobody is logged in, because installing alone would not help.
+    Where both are true both are said, and nothing is to be installed, which alone would not help.
     """
     if "wandb" not in _wanted(facts):
         return
@@ -157,6 +157,9 @@ def wandb(facts: Facts) -> Iterator[Finding]:
     elif without_key:
         what = f"{by}; no key is set (WANDB_API_KEY, wandb's settings, netrc)"
         what += "" if installed else ", and wandb is not installed, which stops the run"
+        if not installed:
+            absent = f"{by}, which is not installed: the run stops"
+            yield _found(facts, "log-wandb-not-installed", absent, without_key=True)
         yield _found(facts, "log-wandb-not-logged-in", what, not_installed=not installed)
     elif not installed:
         yield _found(facts, "log-wandb-not-installed", f"{by}, which is not installed: the run stops")

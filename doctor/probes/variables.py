@@ -61,6 +61,7 @@ _SWITCHES = {
     "USE_MCA": ("mcore-adapter", None, "0.9.4"),
     "USE_OPENMIND_HUB": ("openmind", "openmind", "0.9.1"),
 }
+_SCHEMES = ("http", "https", "socks5", "socks5h")
 _PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _RECORDED = (*_NUMBERS, *_NUMBERS_OF_LAUNCH, *_SIZES_OF_OTHERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH",
              "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM",
@@ -74,7 +75,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     return {
         "variables.set": {n: redact.text(f"{n}={environ[n]}").partition("=")[2] for n in _RECORDED if environ.get(n)},
         "variables.empty": [name for name in _NUMBERS if environ.get(name) == ""],
-        "variables.ports": _ports(environ),
+        "variables.proxies": _proxies(environ),
         "variables.bracketed": next((n for n in ("NO_PROXY", "no_proxy") if "[" in environ.get(n, "")), None),
         "variables.triton_file": _triton_file(environ),
         "variables.certificates_missing": certificates
@@ -86,14 +87,19 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _ports(environ: Mapping[str, str]) -> list[str]:
-    """Proxies whose port is no number."""
-    found = []
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Proxies of which no client can be made, and why. Without a scheme the address is one of http."""
+    found = {}
     for name in _PROXIES:
+        given = environ.get(name, "")
         try:
-            urlsplit(environ.get(name, "")).port  # noqa: B018 - it raises
+            parts = urlsplit(given if "://" in given else f"http://{given}")
+            parts.port  # noqa: B018 - it raises
         except ValueError:
-            found.append(name)
+            found[name] = "has a port that is no number"
+        else:
+            if parts.scheme not in _SCHEMES and not parts.scheme.startswith("socks"):
+                found[name] = f"has the scheme {redact.text(parts.scheme)}, which is none of {', '.join(_SCHEMES)}"
     return found
 
 
@@ -128,8 +134,6 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
     for name in _NUMBERS_OF_LAUNCH:
         if name in given and not given[name].strip().lstrip("-").isdecimal() and not facts.get("launch.force_torchrun"):
             yield _invalid(name, given[name], "is no whole number")
-    for name in facts.get("variables.ports") or ():
-        yield _invalid(name, "…", "has a port that is no number")
     for name, known in _CHOICES.items():
         value = given.get(name, known[0]).lower()
         if value not in known and not value.startswith("module://"):
@@ -264,6 +268,13 @@ def triton_has_folder(facts: Facts) -> Iterator[Finding]:
         yield _found("launch-variable-invalid", what, "TRITON_CACHE_DIR", variable="TRITON_CACHE_DIR")
 
 
+def proxy_is_address(facts: Facts) -> Iterator[Finding]:
+    """The same client refuses what is no address. Of requests, an older client of the hub, it is only said when asked."""
+    severity = Severity.WARNING if at_least(str(facts["llamafactory.version"]), "0.9.4") else None
+    for name, why in (facts.get("variables.proxies") or {}).items():
+        yield _found("launch-variable-invalid", f"{name} {why}", name, severity, variable=name)
+
+
 def proxy_spoken(facts: Facts) -> Iterator[Finding]:
     """httpx speaks SOCKS through socksio alone, and reads the proxies when its first client is made, as above."""
     proxy = facts.get("variables.socks")
@@ -288,6 +299,6 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 JUDGEMENTS = (
     values_usable, addresses_without_brackets,
     documentation_kept, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits,
-    interface_there, certificates_there, proxy_spoken, sizes_of_another_launch, triton_has_folder, *devices_judged.ALL,
-    *torch_variables.ALL,
+    interface_there, certificates_there, proxy_is_address, proxy_spoken, sizes_of_another_launch, triton_has_folder,
+    *devices_judged.ALL, *torch_variables.ALL,
 )  # fmt: skip

@@ -33,6 +33,7 @@ Fault = tuple[str, str]
 Converter = Callable[[Mapping[str, Any]], "Fault | None"]
 
 MARKS = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
+_ROLES = ("user", "assistant", "observation", "function", "system")
 # Stages as the loader is called: DPO loads its data as `rm`.
 LOADED_AS = {"dpo": "rm"}
 
@@ -112,7 +113,10 @@ def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool)
         return NO_LABEL, _short(_column(record, entry, "kto_tag"))
     if stage == "rm":
         pair = [_column(record, entry, name) for name in ("chosen", "rejected")]
-        good = (tags["assistant_tag"], tags["function_tag"])
+        # Of the form openai whoever speaks is an answer, as long as a tag names him.
+        good = (
+            tuple(tags[f"{role}_tag"] for role in _ROLES) if openai else (tags["assistant_tag"], tags["function_tag"])
+        )
         if not all(isinstance(answer, dict) and answer.get(role_tag) in good for answer in pair):
             return NO_PAIR, _short(pair)
         if not all(isinstance(answer.get(content_tag), str) for answer in pair):
@@ -126,7 +130,7 @@ def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool)
 def _order(roles: list[Any], entry: Entry) -> Fault | None:
     """Turns must alternate: user or observation, then assistant or function; an even number, odd when ranking."""
     tags = entry.tags
-    known = {tags[f"{role}_tag"] for role in ("user", "assistant", "observation", "function", "system")}
+    known = {tags[f"{role}_tag"] for role in _ROLES}
     accepted = ((tags["user_tag"], tags["observation_tag"]), (tags["assistant_tag"], tags["function_tag"]))
     if None in roles:  # where a tag is not declared it is taken for that role, which the template then refuses
         return NO_ROLE, f"turn {roles.index(None) + 1} has no role"

@@ -33,6 +33,21 @@ def something_left(facts: Facts) -> Iterator[Finding]:
         yield finding("data-empty-after-filter", evidence, details, severity)
 
 
+def answers_have_text(facts: Facts) -> Iterator[Finding]:
+    """Empty answers are taken: the model learns to say nothing. A few are chosen; most are a column that was mistaken."""
+    for name, entry, scan, details in scans(facts):
+        empty, other = scan.get("empty_answers", 0), entry["formatting"] == "openai" or entry["ranking"]
+        if facts["dataset.stage"] != "sft" or other or entry["columns"].get("kto_tag") or not scan["usable"]:
+            continue
+        if empty > scan["usable"] / 2:
+            what = (
+                f'{empty} of {scan["read"]} records of "{name}" have an empty answer: the model learns to say nothing'
+            )
+            evidence = [Evidence(what, entry["files"][0]["shown"])]
+            details |= {"count": empty, "file": entry["files"][0]["shown"]}
+            yield finding("data-null-content", evidence, details, Severity.WARNING)
+
+
 def stage_fits_records(facts: Facts) -> Iterator[Finding]:
     for _, entry, scan, details in scans(facts):
         for kind in (conversion.NO_PAIR, conversion.NO_LABEL):

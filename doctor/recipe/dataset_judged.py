@@ -135,6 +135,7 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             )
             details: dict[str, Any] = {"entry": name, "info_file": path, "key": key}
             taken = key == "ranking" and facts["dataset.stage"] in ("rm", "dpo")  # any text counts as true
+            taken = taken or (key == "num_samples" and text == "True")  # counts as 1
             severity = Severity.WARNING if taken or unread else None
             yield _finding("data-format-undeclared", what, _at(path, entry, key), severity, **details)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from doctor.facts import Facts
-from doctor.findings import Finding, found
+from doctor.findings import Finding, Severity, found
 from doctor.recipe.deepspeed_judged import BLOCKS
 
 # Sections that DeepSpeed, accelerate or transformers ask for keys; those with a class of their own are judged by it.
@@ -39,9 +39,9 @@ _REQUIRED = {"OneCycle": ("cycle_min_lr", "cycle_max_lr"), "WarmupDecayLR": ("to
 _ABOVE_ZERO = ("lr_range_test_step_size", "cycle_first_step_size")
 
 
-def _said(facts: Facts, what: str) -> Finding:
+def _said(facts: Facts, what: str, severity: Severity | None = None) -> Finding:
     path = facts["deepspeed.config_path"]
-    return found("deepspeed", "ds-config-invalid", what, path, None, file=path, ds_config=path)
+    return found("deepspeed", "ds-config-invalid", what, path, severity, file=path, ds_config=path)
 
 
 def _config(facts: Facts) -> Mapping[str, Any]:
@@ -133,6 +133,12 @@ def single_settings(facts: Facts) -> Iterator[Finding]:
     for name in ("offload_optimizer", "offload_param"):
         if name in zero and zero[name] is None:
             yield _said(facts, f"zero_optimization.{name} is null; an object is needed, or nothing")
+    least = {"offload_optimizer": 1, "offload_param": 3}
+    for name, stage in least.items():
+        device = _object(facts, "zero_optimization", name).get("device", "none")
+        if device != "none" and type(zero.get("stage", 0)) is int and 0 <= zero.get("stage", 0) < stage:
+            what = f"zero_optimization.{name} is not used below stage {stage}; stage is {zero.get('stage', 0)}"
+            yield _said(facts, what, Severity.WARNING)
     if isinstance(config.get("amp"), Mapping) and "enabled" not in _object(facts, "amp"):
         yield _said(facts, "amp has no enabled, which DeepSpeed takes out of it")
     divided = config.get("gradient_predivide_factor", 1.0)

@@ -16,7 +16,7 @@ _finding = partial(found, "arguments")
 
 # Lowest and highest value, whether the highest itself is too high, and a usual one.
 _RANGES: dict[str, tuple[float, float, bool, Any]] = {
-    "lora_dropout": (0, 1, False, 0.0),
+    "lora_dropout": (0, 1, True, 0.0),
     "adam_beta1": (0, 1, True, 0.9),
     "adam_beta2": (0, 1, True, 0.999),
     "adam_epsilon": (0, float("inf"), False, 1e-8),
@@ -32,6 +32,7 @@ _RANGES: dict[str, tuple[float, float, bool, Any]] = {
     "dataloader_prefetch_factor": (1, float("inf"), False, 2),
 }
 # The same of numbers that nobody refuses: nothing is learnt with them, or something else than was meant.
+_NOTHING_LEFT = {"lora_dropout": 1}  # what is survived of the keys above
 _SURVIVED: dict[str, tuple[float, float, bool, Any]] = {
     "weight_decay": (0, float("inf"), False, 0.0),
     "lora_alpha": (1e-9, float("inf"), False, 16),
@@ -72,6 +73,7 @@ def in_range(facts: Facts) -> Iterator[Finding]:
         details = key_of_recipe(facts, key) | ({} if usual is None else {"probable_value": usual})
         # Below zero, dropout is left out; what is never used may be anything.
         survived = key in _SURVIVED or (key == "lora_dropout" and given < 0) or not looked_at(facts, key)
+        survived = survived or given == _NOTHING_LEFT.get(key)
         severity = Severity.WARNING if survived else None
         what = f"{key}: {given}; it must be {limit}"
         yield _finding("cfg-bad-value-type", what, in_recipe(facts, key), severity, **details)

@@ -44,6 +44,15 @@ def attentions(package: Path) -> list[str]:
     return sorted({(member or name).lower() for member, name in asked})
 
 
+def quantisers(package: Path) -> list[str]:
+    """Values of `quantization_method` that the installed release quantises by: its enumeration has more."""
+    text = source_tree.text(package / "model" / "model_utils" / "quantization.py")
+    members = re.findall(r"\.quantization_method == QuantizationMethod\.(\w+)", text)
+    written = text + source_tree.text(package / "extras" / "constants.py")
+    values = dict(re.findall(r'^    (\w+) = "(\w+)"$', written.partition("class QuantizationMethod")[2], re.MULTILINE))
+    return [values[member] for member in members if member in values]
+
+
 def length_as_fraction(package: Path) -> bool:
     """Whether the length of a scaled model is multiplied by a float and left as one."""
     text = source_tree.text(package / "model" / "model_utils" / "rope.py")
@@ -82,6 +91,25 @@ def names_known(facts: Facts) -> Iterator[Finding]:
             details = key_of_recipe(facts, key) | ({"nearest": near} if near else {})
             what = f'{key}: "{given}" is none of {", ".join(known)}'
             yield _finding("cfg-invalid-choice", what, in_recipe(facts, key), **details)
+
+
+def quantiser_known(facts: Facts) -> Iterator[Finding]:
+    """A method by which only checkpoints are quantised: the model is loaded as it is, in full size."""
+    values, key = facts["recipe.values"], "quantization_method"
+    given, known = values.get(key), facts.get("arguments.quantisers")
+    misfits = {misfit["key"] for misfit in facts.get("arguments.misfits") or ()}
+    if (
+        values.get("quantization_bit")
+        and isinstance(given, str)
+        and known
+        and given not in known
+        and key not in misfits
+    ):
+        what = (
+            f"{key}: {given} is none of {', '.join(known)}, by which a model is quantised while it is loaded: it is not"
+        )
+        details = key_of_recipe(facts, key) | {"nearest": known[0]}
+        yield _finding("cfg-invalid-choice", what, in_recipe(facts, key), Severity.WARNING, **details)
 
 
 def mappings_fit(facts: Facts) -> Iterator[Finding]:
@@ -247,8 +275,6 @@ def files_for_folders(values: Mapping[str, Any], workdir: Path) -> dict[str, str
 
 
 ALL = (
-    names_known, mappings_fit, mixing_adds_up, epochs_train, best_model_known, loader_fits, batches_left, layers_divide,
-    modules_there,
-    attention_shifts, folders_free,
-    backend_has_group,
+    names_known, quantiser_known, mappings_fit, mixing_adds_up, epochs_train, best_model_known, loader_fits, batches_left,
+    layers_divide, modules_there, attention_shifts, folders_free, backend_has_group,
 )  # fmt: skip

@@ -81,7 +81,8 @@ def parse(text: str, shown: str) -> Recipe:
         what = f"{shown} is not valid YAML ({' '.join(str(error).split())[:200]}); correct it."
         raise UnreadableRecipe(what, "cfg-yaml-syntax", shown) from None
     if root is None or values is None:
-        raise BadInput(f"The recipe {shown} is empty; copy one from examples/train_full and edit it.")
+        what = f"The recipe {shown} is empty; copy one from examples/train_full and edit it."
+        raise UnreadableRecipe(what, "cfg-yaml-syntax", shown)
     if not isinstance(root, yaml.MappingNode) or not isinstance(values, dict):
         kind = {"list": "a list", "str": "plain text"}.get(type(values).__name__, f"a {type(values).__name__}")
         what = f"The recipe {shown} holds {kind}, not `key: value` lines; write it as a mapping."

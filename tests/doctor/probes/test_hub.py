@@ -217,3 +217,13 @@ def test_an_unreadable_token_file_is_unknown(tmp_path):
 def test_data_that_only_a_hub_has(tmp_path, values, names):
     facts = {**HUB_MODEL, "model.kind": "local", "recipe.values": {"model_name_or_path": "m", **values}}
     assert [need["name"] for need in collected(tmp_path, facts, offline=True)["hub.needed"]] == names
+
+
+def test_a_data_set_that_was_not_asked_for_and_never_made(tmp_path):
+    entries = {"sky": {"load_from": "hf_hub", "source": "owner/data"}}
+    facts = {**HUB_MODEL, "model.kind": "local", "dataset.entries": entries, "recipe.values": {"dataset": "sky"}}
+    finding = judged(collected(tmp_path, facts, offline=True))["hub-unreachable"]
+    assert finding.severity is Severity.WARNING
+    assert "owner/data is neither a local path nor" in finding.evidence[0].what
+    (tmp_path / "cache" / "owner___data").mkdir(parents=True)
+    assert judged(collected(tmp_path, facts, offline=True, HF_DATASETS_CACHE=str(tmp_path / "cache"))) == {}

@@ -40,8 +40,9 @@ def test_nobody_is_logged_in(tmp_path):
     )
 
 
-def test_neither_installed_nor_logged_in_is_one_finding(tmp_path):
-    (finding,) = probe.wandb(collected(tmp_path, installed=()))
+def test_neither_installed_nor_logged_in(tmp_path):
+    absent, finding = probe.wandb(collected(tmp_path, installed=()))
+    assert (absent.cause, absent.details["without_key"]) == ("log-wandb-not-installed", True)
     assert finding.cause == "log-wandb-not-logged-in"
     assert "not installed" in finding.evidence[0].what
     assert finding.details["not_installed"] is True

@@ -105,3 +105,19 @@ def test_an_address_in_brackets(tmp_path, release, severity):
     (finding,) = found(tmp_path, facts, NO_PROXY="localhost,[::1]")
     assert (finding.cause, finding.severity and finding.severity.value) == ("launch-variable-invalid", severity)
     assert not found(tmp_path, facts, NO_PROXY="localhost,::1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("HTTPS_PROXY", "proxy.local:abc", 1), ("http_proxy", "http://proxy.local:port", 1),
+        ("ALL_PROXY", "htp://proxy:1", 1),
+        ("HTTPS_PROXY", "proxy.local:3128", 0), ("https_proxy", "http://me:secret@proxy.local:3128", 0),
+        ("HTTP_PROXY", "proxy.local", 0),
+    ],
+)  # fmt: skip
+def test_a_proxy_that_is_no_address(tmp_path, name, value, told):
+    """Older releases make a client when they are imported; with newer ones only what asks the hub does."""
+    for release, severity in (("0.9.1", None), ("0.9.5", Severity.WARNING)):
+        given = found(tmp_path, {"llamafactory.version": release}, **{name: value})
+        assert [(f.cause, f.severity) for f in given] == [("launch-variable-invalid", severity)] * told

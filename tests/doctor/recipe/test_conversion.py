@@ -143,3 +143,15 @@ def test_where_only_sharegpt_reads_tags_another_form_keeps_the_default_ones():
     rules = msgspec.structs.replace(RULES, tags_only_of_sharegpt=True)
     entry = dataset_info.entry("d", json_text.parse(json.dumps({"d": {"file_name": "x", **given}})), rules)
     assert (entry.tags["role_tag"], entry.declared_tags) == ("from", ["role_tag", "content_tag"])
+
+
+def test_of_the_form_openai_any_role_with_a_tag_answers():
+    pair = {"messages": [{"role": "user", "content": "x"}], "chosen": {"role": "assistant", "content": "a"}}
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+    columns = {"messages": "messages", "chosen": "chosen", "rejected": "rejected"}
+    for role, formatting, fault in (
+        ("user", "openai", None), ("user", "sharegpt", "no chosen and rejected pair"),
+        ("bot", "openai", "no chosen and rejected pair"), ("assistant", "sharegpt", None),
+    ):  # fmt: skip
+        given = {"formatting": formatting, "ranking": True, "columns": columns, "tags": tags}
+        assert judge(given, {**pair, "rejected": {"role": role, "content": "b"}}, "rm") == fault

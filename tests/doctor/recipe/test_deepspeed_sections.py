@@ -85,3 +85,19 @@ def test_any_value_is_survived(odd):
         said({**HEALTHY, "scheduler": {"type": "WarmupLR", "params": {key: odd}}})
     for key in ("max_steps", "warmup_steps", "warmup_ratio", "adam_epsilon", "weight_decay"):
         said(HEALTHY, **{key: odd})
+
+
+@pytest.mark.parametrize(
+    ("zero", "word"),
+    [
+        ({"stage": 2, "offload_param": {"device": "cpu"}}, "offload_param is not used below stage 3"),
+        ({"stage": 0, "offload_optimizer": {"device": "cpu"}}, "offload_optimizer is not used below stage 1"),
+        ({"stage": 2, "offload_param": {"device": "none"}}, None),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, None),
+        ({"stage": 3, "offload_param": {"device": "cpu"}}, None),
+    ],
+)
+def test_offload_that_its_stage_does_not_use(zero, word):
+    told = said({"zero_optimization": zero})
+    assert len(told) == bool(word)
+    assert not word or word in told[0]

@@ -110,3 +110,9 @@ def test_how_answers_are_made(values, fault):
     assert found(**values) == []
     made = found(**values, predict_with_generate=True, do_predict=True)
     assert [finding.cause for finding in made] == (["cfg-bad-value-type"] if fault else [])
+
+
+def test_with_a_dropout_of_one_nothing_is_learnt_and_nobody_refuses_it():
+    (finding,) = found(lora_dropout=1.0)
+    assert (finding.cause, finding.severity) == ("cfg-bad-value-type", Severity.WARNING)
+    assert found(lora_dropout=0.99) == []

@@ -1,5 +1,6 @@
 import pytest
 
+from doctor.facts import Facts
 from doctor.probes import arguments, llamafactory, recipe
 from doctor.recipe import values_judged
 from knowledge_base.schema import Severity
@@ -137,3 +138,35 @@ def test_a_loss_that_is_named_at_each_step(tmp_path):
     source.write_text("    def dpo_loss(self, logps: Tensor):\n        loss_type: str = 'sigmoid'\n")
     assert not values_judged.loss_is_sigmoid(tmp_path)
     assert not values_judged.loss_is_sigmoid(None)
+
+
+QUANTISING = """
+        if model_args.quantization_method == QuantizationMethod.BITS_AND_BYTES.value:
+            pass
+        elif model_args.quantization_method == QuantizationMethod.HQQ:
+            pass
+"""
+
+
+def test_a_method_that_quantises_nothing_while_loading(tmp_path):
+    folder = tmp_path / "model" / "model_utils"
+    folder.mkdir(parents=True)
+    names = 'class QuantizationMethod(str, Enum):\n    BITS_AND_BYTES = "bitsandbytes"\n    GPTQ = "gptq"\n    HQQ = "hqq"\n'
+    (folder / "quantization.py").write_text(names + QUANTISING)
+    assert values_judged.quantisers(tmp_path) == ["bitsandbytes", "hqq"]
+    assert values_judged.quantisers(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("quantization_bit: 4\nquantization_method: gptq", ["cfg-invalid-choice"]),
+        ("quantization_bit: 4\nquantization_method: hqq", []),
+        ("quantization_method: gptq", []),
+    ],
+)
+def test_only_a_method_that_is_asked_for_is_told(tmp_path, lines, told):
+    given = {"arguments.quantisers": ["bnb", "hqq"], "arguments.misfits": []}
+    values = dict(line.split(": ") for line in lines.splitlines())
+    facts = Facts({**given, "recipe.values": values, "recipe.path": "r.yaml", "recipe.lines": dict.fromkeys(values, 1)})
+    assert [f.cause for f in values_judged.quantiser_known(facts)] == told
