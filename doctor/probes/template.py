@@ -11,7 +11,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding
 from doctor.probes import Judgement
-from doctor.recipe import recipe_kind, templates
+from doctor.recipe import json_object, recipe_kind, templates, weight_files
 from doctor.target import Target
 from knowledge_base.schema import Severity
 
@@ -20,7 +20,7 @@ AFTER: tuple[str, ...] = ("recipe", "llamafactory", "model")
 SOURCE = f"probe:{ID}"
 
 _FACTS = ("known", "end", "multimodal", "plugin", "media", "counted", "expected", "expected_end", "of_type",
-          "needs_processor", "nearest", "relative")  # fmt: skip
+          "needs_processor", "nearest", "relative", "plugin_of_type", "processor_broken")  # fmt: skip
 
 
 def collect(target: Target, facts: Facts) -> dict[str, Any]:
@@ -47,6 +47,8 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "template.multimodal": bool(own and own.multimodal),
         "template.plugin": own.plugin if own else None,
         "template.media": list(own.media) if own else [],
+        "template.plugin_of_type": _plugin_of_type(facts, source),
+        "template.processor_broken": _broken_processor(facts) if own and own.multimodal else None,
         "template.counted": list(templates.MEDIA if source.counts_all else own.media) if own and own.multimodal else [],
         "template.expected": expected,
         "template.expected_end": source.templates[expected].end if expected in source.templates else None,
@@ -64,6 +66,26 @@ def _of_type(facts: Facts, source: templates.Source) -> str | None:
     kind = (facts.get("model.config") or {}).get("model_type")
     found = templates.OF_TYPE.get(str(kind))
     return found if found in source.templates else None
+
+
+def _plugin_of_type(facts: Facts, source: templates.Source) -> str | None:
+    """Of the model's type, where a template of this release has it."""
+    kind = (facts.get("model.config") or {}).get("model_type")
+    found = templates.PLUGIN_OF_TYPE.get(str(kind))
+    return found if any(template.plugin == found for template in source.templates.values()) else None
+
+
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+
+
+def _broken_processor(facts: Facts) -> str | None:
+    """What is wrong with a settings file of the processor: "file: why"."""
+    folder = facts.get("model.path") if facts.get("model.local") else None
+    for name in _PROCESSORS if folder else ():
+        why = json_object.read(Path(str(folder)) / name)[1]
+        if why and why != weight_files.MISSING:
+            return f"{name}: {why}"
+    return None
 
 
 def _line(facts: Facts) -> str:
@@ -113,11 +135,15 @@ def model_has_processor(facts: Facts) -> Iterator[Finding]:
     if not facts["template.known"] or not facts["template.multimodal"] or not facts["model.local"]:
         return
     files = set(facts["model.files"])
-    if files & {"preprocessor_config.json", "processor_config.json"}:
+    if broken := facts["template.processor_broken"]:
+        evidence = (Evidence(f"the processor cannot be loaded ({broken})", str(facts["model.path"])),)
+        details = {"template_name": facts["template.name"], "multimodal": True, "model_path": facts["model.path"]}
+        yield Finding("model-processor-missing", evidence, source=SOURCE, details=details)
+    if files & {*_PROCESSORS}:
         return
     name = facts["template.name"]
     what = f'template "{name}" is for images, and the model folder has no preprocessor_config.json'
-    details: dict[str, Any] = {"template_name": name, "multimodal": True, "model_path": facts["model.path"]}
+    details = {"template_name": name, "multimodal": True, "model_path": facts["model.path"]}
     if facts["template.of_type"]:
         details["fitting_template"] = facts["template.of_type"]
     vision = "vision_config" in facts["model.config"]
@@ -125,6 +151,21 @@ def model_has_processor(facts: Facts) -> Iterator[Finding]:
     given = any(scan["media_given"] for scan in facts.get("records.scans", {}).values())
     severity = None if facts["template.needs_processor"] or given else Severity.WARNING
     yield Finding(cause, (Evidence(what, _line(facts)),), severity, source=SOURCE, details=details)
+
+
+def takes_media_of_model(facts: Facts) -> Iterator[Finding]:
+    """Each family puts its images into the text in a way of its own, which the processor of another does not fit."""
+    plugin, wanted, name = facts["template.plugin"], facts["template.plugin_of_type"], facts["template.name"]
+    if not plugin or not wanted or plugin == wanted:
+        return
+    kind = facts["model.config"]["model_type"]
+    given = any(scan["media_given"] for scan in facts.get("records.scans", {}).values())
+    what = f'template "{name}" puts images into the text as {plugin} does, and the model is a {kind}'
+    details: dict[str, Any] = {"template_name": name}
+    if facts["template.of_type"]:
+        details["fitting_template"] = facts["template.of_type"]
+    severity = None if given else Severity.WARNING
+    yield Finding("tmpl-wrong-for-model", (Evidence(what, _line(facts)),), severity, 0.9, SOURCE, details=details)
 
 
 def end_token_known(facts: Facts) -> Iterator[Finding]:
@@ -150,4 +191,4 @@ def end_token_known(facts: Facts) -> Iterator[Finding]:
     yield Finding("tmpl-wrong-for-model", (Evidence(what, _line(facts)),), severity, 0.8, SOURCE, details=details)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (exists, fits_model, model_has_processor, end_token_known)
+JUDGEMENTS: tuple[Judgement, ...] = (exists, fits_model, model_has_processor, takes_media_of_model, end_token_known)

@@ -132,7 +132,9 @@ def _order(roles: list[Any], entry: Entry) -> Fault | None:
     tags = entry.tags
     known = {tags[f"{role}_tag"] for role in _ROLES}
     accepted = ((tags["user_tag"], tags["observation_tag"]), (tags["assistant_tag"], tags["function_tag"]))
-    if None in roles:  # where a tag is not declared it is taken for that role, which the template then refuses
+    if (
+        None in roles and None in known
+    ):  # it is taken for the role whose tag is not declared, which the template refuses
         return NO_ROLE, f"turn {roles.index(None) + 1} has no role"
     for turn, role in enumerate(roles):
         if not isinstance(role, str) or role not in known:

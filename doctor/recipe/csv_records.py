@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ def read(path: Path) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            lines: list[str] = []
+            reader = csv.reader(_kept(file, lines))
             header = next(reader, None)
             if header is None:
                 raise json_faults.BadData(json_faults.EMPTY, 1, 1, 0, "")
             numeric: set[str] | None = None
-            for chunk in _chunks(reader, header):
+            for chunk in _chunks(reader, header, lines):
                 found = {name for name in header if _is_numeric(row[0].get(name) for row in chunk)}
                 numeric = found if numeric is None else numeric & found
                 for row in chunk:
@@ -46,10 +47,30 @@ def read(path: Path) -> Iterator[Row]:
         raise json_faults.BadData(json_faults.NOT_JSON, 1, 1, 0, str(error)) from None
 
 
-def _chunks(reader: Any, header: list[str]) -> Iterator[list[Row]]:
+def _kept(file: Iterable[str], lines: list[str]) -> Iterator[str]:
+    """The lines of a file; those of the row that is being read are kept."""
+    for line in file:
+        lines.append(line)
+        yield line
+
+
+def _left_open(lines: list[str]) -> bool:
+    """Whether the last row ends inside quotation marks: pandas refuses the file."""
+    try:
+        list(csv.reader(lines, strict=True))
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
+
+
+def _chunks(reader: Any, header: list[str], lines: list[str]) -> Iterator[list[Row]]:
     chunk: list[Row] = []
     size, number = 0, 1
+    last: list[str] = []
+    lines.clear()
     for row in reader:
+        last = lines.copy()
+        lines.clear()
         if not row:
             continue
         if len(row) > len(header):
@@ -65,6 +86,9 @@ def _chunks(reader: Any, header: list[str]) -> Iterator[list[Row]]:
             yield chunk
             chunk, size = [], 0
     yield chunk
+    if _left_open(last):
+        text = "a quotation mark that is never closed"
+        raise json_faults.BadData(json_faults.NOT_JSON, reader.line_num - len(last) + 1, 1, number - 1, text)
 
 
 def _is_numeric(cells: Iterator[Any]) -> bool:

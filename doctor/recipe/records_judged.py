@@ -219,7 +219,7 @@ def turns_listed(facts: Facts) -> Iterator[Finding]:
 
 
 def roles_given(facts: Facts) -> Iterator[Finding]:
-    """A turn whose role is null or left out: no release passes over it."""
+    """A turn whose role is null or left out, where a role has no tag: no release passes over it."""
     for _, entry, scan, details in scans(facts):
         fault = scan["faults"].get(conversion.NO_ROLE)
         if fault and not _key_evidence(facts, "", entry, scan):

@@ -80,6 +80,13 @@ OF_TYPE = {
     "glm4": "glm4", "phi3": "phi", "mllama": "mllama", "llama4": "llama4", "gpt_oss": "gpt_oss",
 }  # fmt: skip
 
+# What takes the media of a model_type; types that several templates share (llava) are left out.
+PLUGIN_OF_TYPE = {
+    "qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_vl", "qwen3_vl": "qwen3_vl", "qwen3_vl_moe": "qwen3_vl",
+    "qwen2_audio": "qwen2_audio", "gemma3": "gemma3", "mllama": "mllama", "llama4": "llama4", "llava_next": "llava_next",
+    "paligemma": "paligemma", "glm4v": "glm4v", "internvl": "intern_vl",
+}  # fmt: skip
+
 # First release of LLaMA-Factory that has the template (compared from 0.8.3 to 0.9.5).
 FIRST_RELEASE = {
     name: release

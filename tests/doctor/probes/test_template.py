@@ -63,3 +63,25 @@ def test_without_llamafactory_nothing_is_said(tmp_path):
     for probe in (recipe, llamafactory, model, template):
         facts = facts.merged(probe.collect(made, facts))
     assert "not installed" in facts.why_unknown("template.known")
+
+
+def test_settings_of_a_processor_that_cannot_be_read(tmp_path):
+    folder = standin.model(tmp_path / "m")
+    for content, told in (("{", ["model-processor-missing"]), ("[]", ["model-processor-missing"]), ("{}", [])):
+        (folder / "preprocessor_config.json").write_text(content)
+        assert [f.cause for f in examine(tmp_path, "toy_vl", "m")] == told
+    assert examine(tmp_path, "toy", "m") == []  # a template for text asks for no processor
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [("qwen2_5_vl", "llava", 1), ("qwen2_5_vl", "qwen2_vl", 0), ("mllama", "llava", 0), ("llava", "qwen2_vl", 0)],
+)
+def test_a_template_that_takes_the_images_of_another_family(tmp_path, kind, name, told):
+    """Of mllama this release has no template, and several share the type llava."""
+    folder = standin.model(tmp_path / "m")
+    (folder / "preprocessor_config.json").write_text("{}")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": kind}))
+    found = [f for f in examine(tmp_path, name, "m") if f.cause == "tmpl-wrong-for-model"]
+    assert [f.severity.value for f in found] == ["warning"] * told  # no image in the data

@@ -31,6 +31,8 @@ register_model_group(
 register_template(name="toy", format_user=F(slots=["<|u|>{{content}}"]), stop_words=["<|end|>"], replace_eos=True)
 register_template(name="qwen", format_user=F(slots=["{{content}}"]), stop_words=["<|im_end|>"], replace_eos=True)
 register_template(name="toy_vl", format_user=F(slots=["{{content}}"]), mm_plugin=get_mm_plugin("toy"))
+register_template(name="qwen2_vl", mm_plugin=get_mm_plugin(name="qwen2_vl", image_token="<|i|>", video_token="<|v|>"))
+register_template(name="llava", mm_plugin=get_mm_plugin("llava", image_token="<image>"))
 register_template(name="empty", format_user=F(slots=["{{content}}"]))
 ''',
     "transformers/optimization.py": '''

@@ -44,3 +44,21 @@ def test_rows_are_numbered_and_a_longer_one_is_told(tmp_path):
     with pytest.raises(json_faults.BadData) as told:
         next(rows)
     assert (told.value.line, told.value.record) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('x,"y\nz,w\n', 2), ('x,"y', 2), ('x,y\n"a\nb",c\nz,"w\n', 5), ('x,"two\nlines"\n', None),
+        ('5" disk,y\n', None), ('x,"say ""hi"""\n', None), ('x,"y"', None), ('"a"b,c\n', None),
+    ],
+)  # fmt: skip
+def test_a_quotation_mark_that_is_never_closed(tmp_path, rows, line):
+    path = tmp_path / "d.csv"
+    path.write_text(f"a,b\n{rows}", encoding="utf-8")
+    if line is None:
+        assert len(list(csv_records.read(path))) == 1
+    else:
+        with pytest.raises(json_faults.BadData) as bad:
+            list(csv_records.read(path))
+        assert bad.value.line == line
