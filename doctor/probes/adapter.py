@@ -132,7 +132,20 @@ def targets_there(facts: Facts) -> Iterator[Finding]:
             yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
 
 
+def layers_there(facts: Facts) -> Iterator[Finding]:
+    """layers_to_transform of which the model has none: PEFT finds no target at all."""
+    there = facts["model.config"].get("num_hidden_layers")
+    for adapter in facts["adapter.adapters"]:
+        if type(there) is int and adapter["layers"] and not any(0 <= n < there for n in adapter["layers"]):
+            named = ", ".join(map(str, adapter["layers"][:8]))
+            what = f"layers_to_transform of the adapter is {named}; the model has the layers 0 to {there - 1}"
+            where = f"{adapter['path']}/adapter_config.json"
+            details = {"adapter_path": adapter["path"]}
+            yield Finding("peft-adapter-mismatch", (Evidence(what, where),), source=SOURCE, details=details)
+
+
 JUDGEMENTS: tuple[Judgement, ...] = (
+    layers_there,
     adapters_whole,
     ranks_agree,
     width_agrees,

@@ -90,6 +90,11 @@ def _folders(target: Target, facts: Facts) -> dict[str, Path]:
         "tmp": given("TMPDIR", Path(tempfile.gettempdir())),
         "torch_extensions": given("TORCH_EXTENSIONS_DIR", home / ".cache" / "torch_extensions"),
     }
+    cache = values.get("cache_dir")
+    if (
+        isinstance(cache, str) and cache and not os.path.isfile(target.workdir / cache)
+    ):  # a file there is told elsewhere
+        folders["datasets_cache"] = target.workdir / cache
     output = values.get("output_dir")
     if isinstance(output, str) and output:
         folders["output_dir"] = target.workdir / os.path.expanduser(output)

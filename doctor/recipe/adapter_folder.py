@@ -43,6 +43,7 @@ class Adapter(msgspec.Struct, frozen=True):
     outline: dict[str, dict[str, Any]] = {}  # of its tensors, see model_folder.outline
     dora: bool = False
     some_layers: bool = False  # layers_to_transform chooses among them
+    layers: list[int] = []  # those that it chooses
     pattern: str | None = None  # target_modules that is one pattern and no list
     saved: list[str] = []  # modules_to_save
     ranks: dict[str, int] = {}  # rank_pattern
@@ -86,6 +87,7 @@ def inspect(name: str, folder: Path) -> Adapter:
         outline=outline,
         dora=config.get("use_dora") is True,
         some_layers=config.get("layers_to_transform") is not None,
+        layers=[n for n in _listed(config.get("layers_to_transform")) if type(n) is int],
         pattern=modules if isinstance(modules, str) else None,
         saved=[str(name) for name in config["modules_to_save"]]
         if isinstance(config.get("modules_to_save"), list)
@@ -140,6 +142,10 @@ def _faults(config: dict[str, Any]) -> list[str]:
         for name, (needed, fits) in _FORMS.items()
         if name in config and not fits(config[name])
     ]
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
 
 
 def _patterns(given: Any) -> bool:

@@ -98,6 +98,10 @@ def _messages(record: Mapping[str, Any], entry: Entry, stage: str, openai: bool)
         roles, contents = roles[1:], contents[1:]
         messages = messages[1:]
     if openai:
+        speakers = (tags["assistant_tag"], tags["function_tag"])
+        odd = next((m for m in messages if m.get(role_tag) in speakers and not _carries_calls(m)), None)
+        if odd is not None:
+            return TOOL_JSON, f"tool_calls {_short(odd['tool_calls'])}"
         roles, contents = _tool_calls_merged(messages, roles, contents, entry)
     fault = _order(roles, entry)
     if fault:
@@ -144,6 +148,12 @@ def _order(roles: list[Any], entry: Entry) -> Fault | None:
     if len(roles) % 2 != int(entry.ranking):
         return ODD_TURNS, ", ".join(str(r) for r in roles[:8])
     return None
+
+
+def _carries_calls(message: Mapping[str, Any]) -> bool:
+    """Whether tool_calls of a message, where it has any, are a list of objects with a function each."""
+    calls = message.get("tool_calls")
+    return not calls or (isinstance(calls, list) and all(isinstance(c, dict) and "function" in c for c in calls))
 
 
 def _tool_calls_merged(

@@ -144,8 +144,10 @@ class Join:
         for kind, fault in scan.faults.items():
             self.fault(self.scan.faults.setdefault(kind, Fault(0, [])), fault, part)
         self.fault(self.scan.huge, scan.huge, part)
-        for kind, fault in scan.marks.items() if number == 0 else ():  # one reader searches the first records only
-            self.fault(self.scan.marks.setdefault(kind, Fault(0, [])), fault, part)
+        for kind, first in scan.marks.items():
+            if kind not in self.scan.marks and self.before + first.record <= record_observer.MARKS_LOOKED_AT:
+                line = self.lines[part.file].at(part.start) - 1 + first.line
+                self.scan.marks[kind] = Example(self.before + first.record, first.file, line, first.text)
         self.scan.messages_column = found.messages[1] or self.scan.messages_column
         self.scan.read += scan.read
         self.scan.usable += scan.usable

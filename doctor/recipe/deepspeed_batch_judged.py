@@ -36,8 +36,8 @@ def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
 def total_disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
     """A fixed train_batch_size beside "auto" parts is compared with the recipe's micro batch × accumulation × processes."""
     config, values = facts["deepspeed.config"], facts["recipe.values"]
-    if config is None or not isinstance(config.get("train_batch_size"), int):
-        return
+    if config is None or not isinstance(config.get("train_batch_size"), (int, float)):
+        return  # a fraction, or NaN, which JSON of Python has
     if all(
         isinstance(config.get(key), int) for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     ):

@@ -37,12 +37,12 @@ def marks_declared(facts: Facts) -> Iterator[Finding]:
     """Marks in the text and no column of files, with a template that counts them."""
     for name, entry, scan, details in scans(facts):
         for kind in facts.get("template.counted") or ():
-            fault = scan.get("marks", {}).get(kind)
-            if fault:
-                what = f'{conversion.MARKS[kind]} stands in the text, and "{name}" declares no column of {kind}'
-                evidence = [Evidence(what, at(facts, entry, "columns")), *examples(fault)[:3]]
-                more = {"count": fault["count"], "file": first_file(fault)}
-                yield finding("data-multimodal-placeholder", evidence, details | more)
+            first = scan.get("marks", {}).get(kind)
+            if first:
+                what = f'{first["text"]} stands in the text, and "{name}" declares no column of {kind}'
+                evidence = [Evidence(what, at(facts, entry, "columns"))]
+                evidence.append(Evidence(f"record {first['record']} is the first", f"{first['file']}:{first['line']}"))
+                yield finding("data-multimodal-placeholder", evidence, details | {"file": first["file"]})
 
 
 def files_there(facts: Facts) -> Iterator[Finding]:

@@ -152,6 +152,7 @@ def tokenizer_whole(facts: Facts) -> Iterator[Finding]:
         yield _finding("tok-file-missing", f"the tokenizer's {names} is not there", folder, **details)
     read = {
         "tokenizer.json": tokenizer["error"],
+        "tokenizer.model": tokenizer.get("model_error"),
         "tokenizer_config.json": tokenizer["config_error"],
         **tokenizer["broken"],
     }

@@ -24,7 +24,7 @@ MOST_SHAPES = 10_000  # different keys of records, and of messages
 # Text that Arrow's reader of JSON lines takes for a time.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d)?)?Z?)?")
 MEDIA_LOOKED_AT = 200  # files whose existence is asked for, per entry
-MARKS_LOOKED_AT = 200  # records whose text is searched for marks of media
+MARKS_LOOKED_AT = 200  # records of each file whose text is searched for marks of media
 
 _TYPES = {str: "text", bool: "true/false", int: "number", float: "number", list: "list", dict: "object"}
 
@@ -56,7 +56,6 @@ class Observer:
         self.media_asked = 0
         self.media_seen: dict[str, str | None] = {}  # path of a file -> what is wrong with it
         self.marks = [(kind, mark) for kind, mark in conversion.MARKS.items() if not entry.columns.get(kind)]
-        self.marks_left = MARKS_LOOKED_AT
         self.contents: set[int] = set()
         self.lines: bool | None = None
         self.dated: set[str] = set()  # columns of JSON lines in which every value so far is a date
@@ -74,8 +73,7 @@ class Observer:
             if type(record) is not dict:
                 self.fault(conversion.NOT_AN_OBJECT, repr(record)[:60], rows, index, shown)
                 continue
-            if self.marks_left:
-                self.marks_left -= 1
+            if rows.first + index <= MARKS_LOOKED_AT and len(self.scan.marks) < len(self.marks):
                 self.look_for_marks(record, rows, index, shown)
             known = self.outlines.of(record)
             if known is not None:
@@ -281,12 +279,11 @@ class Observer:
             add(scan.damaged_media.setdefault(kind, Fault(0, [])), said)
 
     def look_for_marks(self, record: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
-        """Marks of media of which the entry names no column."""
+        """Marks of media of which the entry names no column, the first of each kind."""
         texts = " ".join(self.texts(record))
         for kind, mark in self.marks:
-            if mark in texts:
-                place = Example(rows.first + index, shown, rows.position(index), mark)
-                add(self.scan.marks.setdefault(kind, Fault(0, [])), place)
+            if kind not in self.scan.marks and mark in texts:
+                self.scan.marks[kind] = Example(rows.first + index, shown, rows.position(index), mark)
 
     def texts(self, record: dict[str, Any]) -> Iterator[str]:
         columns = self.entry.columns

@@ -289,7 +289,8 @@ def _not_text_for_arrow(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> li
 
 
 def _tags_missing(entry: Mapping[str, Any], scan: Mapping[str, Any]) -> bool:
-    return bool(scan["message_keys"]) and entry["tags"].get("content_tag") not in scan["message_keys"]
+    of_messages = entry["formatting"] != "alpaca" and bool(scan["message_keys"])
+    return of_messages and entry["tags"].get("content_tag") not in scan["message_keys"]
 
 
 def stem(file: str) -> str:

@@ -63,7 +63,7 @@ class Scan(msgspec.Struct):
     media_found_in: str | None = None  # a folder in which the first missing file does lie
     damaged_media: dict[str, Fault] = {}  # images, videos or audios -> records with a file that no reader takes
     largest_image: tuple[int, int] | None = None  # width and height, of the PNG and JPEG files looked at
-    marks: dict[str, Fault] = {}  # images, videos or audios of no column -> records with their mark in the text
+    marks: dict[str, Example] = {}  # images, videos or audios of no column -> the first record with their mark
     broken: BrokenFile | None = None
     file_columns: dict[str, list[str]] = {}  # file -> the columns that any of its records has
     duplicates: int = 0  # records whose content was seen before, of the first MOST_COMPARED different ones

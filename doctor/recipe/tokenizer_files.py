@@ -30,6 +30,7 @@ def read(folder: Path, names: list[str]) -> dict[str, Any]:
     pointers = [n for n in present if _starts_with_pointer(folder / n)]
     special = {k: _content(v) for k, v in (config or {}).items() if k.endswith("_token")}
     why = why or _config_fault(config or {}, names)
+    of_model = _model_cut(folder / "tokenizer.model") if "tokenizer.json" not in names else None
     highest, added, error = tokenizer_json.read(folder / "tokenizer.json") if "tokenizer.json" in names else NOTHING
     return {
         "files": present,
@@ -45,8 +46,53 @@ def read(folder: Path, names: list[str]) -> dict[str, Any]:
         "highest_id": highest,
         "added": added[:MOST_ADDED],
         "error": error,
+        "model_error": of_model,
         "padding_side": str((config or {}).get("padding_side", "right"))[:40],
     }
+
+
+def _model_cut(path: Path) -> str | None:
+    """Why a SentencePiece model cannot be one. It is a protocol buffer: fields, each with its length, to the end of the
+    file; its pieces come first."""
+    try:
+        data = path.read_bytes() if path.stat().st_size <= json_object.LARGEST else b""
+    except OSError:
+        return None
+    text = bool(data) and data[:200].isascii() and data[:200].decode().replace("\n", "").isprintable()
+    if text or (not data and path.stat().st_size):
+        return None  # a pointer, or the ranks of tiktoken
+    at, pieces, size = 0, 0, len(data)
+    while at < size:
+        if data[at] == 10 and at + 1 < size and data[at + 1] < 128:  # a piece, as nearly all are
+            at, pieces = at + 2 + data[at + 1], pieces + 1
+            continue
+        key, at = _varint(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == 2:
+            length, at = _varint(data, at)
+            at += length
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        elif kind == 0:
+            _, at = _varint(data, at)
+        else:
+            return "it is no SentencePiece model" if pieces == 0 else "it is damaged"
+        pieces += number == 1
+    if pieces and at > size:
+        return "it is cut off"
+    return None if pieces > 2 else "it is no SentencePiece model"
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number in groups of seven bits, and where it ends; behind the end of the data where it does not."""
+    value = 0
+    for place in range(10):
+        if at + place >= len(data):
+            return value, len(data) + 1
+        value |= (data[at + place] & 127) << 7 * place
+        if data[at + place] < 128:
+            return value, at + place + 1
+    return value, len(data) + 1
 
 
 def own_code(auto_map: Any) -> list[str]:

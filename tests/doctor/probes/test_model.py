@@ -1,8 +1,11 @@
 import json
 
+import msgspec
 import pytest
 
+from doctor.facts import Facts
 from doctor.probes import adapter, model, recipe
+from doctor.recipe import adapter_folder
 from tests.doctor.recipe import standin
 
 
@@ -226,3 +229,14 @@ def test_a_customary_folder_is_no_hub_id(tmp_path):
 def test_a_configuration_without_model_type(tmp_path):
     standin.model(tmp_path / "m", {key: value for key, value in standin.QWEN2.items() if key != "model_type"})
     assert causes(examine(tmp_path, "m")[1]) == ["model-incomplete-download"]
+
+
+@pytest.mark.parametrize(("layers", "told"), [([9], 1), (9, 1), ([0, 9], 0), ([1], 0), (None, 0)])
+def test_an_adapter_of_layers_that_the_model_has_not(tmp_path, layers, told):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    given = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "layers_to_transform": layers}
+    (folder / "adapter_config.json").write_text(json.dumps(given))
+    held = msgspec.to_builtins(adapter_folder.inspect("a", folder))
+    known = {"model.config": {"num_hidden_layers": 2}, "adapter.adapters": [held]}
+    assert [f.cause for f in adapter.layers_there(Facts(known))] == ["peft-adapter-mismatch"] * told

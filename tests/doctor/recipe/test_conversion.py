@@ -155,3 +155,18 @@ def test_of_the_form_openai_any_role_with_a_tag_answers():
     ):  # fmt: skip
         given = {"formatting": formatting, "ranking": True, "columns": columns, "tags": tags}
         assert judge(given, {**pair, "rejected": {"role": role, "content": "b"}}, "rm") == fault
+
+
+@pytest.mark.parametrize(
+    ("calls", "fault"),
+    [
+        ([{"type": "function", "function": {"name": "f", "arguments": "{}"}}], None), (None, None), ([], None),
+        ("f()", "tools or calls out of form"), ([{"name": "f"}], "tools or calls out of form"),
+        (["f"], "tools or calls out of form"),
+    ],
+)  # fmt: skip
+def test_calls_of_the_form_openai(calls, fault):
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
+            "function_tag": "function"}  # fmt: skip
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "tool_calls": calls}]
+    assert judge({"formatting": "openai", "columns": {"messages": "m"}, "tags": tags}, {"m": turns}) == fault
