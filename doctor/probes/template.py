@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from doctor.facts import Facts, Unknown
 from doctor.findings import Evidence, Finding
 from doctor.probes import Judgement
-from doctor.recipe import json_object, recipe_kind, templates, weight_files
+from doctor.recipe import json_object, media_judged, recipe_kind, templates, tokenizer_files, weight_files
 from doctor.target import Target
 from knowledge_base.schema import Severity
 
@@ -46,7 +46,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "template.end": own.end if own else None,
         "template.multimodal": bool(own and own.multimodal),
         "template.plugin": own.plugin if own else None,
-        "template.media": list(own.media) if own else [],
+        "template.media": own.media if own else {},
         "template.plugin_of_type": _plugin_of_type(facts, source),
         "template.processor_broken": _broken_processor(facts) if own and own.multimodal else None,
         "template.counted": list(templates.MEDIA if source.counts_all else own.media) if own and own.multimodal else [],
@@ -168,6 +168,28 @@ def takes_media_of_model(facts: Facts) -> Iterator[Finding]:
     yield Finding("tmpl-wrong-for-model", (Evidence(what, _line(facts)),), severity, 0.9, SOURCE, details=details)
 
 
+def media_tokens_known(facts: Facts) -> Iterator[Finding]:
+    """Where an image is a run of one token of the tokenizer: without that token its letters are spelt out."""
+    tokenizer = facts["model.tokenizer"] if facts["model.local"] else {}
+    added, special = tokenizer.get("added") or [], (tokenizer.get("special") or {}).values()
+    if facts["template.plugin"] not in media_judged.BY_AREA or tokenizer.get("highest_id") is None:
+        return
+    given = {kind for scan in facts.get("records.scans", {}).values() for kind in _kinds_given(facts, scan)}
+    for kind in facts["template.media"].keys() & given:
+        token = facts["template.media"][kind]
+        if token not in added and token not in special and len(added) < tokenizer_files.MOST_ADDED:
+            what = f'template "{facts["template.name"]}" writes {kind} as {token}, which the tokenizer does not have'
+            details: dict[str, Any] = {"template_name": facts["template.name"]}
+            yield Finding(
+                "data-multimodal-token-mismatch", (Evidence(what, _line(facts)),), source=SOURCE, details=details
+            )
+
+
+def _kinds_given(facts: Facts, scan: Mapping[str, Any]) -> Iterator[str]:
+    for entry in facts["dataset.entries"].values():
+        yield from (kind for kind in templates.MEDIA if entry["columns"].get(kind) in scan["media_given"])
+
+
 def end_token_known(facts: Facts) -> Iterator[Finding]:
     """An end token that the tokenizer lacks is added by LLaMA-Factory; without a free row its id is out of range."""
     end = facts["template.end"]
@@ -191,4 +213,6 @@ def end_token_known(facts: Facts) -> Iterator[Finding]:
     yield Finding("tmpl-wrong-for-model", (Evidence(what, _line(facts)),), severity, 0.8, SOURCE, details=details)
 
 
-JUDGEMENTS: tuple[Judgement, ...] = (exists, fits_model, model_has_processor, takes_media_of_model, end_token_known)
+JUDGEMENTS: tuple[Judgement, ...] = (
+    exists, fits_model, model_has_processor, takes_media_of_model, media_tokens_known, end_token_known,
+)  # fmt: skip

@@ -166,7 +166,9 @@ def _tool_calls_merged(
     waiting: list[str] = []
     for message, role, content in zip(messages, roles, contents, strict=True):
         if role in (tags["assistant_tag"], tags["function_tag"]) and message.get("tool_calls"):
-            role, content = tags["function_tag"], "[]"
+            # Without a tag the role is null, which stands for it as long as observation and system have tags.
+            stands = tags["assistant_tag"] if tags["system_tag"] and tags["observation_tag"] else None
+            role, content = tags["function_tag"] or stands, "[]"
         if role == tags["observation_tag"]:
             waiting.append(str(content))
             continue

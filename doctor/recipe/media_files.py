@@ -19,7 +19,9 @@ _TEXT = (
     (b"version https://git-lfs", "is a git-lfs pointer"), (b"<!doctype", "is a web page"), (b"<html", "is a web page"),
     (b"<svg", "is an SVG"), (b"<?xml", "is XML"), (b'{"', "is JSON"), (b"%pdf", "is a PDF"), (b"pk\x03\x04", "is a zip"),
 )  # fmt: skip
+_IMAGES_OF_TEXT = (b"P", b"/*", b"%!PS", b"#define", b"SIMPLE", b"GIF8")  # formats that begin with text
 _NO_IMAGE_BRANDS = (b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V ", b"M4A ")
+_BLANKS = str.maketrans("\r\n\t", "   ")
 _SIZE_MARKS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOFn: frame headers of a JPEG
 
 
@@ -43,6 +45,8 @@ def _damage(file: BinaryIO, size: int, kind: str) -> str | None:
     if told := next((why for word, why in _TEXT if start.startswith(word)), None):
         return told
     if kind == "images":
+        if head.isascii() and head.decode().translate(_BLANKS).isprintable():
+            return None if head.startswith(_IMAGES_OF_TEXT) else "is text"
         if head[4:8] == b"ftyp" and head[8:12] in _NO_IMAGE_BRANDS:
             return "is a video"
         cut = (

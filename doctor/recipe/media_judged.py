@@ -13,7 +13,7 @@ from doctor.recipe.records_judged import at, examples, finding, first_file, scan
 from knowledge_base.schema import Severity
 
 # Templates whose images take a token for each square of patch_size times merge_size pixels.
-_BY_AREA = ("qwen2_vl", "qwen3_vl", "glm4v", "qwen2_omni")
+BY_AREA = ("qwen2_vl", "qwen3_vl", "glm4v", "qwen2_omni")
 _SIDE = 32  # of that square where the processor does not say: 28 or 32
 _LEAST_LIMIT = 512 * 512  # pixels to which releases resize a larger image, where the recipe says nothing: at least this
 
@@ -82,7 +82,7 @@ def images_within_cutoff(facts: Facts) -> Iterator[Finding]:
     """An image that takes more tokens than cutoff_len alone: its features do not fit what is left of them."""
     values = facts["recipe.values"]
     cutoff = values.get("cutoff_len", 2048)
-    if facts.get("template.plugin") not in _BY_AREA or type(cutoff) is not int or facts["dataset.stage"] == "pt":
+    if facts.get("template.plugin") not in BY_AREA or type(cutoff) is not int or facts["dataset.stage"] == "pt":
         return
     for _, _, scan, details in scans(facts):
         if not scan.get("largest_image"):

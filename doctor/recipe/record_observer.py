@@ -245,6 +245,9 @@ class Observer:
             if listed:
                 self.scan.media_given[column] = self.scan.media_given.get(column, 0) + 1
             for item in listed if isinstance(listed, list) else [listed]:
+                if type(item) in (int, float, bool):
+                    place = Example(rows.first + index, shown, rows.position(index), f"{item} is a number, no path")
+                    add(self.scan.damaged_media.setdefault(kind, Fault(0, [])), place)
                 if not isinstance(item, str) or item.startswith(("http://", "https://", "data:")):
                     continue
                 self.media_asked += 1

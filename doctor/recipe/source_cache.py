@@ -19,7 +19,7 @@ import doctor
 
 T = TypeVar("T")
 
-FORMAT = 6  # raise it when a cached type changes its meaning
+FORMAT = 7  # raise it when a cached type changes its meaning
 
 
 def folder() -> Path:

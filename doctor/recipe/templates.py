@@ -18,13 +18,13 @@ from doctor.recipe import source_cache
 class Template(msgspec.Struct, frozen=True):
     """What a template asks of a tokenizer. `end`: the token that ends an answer where the template replaces it.
 
-    `plugin`: what takes its media, and `media`: those that it takes, of images, videos and audios.
+    `plugin`: what takes its media; `media`: the token of each kind that it takes, of images, videos and audios.
     """
 
     end: str | None = None
     multimodal: bool = False
     plugin: str | None = None
-    media: tuple[str, ...] = ()
+    media: dict[str, str] = {}
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -138,13 +138,13 @@ def _templates(package: Path) -> dict[str, Template]:
     return found
 
 
-def _plugin(node: ast.expr | None) -> tuple[str | None, tuple[str, ...]]:
-    """The name that `get_mm_plugin` is called with, and the media of the tokens that it is given."""
+def _plugin(node: ast.expr | None) -> tuple[str | None, dict[str, str]]:
+    """The name that `get_mm_plugin` is called with, and the tokens that it is given."""
     if not isinstance(node, ast.Call):
-        return None, ()
+        return None, {}
     given = {k.arg: _literal(k.value) for k in node.keywords if k.arg}
     name = given.get("name") or (_literal(node.args[0]) if node.args else None)
-    media = tuple(kind for kind in MEDIA if given.get(f"{kind[:-1]}_token"))
+    media = {kind: str(token) for kind in MEDIA if (token := given.get(f"{kind[:-1]}_token"))}
     return (name if isinstance(name, str) else None), media
 
 

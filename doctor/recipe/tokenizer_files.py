@@ -37,7 +37,7 @@ def read(folder: Path, names: list[str]) -> dict[str, Any]:
         "missing": missing,
         "pointers": pointers,
         "config_error": None if why == MISSING else why,
-        "broken": {n: fault for n in ("special_tokens_map.json", "added_tokens.json") if (fault := _fault(folder / n))},
+        "broken": {n: fault for n in _objects(names) if (fault := _fault(folder / n))},
         "class": (config or {}).get("tokenizer_class"),
         "auto_map": bool((config or {}).get("auto_map")),
         "own_code": own_code((config or {}).get("auto_map")),
@@ -102,12 +102,17 @@ def own_code(auto_map: Any) -> list[str]:
     return sorted({f"{n.partition('.')[0]}.py" for n in names if isinstance(n, str) and "." in n and "--" not in n})
 
 
+def _objects(names: list[str]) -> list[str]:
+    """Files of one JSON object each; the vocabulary is only read where nothing newer has it."""
+    return ["special_tokens_map.json", "added_tokens.json", *(["vocab.json"] if "tokenizer.json" not in names else [])]
+
+
 def _fault(path: Path) -> str | None:
-    """Of special_tokens_map.json and added_tokens.json: not JSON, or a token that is no text, an id that is no number."""
+    """Of these: not JSON, or a token that is no text, an id that is no number."""
     held, why = json_object.read(path)
     if held is None:
         return None if why in (MISSING, safetensors_header.POINTER) else why
-    if path.name == "added_tokens.json":
+    if path.name in ("added_tokens.json", "vocab.json"):
         odd = next((name for name, number in held.items() if not isinstance(number, int)), None)
         return f"the id of {odd!r} is no whole number" if odd is not None else None
     odd = next(

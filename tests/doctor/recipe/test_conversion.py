@@ -170,3 +170,16 @@ def test_calls_of_the_form_openai(calls, fault):
             "function_tag": "function"}  # fmt: skip
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "tool_calls": calls}]
     assert judge({"formatting": "openai", "columns": {"messages": "m"}, "tags": tags}, {"m": turns}) == fault
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [({"system_tag": "system", "observation_tag": "tool"}, None), ({"observation_tag": "tool"}, "no role"),
+     ({"system_tag": "system"}, "odd number of turns")],
+)  # fmt: skip
+def test_calls_without_a_tag_for_them(more, fault):
+    """Their role is null, which is taken for that of whatever else has no tag."""
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+    given = {"formatting": "openai", "columns": {"messages": "m"}, "tags": tags | more}
+    assert judge(given, {"m": [{"role": "user", "content": "x"}, call]}) == fault

@@ -35,6 +35,7 @@ MOOV = struct.pack(">I4s", 8, b"moov")
         (b"", "images", "is empty"),
         (bytes(5000), "videos", "holds zeros only"),
         (b"<!DOCTYPE html><html>", "images", "is a web page"),
+        (b"not found\n", "images", "is text"),
         (b"\xef\xbb\xbf<HTML>", "audios", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "images", "is a git-lfs pointer"),
         (png()[:50], "images", "is cut off"),

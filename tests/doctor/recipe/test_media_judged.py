@@ -11,9 +11,9 @@ from doctor.recipe import conversion, data_scan, dataset_info, dataset_rules, js
 from tests.doctor.recipe.test_media_files import png
 
 QWEN = {"template.name": "qwen2_vl", "template.known": True, "template.multimodal": True, "template.plugin": "qwen2_vl",
-        "template.media": ["images", "videos"], "template.counted": list(conversion.MARKS)}  # fmt: skip
+        "template.media": {"images": "<|i|>", "videos": "<|v|>"}, "template.counted": list(conversion.MARKS)}  # fmt: skip
 TEXT = {"template.name": "qwen", "template.known": True, "template.multimodal": False, "template.plugin": None,
-        "template.media": [], "template.counted": []}  # fmt: skip
+        "template.media": {}, "template.counted": []}  # fmt: skip
 
 
 def facts(tmp_path, rows, template=QWEN, columns=None, processor=None, **values):
@@ -65,7 +65,9 @@ def test_a_damaged_video_has_a_cause_of_its_own(tmp_path):
     assert [f.cause for f in media_judged.files_there(given)] == ["data-video-decode"]
 
 
-@pytest.mark.parametrize(("template", "told"), [(QWEN, 1), (TEXT, 1), ({**QWEN, "template.media": ["audios"]}, 0)])
+@pytest.mark.parametrize(
+    ("template", "told"), [(QWEN, 1), (TEXT, 1), ({**QWEN, "template.media": {"audios": "<|a|>"}}, 0)]
+)
 def test_a_kind_that_the_template_does_not_take(tmp_path, template, told):
     given = facts(tmp_path, [row("<audio>", audios=["a.wav"])], template, columns={"audios": "audios"})
     given["dataset.entries"]["sky"]["columns"]["audios"] = "audios"  # a column of later releases
@@ -90,3 +92,8 @@ def test_an_image_longer_than_the_cutoff(tmp_path, cutoff, processor, told):
         tmp_path, [row(images=["a.png"])], columns={"images": "images"}, processor=processor, cutoff_len=cutoff
     )
     assert [f.cause for f in media_judged.images_within_cutoff(given)] == ["data-cutoff-truncates"] * told
+
+
+def test_a_number_is_no_path(tmp_path):
+    given = facts(tmp_path, [row(images=[5])], columns={"images": "images"})
+    assert [f.cause for f in media_judged.files_there(given)] == ["data-media-missing"]

@@ -32,3 +32,14 @@ def test_what_a_tokenizer_model_holds(tmp_path, content, why):
     (tmp_path / "tokenizer.model").write_bytes(content)
     assert tokenizer_files.read(tmp_path, ["tokenizer.model"])["model_error"] == why
     assert tokenizer_files.read(tmp_path, ["tokenizer.model", "tokenizer.json"])["model_error"] is None
+
+
+@pytest.mark.parametrize(
+    ("held", "told"), [('{"a": 1,', True), ('{"a": "x"}', True), ('{"a": 1}', False), (None, False)]
+)
+def test_a_vocabulary_of_its_own(tmp_path, held, told):
+    if held is not None:
+        (tmp_path / "vocab.json").write_text(held)
+    names = ["vocab.json", "merges.txt"]
+    assert ("vocab.json" in tokenizer_files.read(tmp_path, names)["broken"]) is told
+    assert tokenizer_files.read(tmp_path, [*names, "tokenizer.json"])["broken"] == {}
