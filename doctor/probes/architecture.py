@@ -227,12 +227,14 @@ def rope_scaling_known(facts: Facts) -> Iterator[Finding]:
 
 
 def quantised_model_fits(facts: Facts) -> Iterator[Finding]:
-    """A model that is quantised already trains with LoRA only, and not under ZeRO-3."""
+    """A model that is quantised already, and stays so, trains with LoRA only, and not under ZeRO-3."""
     config = facts["model.config"].get("quantization_config")
     values = facts["recipe.values"]
     if not isinstance(config, Mapping) or not values.get("do_train"):
         return
     method = str(config.get("quant_method", "quantised"))
+    if method in (facts.get("arguments.dequantised") or ()):
+        return
     where = f"{_folder(facts) or facts['model.name']}/config.json"
     how = values.get("finetuning_type", "lora")
     if how not in ("lora", "oft"):

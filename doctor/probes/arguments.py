@@ -97,6 +97,7 @@ def collect(target: Target, facts: Facts) -> dict[str, Any]:
         "arguments.json_broken": target.recipe.suffix == ".json" and values_judged.json_is_broken(package),
         "arguments.attentions": values_judged.attentions(package),
         "arguments.quantisers": values_judged.quantisers(package),
+        "arguments.dequantised": values_judged.dequantised(package),
         "arguments.files_for_folders": values_judged.files_for_folders(values, target.workdir),
         "arguments.companions": companion_models.companions(values, target.workdir),
         "arguments.scheduler_takes": _scheduler_takes(values, transformers),

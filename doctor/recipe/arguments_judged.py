@@ -81,7 +81,9 @@ def values_fit(facts: Facts) -> Iterator[Finding]:
             if key == "ddp_backend" and meant == "nccl" and facts.get("gpu.count") == 0:
                 meant = "gloo"
             details |= {"nearest": meant} if meant is not None else {}
-            severity = None if looked_at(facts, key) else Severity.WARNING
+            # Written into the configuration as it is, and transformers knows it; the others need more than a factor.
+            taken = (key, facts["recipe.values"][key]) == ("rope_scaling", "yarn")
+            severity = None if looked_at(facts, key) and not taken else Severity.WARNING
             yield _finding("cfg-invalid-choice", what, where, severity, **details)
             continue
         details |= {"value_as_type" if misfit["sure"] else "probable_value": meant} if meant is not None else {}

@@ -38,7 +38,7 @@ def scan(
     `tell` hears the bytes read and the bytes of all files, batch by batch.
     """
     size = sum(_size(path) for path, _ in files)
-    if loader == "json" and size >= data_workers.LEAST:
+    if loader == "json" and size >= data_workers.LEAST and not any(_packed(path) for path, _ in files):
         result = Scan(bytes_total=size)
         if data_workers.read(entry, files, stage, media, until, result, tell):
             return result
@@ -95,6 +95,8 @@ def _size(path: Path) -> int:
 
 
 def _rows(path: Path, loader: str, result: Scan, python: Path | None, until: float) -> Iterator[Rows]:
+    if loader in ("json", "csv", "text") and _packed(path):
+        raise parquet_footer.Unreadable("it is compressed; `datasets` unpacks it, whatever its name")
     if loader == "json":
         lines = not _is_list(path)
         for batch in json_records.read(path):
@@ -125,6 +127,14 @@ def _arrow_rows(path: Path, loader: str, python: Path | None, until: float) -> I
     for records in arrow_records.read(path, loader, python, until):
         yield Rows(records, first, lambda index, first=first: first + index, 0)
         first += len(records)
+
+
+def _packed(path: Path) -> bool:
+    """Whether a file begins as gzip, bzip2, xz or Zstandard do."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"))
 
 
 def _is_list(path: Path) -> bool:

@@ -53,6 +53,13 @@ def quantisers(package: Path) -> list[str]:
     return [values[member] for member in members if member in values]
 
 
+def dequantised(package: Path) -> list[str]:
+    """Methods of checkpoints that the installed release turns back into whole weights while loading."""
+    text = source_tree.text(package / "model" / "model_utils" / "quantization.py")
+    blocks = re.findall(r"if quant_method == QuantizationMethod\.(\w+):\n((?: {12}.*\n|\n)*)", text)
+    return [member.lower() for member, block in blocks if "dequantize=True" in block]
+
+
 def length_as_fraction(package: Path) -> bool:
     """Whether the length of a scaled model is multiplied by a float and left as one."""
     text = source_tree.text(package / "model" / "model_utils" / "rope.py")

@@ -1,8 +1,11 @@
 """What pandas makes of the cells of a CSV file, as seen on `datasets.load_dataset("csv")`."""
 
+import gzip
+import time
+
 import pytest
 
-from doctor.recipe import csv_records, json_faults
+from doctor.recipe import csv_records, data_scan, dataset_info, dataset_rules, json_faults, json_text
 
 
 def column(tmp_path, *cells, name="a"):
@@ -62,3 +65,12 @@ def test_a_quotation_mark_that_is_never_closed(tmp_path, rows, line):
         with pytest.raises(json_faults.BadData) as bad:
             list(csv_records.read(path))
         assert bad.value.line == line
+
+
+def test_a_file_that_is_compressed_is_not_read(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(gzip.compress(b"instruction,input,output\na,,b\n"))
+    entry = dataset_info.entry("sky", json_text.parse('{"sky": {"file_name": "d.csv"}}'), dataset_rules.FALLBACK)
+    found = data_scan.scan(entry, [(path, path.name)], "csv", "sft", tmp_path, time.monotonic() + 60)
+    assert found.broken is None
+    assert "it is compressed" in (found.unread or "")

@@ -170,3 +170,12 @@ def test_only_a_method_that_is_asked_for_is_told(tmp_path, lines, told):
     values = dict(line.split(": ") for line in lines.splitlines())
     facts = Facts({**given, "recipe.values": values, "recipe.path": "r.yaml", "recipe.lines": dict.fromkeys(values, 1)})
     assert [f.cause for f in values_judged.quantiser_known(facts)] == told
+
+
+def test_checkpoints_that_are_turned_back_into_whole_weights(tmp_path):
+    folder = tmp_path / "model" / "model_utils"
+    folder.mkdir(parents=True)
+    text = "        if quant_method == QuantizationMethod.FP8:\n            config = C(dequantize=True)\n\n"
+    text += "        if quant_method == QuantizationMethod.AWQ:\n            check_version('autoawq')\n"
+    (folder / "quantization.py").write_text(text)
+    assert values_judged.dequantised(tmp_path) == ["fp8"]
