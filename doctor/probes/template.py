@@ -138,6 +138,7 @@ def model_has_processor(facts: Facts) -> Iterator[Finding]:
     if broken := facts["template.processor_broken"]:
         evidence = (Evidence(f"the processor cannot be loaded ({broken})", str(facts["model.path"])),)
         details = {"template_name": facts["template.name"], "multimodal": True, "model_path": facts["model.path"]}
+        details["broken"] = True
         yield Finding("model-processor-missing", evidence, source=SOURCE, details=details)
     if files & {*_PROCESSORS}:
         return

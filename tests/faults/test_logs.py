@@ -60,6 +60,10 @@ SHOWS = {
     "ds-optimizer-without-type": "ds-zero3-no-optimizer",
     "padding-side-in-capitals": "model-processor-missing",
     "tokenizer-class-of-t5": "tok-load-failed",
+    "video-cut": "data-media-missing",
+    "image-token-unknown": "data-cutoff-truncates",
+    "adapter-layers-absent": "peft-target-modules-missing",
+    "proxy-scheme-misspelt": "hub-proxy",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]

@@ -14,6 +14,7 @@ from tests.faults.catalogue import (
     deepspeed_values,
     demands,
     launch,
+    media,
     model,
     model_values,
     packages,
@@ -23,6 +24,7 @@ from tests.faults.catalogue import (
     recipe_values,
     source_conditions,
     tokenised,
+    unseen,
     variables,
     weights,
 )
@@ -33,5 +35,6 @@ FAULTS: list[Fault] = [
     *weights.FAULTS, *adapters.FAULTS, *model_values.FAULTS,
     *deepspeed.FAULTS, *deepspeed_values.FAULTS, *launch.FAULTS, *variables.FAULTS, *packages.FAULTS,
     *checkpoints.FAULTS, *combinations.FAULTS, *deepspeed_sections.FAULTS,
-    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS, *demands.FAULTS, *rare.FAULTS,
+    *deepspeed_auto.FAULTS, *tokenised.FAULTS, *source_conditions.FAULTS, *demands.FAULTS, *rare.FAULTS, *media.FAULTS,
+    *unseen.FAULTS,
 ]  # fmt: skip
