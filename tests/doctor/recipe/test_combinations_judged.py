@@ -31,6 +31,7 @@ def said(**values):
         ({"deepspeed": "a", "save_only_model": True, "load_best_model_at_end": True}, "cfg-conflicting-args"),
         ({"deepspeed": "a", "auto_find_batch_size": True}, "cfg-conflicting-args"),
         ({"deepspeed": "a", "use_muon": True}, "cfg-conflicting-args"),
+        ({"deepspeed": "a", "fsdp": "full_shard auto_wrap"}, "cfg-conflicting-args"),
         ({"gradient_accumulation_steps": 2, "accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 4}}},
          "cfg-conflicting-args"),
         ({"stage": "dpo", "group_by_length": True}, "cfg-conflicting-args"),
