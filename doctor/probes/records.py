@@ -74,6 +74,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     media_judged.wanted,
     media_judged.images_within_cutoff,
     data_use_judged.repeated,
+    data_use_judged.answers_said,
     data_use_judged.cutoff_plausible,
     data_use_judged.blocks_filled,
     data_use_judged.validation_fits,

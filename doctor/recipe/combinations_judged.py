@@ -47,7 +47,9 @@ def deepspeed_allows(facts: Facts) -> Iterator[Finding]:
         what = f"{measures[0]} without do_train, and the DeepSpeed JSON has ZeRO-{stage or 0}; it takes ZeRO-3 then"
         yield _finding("ds-inference-stage", what, in_recipe(facts, "deepspeed"), key="deepspeed")
     if values.get("fsdp"):
-        yield _conflict(facts, "fsdp and deepspeed both shard the model; the Trainer takes one of them", "fsdp", "deepspeed")
+        yield _conflict(
+            facts, "fsdp and deepspeed both shard the model; the Trainer takes one of them", "fsdp", "deepspeed"
+        )
     if values.get("save_only_model") is True and values.get("load_best_model_at_end") is True:
         what = "save_only_model leaves DeepSpeed nothing that load_best_model_at_end can load"
         yield _conflict(facts, what, "save_only_model", "load_best_model_at_end")

@@ -13,6 +13,7 @@ from knowledge_base.schema import Severity
 
 MOST_BYTES_A_TOKEN = 10  # English has 4 to 5, JSON's own marks and keys included less than twice that
 ENOUGH = 20  # records for an average
+EMPTY = 0.01  # share of empty answers from which on it is a warning
 MANY, COPIES = 1000, 0.2  # records from which on, and share of them that must be copies, for a finding
 
 
@@ -72,6 +73,19 @@ def repeated(facts: Facts) -> Iterator[Finding]:
         where = f"{first['file']}:{first['line']}"
         evidence = [Evidence(what, first["file"]), Evidence(f"record {first['record']} is the first of them", where)]
         yield finding("data-duplicates", evidence, details | {"file": first["file"], "count": copies})
+
+
+def answers_said(facts: Facts) -> Iterator[Finding]:
+    """An empty answer is text and is kept; what is learned from it is to say nothing."""
+    for name, _, scan, details in scans(facts):
+        empty, first = scan["empty_answers"], scan["first_empty"]
+        if first is None or facts["dataset.stage"] != "sft":
+            continue
+        what = f'{empty} of {scan["read"]} records of "{name}" end with an empty answer'
+        where = f"{first['file']}:{first['line']}"
+        evidence = [Evidence(what, first["file"]), Evidence(f"record {first['record']} is the first of them", where)]
+        severity = None if empty >= EMPTY * scan["read"] else Severity.INFO
+        yield finding("data-empty-answers", evidence, details | {"file": first["file"], "count": empty}, severity)
 
 
 def cutoff_plausible(facts: Facts) -> Iterator[Finding]:

@@ -152,6 +152,8 @@ class Join:
         self.scan.read += scan.read
         self.scan.usable += scan.usable
         self.scan.empty_answers += scan.empty_answers
+        if self.scan.first_empty is None and scan.first_empty:
+            self.scan.first_empty = self.moved(scan.first_empty, part)
         if found.end > part.start:
             self.scan.bytes_read = self.bytes_before + found.end
         self.before += scan.read
@@ -230,10 +232,14 @@ class Join:
     def fault(self, mine: Fault, theirs: Fault, part: data_parts.Part) -> None:
         for example in theirs.examples:
             if len(mine.examples) < record_observer.EXAMPLES:
-                line = self.lines[part.file].at(part.start) - 1 + example.line
-                add(mine, Example(self.before + example.record, example.file, line, example.text))
+                add(mine, self.moved(example, part))
                 mine.count -= 1
         mine.count += theirs.count
+
+    def moved(self, example: Example, part: data_parts.Part) -> Example:
+        """What a reader of one part counted from its beginning, counted from the beginning of the data."""
+        line = self.lines[part.file].at(part.start) - 1 + example.line
+        return Example(self.before + example.record, example.file, line, example.text)
 
     def example(self, part: data_parts.Part, record: int, text: str) -> Example:
         """A record of a part by its number there; reads the part again to know the line."""

@@ -173,7 +173,7 @@ class Observer:
         if found is None:
             self.scan.usable += 1
             if self.answer is not None and record.get(self.answer) == "":
-                self.scan.empty_answers += 1
+                self.says_nothing(self.answer, rows, index, shown)
         else:
             self.fault(found[0], found[1], rows, index, shown)
         if self.media_columns and self.media_asked < MEDIA_LOOKED_AT:
@@ -210,14 +210,14 @@ class Observer:
             if item is not None:
                 self.type_seen(f"{name}[]", kind, rows, index, shown)
         if messages:
-            self.count_roles(name, items)
+            self.count_roles(name, items, rows, index, shown)
 
     def look_into_object(self, path: str, item: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
         for key, value in item.items():
             if value is not None:
                 self.type_seen(f"{path}.{key}", type(value), rows, index, shown)
 
-    def count_roles(self, name: str, items: list[Any]) -> None:
+    def count_roles(self, name: str, items: list[Any], rows: Rows, index: int, shown: str) -> None:
         """Keys and roles of the messages: of the declared column, or where the data lacks it of the likely one."""
         scan = self.scan
         if self.declared_messages in scan.columns and name != self.declared_messages:
@@ -237,7 +237,12 @@ class Observer:
                         roles[word] = roles.get(word, 0) + 1
         last = items[-1]
         if isinstance(last, dict) and self.content_tag and last.get(self.content_tag) == "":
-            scan.empty_answers += 1
+            self.says_nothing(self.content_tag, rows, index, shown)
+
+    def says_nothing(self, key: str, rows: Rows, index: int, shown: str) -> None:
+        self.scan.empty_answers += 1
+        if self.scan.first_empty is None:
+            self.scan.first_empty = Example(rows.first + index, shown, rows.position(index), f'"{key}" is empty')
 
     def look_for_media(self, record: dict[str, Any], rows: Rows, index: int, shown: str) -> None:
         for kind, column in self.media_columns:

@@ -58,6 +58,7 @@ class Scan(msgspec.Struct):
     messages_column: str | None = None
     faults: dict[str, Fault] = {}
     empty_answers: int = 0
+    first_empty: Example | None = None
     missing_media: Fault = msgspec.field(default_factory=Fault)
     media_given: dict[str, int] = {}  # column -> records that hold at least one, of those that were looked at
     media_found_in: str | None = None  # a folder in which the first missing file does lie

@@ -65,6 +65,8 @@ FAULTS = [
           LORA, **HAND),
     Fault("lora-target-norm", "peft-target-modules-missing", "lora_target: q_proj,input_layernorm",
           values(lora_target="q_proj,input_layernorm"), LORA, **HAND),
+    Fault("answers-empty", "data-empty-answers", "every second answer is empty",
+          rows(lambda number, row: row["conversations"][-1].update(value="") if number % 2 else None), warns=True, **HAND),
     Fault("system-object", "data-schema-mixed-types", "a system prompt that is an object",
           rows(lambda number, row: row.update(system={"text": "be good"})), **HAND),
     Fault("tools-of-openai", "data-tools-invalid-json", "tools in the form of OpenAI with 0.9.1",
