@@ -284,6 +284,20 @@ def stage_auto(facts: Facts) -> Iterator[Finding]:
                      corrected="zero_optimization.stage = 3")  # fmt: skip
 
 
+def stage_as_text(facts: Facts) -> Iterator[Finding]:
+    """DeepSpeed makes a number of "3" and shards; transformers and accelerate compare it with 3 and gather nothing: every
+    rank loads the whole model, and what is saved are tensors without elements."""
+    zero = (facts["deepspeed.config"] or {}).get("zero_optimization")
+    written = zero.get("stage") if isinstance(zero, dict) else None
+    if isinstance(written, str) and written in ("0", "1", "2", "3"):
+        path, right = facts["deepspeed.config_path"], f"zero_optimization.stage = {written}"
+        harm = "the saved model has no weights" if written == "3" else "transformers and accelerate see no stage"
+        what = f'zero_optimization.stage is "{written}" in quotes: DeepSpeed reads the number, and {harm}'
+        yield _found("ds-config-invalid", what, path, None if written == "3" else Severity.WARNING, ds_config=path,
+                     file=path, corrected_values={"zero_optimization.stage": int(written)}, removed_keys=[],
+                     corrects=True, corrected=right)  # fmt: skip
+
+
 def nvme_path(facts: Facts) -> Iterator[Finding]:
     if facts["deepspeed.config"] is None:
         return
@@ -370,7 +384,8 @@ def cpu_world_size(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS = (
-    not_installed, config_unusable, config_refused, stage_auto, optimizer_known, nvme_path, offloaded_optimizer, no_sync,
+    not_installed, config_unusable, config_refused, stage_auto, stage_as_text,
+    optimizer_known, nvme_path, offloaded_optimizer, no_sync,
     numactl, cpu_world_size, *deepspeed_batch_judged.ALL, *deepspeed_judged.ALL, *deepspeed_sections.ALL,
     *deepspeed_rare.ALL, *deepspeed_optimizer.ALL,
 )  # fmt: skip

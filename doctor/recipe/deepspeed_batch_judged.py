@@ -33,6 +33,16 @@ def batch_arithmetic(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def batch_given(facts: Facts) -> Iterator[Finding]:
+    """The Trainer fills in what the JSON asks for with "auto", no more, and DeepSpeed wants one of the two; its elastic
+    training chooses them itself."""
+    config, names = facts["deepspeed.config"], ("train_batch_size", "train_micro_batch_size_per_gpu")
+    if config is None or config.get("elasticity") or any(config.get(name) is not None for name in names):
+        return
+    path = facts["deepspeed.config_path"]
+    yield _found("ds-batch-size-mismatch", f"neither {names[0]} nor {names[1]} is in it", path, file=path)
+
+
 def total_disagrees_with_recipe(facts: Facts) -> Iterator[Finding]:
     """A fixed train_batch_size beside "auto" parts is compared with the recipe's micro batch × accumulation × processes."""
     config, values = facts["deepspeed.config"], facts["recipe.values"]
@@ -88,4 +98,4 @@ def _same(written: Any, wanted: Any) -> bool:
     return written == wanted or (isinstance(written, float) and abs(written - wanted) < 1e-12)
 
 
-ALL = (batch_arithmetic, total_disagrees_with_recipe, disagrees_with_recipe)
+ALL = (batch_arithmetic, batch_given, total_disagrees_with_recipe, disagrees_with_recipe)

@@ -92,6 +92,20 @@ def is_a_model(facts: Facts) -> Iterator[Finding]:
         yield _finding("model-shards-missing", what, folder, **details, files=[], missing=[])
 
 
+def downloads_ended(facts: Facts) -> Iterator[Finding]:
+    """aria2 keeps a control file beside what it has not fetched whole, and writes pieces at their places: the size is
+    right long before the content is, and a piece that is missing reads as zeros."""
+    folder = examined(facts)
+    if folder is None or not facts["model.local"]:
+        return
+    begun = [name.removesuffix(".aria2") for name in facts["model.leftovers"] if name.endswith(".aria2")]
+    unfinished = [name for name in begun if name in facts["model.files"]]
+    if unfinished:
+        what = f"the download of {', '.join(unfinished[:4])} has not ended: {unfinished[0]}.aria2 is there"
+        details = {"path": folder, "model_path": folder, "missing": unfinished} | origin(facts)
+        yield _finding("model-incomplete-download", what, f"{folder}/{unfinished[0]}", **details)
+
+
 _DTYPE = re.compile(r"auto|b?float16|float(32|64)?|half|double|u?int\d+|bool|(float\d+_\w+)|long|short|complex\w*")
 
 
@@ -168,4 +182,4 @@ def tokenizer_whole(facts: Facts) -> Iterator[Finding]:
             yield _finding("tok-load-failed", f"{name}: {error}", where, **details | {"file": name, "files": [name]})
 
 
-ALL = (path_exists, is_a_model, weights_whole, tokenizer_whole)
+ALL = (path_exists, is_a_model, weights_whole, downloads_ended, tokenizer_whole)

@@ -270,3 +270,26 @@ def test_the_nearest_name_of_another_kind_is_only_proposed(tmp_path):
     (found,) = deepspeed.config_unusable(facts.merged(deepspeed.collect(target, facts)))
     assert found.details.get("existing_ds_config") is None
     assert found.details["near_ds_config"].endswith("ds_z3_offload_config.json")
+
+
+@pytest.mark.parametrize(("written", "severity"), [("3", None), ("2", "warning")])
+def test_a_stage_in_quotes_is_a_number_to_deepspeed_alone(written, severity):
+    config = {"zero_optimization": {"stage": written}}
+    (found,) = deepspeed.stage_as_text(story(**{"deepspeed.config": config}))
+    assert (found.cause, found.severity) == ("ds-config-invalid", severity)
+    assert found.details["corrected_values"] == {"zero_optimization.stage": int(written)}
+
+
+@pytest.mark.parametrize("zero", [{"stage": 3}, {"stage": "auto"}, {}, None, 3])
+def test_a_stage_without_quotes_is_fine(zero):
+    assert list(deepspeed.stage_as_text(story(**{"deepspeed.config": {"zero_optimization": zero}}))) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [({}, 1), ({"gradient_accumulation_steps": 2}, 1), ({"train_batch_size": "auto"}, 0), ({"elasticity": {"enabled": True}}, 0),
+     ({"train_micro_batch_size_per_gpu": 1}, 0)],
+)  # fmt: skip
+def test_one_of_the_batch_sizes_is_wanted(config, told):
+    found = list(deepspeed_batch_judged.batch_given(story(**{"deepspeed.config": config})))
+    assert [one.cause for one in found] == ["ds-batch-size-mismatch"] * told

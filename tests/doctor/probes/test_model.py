@@ -240,3 +240,11 @@ def test_an_adapter_of_layers_that_the_model_has_not(tmp_path, layers, told):
     held = msgspec.to_builtins(adapter_folder.inspect("a", folder))
     known = {"model.config": {"num_hidden_layers": 2}, "adapter.adapters": [held]}
     assert [f.cause for f in adapter.layers_there(Facts(known))] == ["peft-adapter-mismatch"] * told
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [("model.safetensors.aria2", 1), ("other.safetensors.aria2", 0), ("model.safetensors.incomplete", 0)],
+)
+def test_a_control_file_of_aria2_means_that_the_file_beside_it_is_not_whole(tmp_path, beside, told):
+    folder = standin.model(tmp_path / "m")
+    (folder / beside).write_bytes(b"\0\1")
+    assert causes(examine(tmp_path, "m")[1]) == ["model-incomplete-download"] * told

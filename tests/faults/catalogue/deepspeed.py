@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.faults.catalogue.recipe import values
@@ -18,6 +19,12 @@ def config(**changed: Any) -> Inject:
 
 def zero(**changed: Any) -> Inject:
     return config(zero_optimization={"stage": 2, "overlap_comm": False, **changed})
+
+
+def no_batch(place: Workspace) -> None:
+    written = json.loads(place.deepspeed.read_text())
+    kept = {key: value for key, value in written.items() if not key.startswith(("train_batch", "train_micro"))}
+    place.deepspeed.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def text(change: str, into: str) -> Inject:
@@ -96,6 +103,10 @@ FILE = [
 ]
 VALUES = [
     Fault("ds-stage-4", "ds-config-invalid", "stage: 4", zero(stage=4), ZERO2),
+    Fault(
+        "ds-stage-text", "ds-config-invalid", 'stage: "3"', zero(stage="3"), ZERO3, shows=r"trainable parameters = 0\b"
+    ),
+    Fault("ds-batch-absent", "ds-batch-size-mismatch", "neither train_batch_size nor the micro batch", no_batch, ZERO2),
     Fault("ds-stage-auto", "ds-config-invalid", 'stage: "auto"', zero(stage="auto"), ZERO2, warns=True),
     Fault(
         "ds-key-unknown",

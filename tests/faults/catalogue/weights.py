@@ -34,6 +34,15 @@ def sharded(place: Workspace) -> None:
     (place.model / "model.safetensors").unlink()
 
 
+def half_fetched(place: Workspace) -> None:
+    place.keep_a_copy()
+    path = place.model / "model.safetensors"
+    whole = path.read_bytes()
+    content = 8 + int.from_bytes(whole[:8], "little")
+    path.write_bytes(whole[:content] + bytes(len(whole) - content))
+    path.with_name("model.safetensors.aria2").write_bytes(b"\0\1")
+
+
 def of_shards(change: Callable[[Path], None]) -> Inject:
     def inject(place: Workspace) -> None:
         sharded(place)
@@ -105,6 +114,14 @@ FAULTS = [
         file("model.safetensors", lambda b: bytes(len(b))),
         "sky-t1 lora",
         arguments=WHOLE,
+    ),
+    Fault(
+        "weights-half-fetched",
+        "model-incomplete-download",
+        "aria2's control file, pieces not fetched",
+        half_fetched,
+        arguments=WHOLE,
+        shows=r"'grad_norm': 0\.0\b",
     ),
     Fault(
         "weights-missing",
