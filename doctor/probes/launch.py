@@ -165,7 +165,9 @@ def _port(node_rank: Any, port: Any) -> dict[str, Any]:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
-            return {"launch.port_busy": False, "launch.free_port": None}
+            if port != 0:
+                return {"launch.port_busy": False, "launch.free_port": None}
+            why = "0 takes any free port, and the ranks wait at port 0 for ever"
         except (OSError, OverflowError) as error:
             reason = getattr(error, "errno", None)
             why = "in use" if reason == errno.EADDRINUSE else "not permitted" if reason == errno.EACCES else str(error)

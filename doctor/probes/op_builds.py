@@ -19,7 +19,7 @@ from doctor.probes.build_locks import FUSED, NVME, OFFLOADED, operators
 from doctor.target import Target
 
 ID = "op_builds"
-AFTER: tuple[str, ...] = ("surroundings", "tools", "packages")
+AFTER: tuple[str, ...] = ("surroundings", "tools", "packages", "machine")
 
 _WITH_PACKAGE = {OFFLOADED: "deepspeed/ops/adam/cpu_adam_op*.so", FUSED: "deepspeed/ops/adam/fused_adam_op*.so"}
 
@@ -54,10 +54,23 @@ def _compiled(facts: Facts) -> set[str]:
 
 
 def compiler_there(facts: Facts) -> Iterator[Finding]:
+    """What was built is built anew once the command is another: torch writes CXX into it, and ninja compares."""
     compiler, wanted = facts["op_builds.compiler"], _compiled(facts)
+    if compiler["name"] != "c++":
+        wanted = operators(facts) - set(facts["op_builds.installed"])
     if wanted and compiler["path"] is None:
         what = f"DeepSpeed compiles {', '.join(sorted(wanted))} when the run starts, and there is no {compiler['name']}"
         yield found(ID, "env-compiler-missing", what, "CXX" if compiler["name"] != "c++" else "PATH")
+
+
+def folder_written(facts: Facts) -> Iterator[Finding]:
+    """torch makes the folder of an operator and a lock in it at every load, also of one that was built before."""
+    disk, wanted = facts["machine.disks"].get("torch_extensions", {}), operators(facts)
+    if wanted - set(facts["op_builds.installed"]) and disk.get("write_error"):
+        what = (
+            f"DeepSpeed's operators ({', '.join(sorted(wanted))}) are built in {disk['path']}, which cannot be written"
+        )
+        yield found(ID, "disk-readonly", what, disk["path"])
 
 
 def nvcc_there(facts: Facts) -> Iterator[Finding]:
@@ -107,4 +120,4 @@ def libaio_there(facts: Facts) -> Iterator[Finding]:
         yield found(ID, "env-libaio-missing", what, facts["deepspeed.config_path"])
 
 
-JUDGEMENTS = (compiler_there, nvcc_there, toolkit_fits, headers_there, libaio_there)
+JUDGEMENTS = (compiler_there, folder_written, nvcc_there, toolkit_fits, headers_there, libaio_there)

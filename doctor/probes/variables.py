@@ -64,7 +64,8 @@ _SWITCHES = {
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 _PROXIES = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _RECORDED = (*_NUMBERS, *_NUMBERS_OF_LAUNCH, *_SIZES_OF_OTHERS, *_CHOICES, *_SWITCHES, "USE_TF", "USE_TORCH",
-             "PYTHONWARNINGS", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM",
+             "PYTHONWARNINGS", "OMP_NUM_THREADS",
+             "ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM",
              "ACCELERATE_MIXED_PRECISION", "PYTHONOPTIMIZE", "GLOO_SOCKET_IFNAME",
              "NCCL_SOCKET_IFNAME", "MIN_NNODES", "MAX_NNODES", "MAX_RESTARTS", "RDZV_ID")  # fmt: skip
 
@@ -153,6 +154,16 @@ def values_usable(facts: Facts) -> Iterator[Finding]:
             yield _invalid(
                 "PYTHONWARNINGS", given["PYTHONWARNINGS"], "makes every warning end the run, those of imports too"
             )
+
+
+def threads_counted(facts: Facts) -> Iterator[Finding]:
+    """OpenMP goes on without a value that is no number; accelerate reads it for ranks on the CPU (state.py)."""
+    value = facts["variables.set"].get("OMP_NUM_THREADS", "0")
+    try:
+        int(value)
+    except ValueError:
+        if facts.get("gpu.count") == 0 and facts["launch.force_torchrun"]:
+            yield _invalid("OMP_NUM_THREADS", value, "is no whole number")
 
 
 def addresses_without_brackets(facts: Facts) -> Iterator[Finding]:
@@ -297,7 +308,7 @@ def certificates_there(facts: Facts) -> Iterator[Finding]:
 
 
 JUDGEMENTS = (
-    values_usable, addresses_without_brackets,
+    values_usable, threads_counted, addresses_without_brackets,
     documentation_kept, torch_not_hidden, packages_of_switches, left_by_accelerate, elastic_fits,
     interface_there, certificates_there, proxy_is_address, proxy_spoken, sizes_of_another_launch, triton_has_folder,
     *devices_judged.ALL, *torch_variables.ALL,

@@ -75,4 +75,5 @@ def how(log: str) -> str:
         for line in lines
         if re.match(r"(\[rank\d\]: )?[\w.]*(Error|Exception|Exit|Refused)\b.*:|.*not found", line)
     ]
-    return (errors or [line for line in lines if line] or [""])[-1][:160]
+    named = [line for line in errors if "ChildFailedError" not in line]  # which only says that a rank failed
+    return (named or errors or [line for line in lines if line] or [""])[-1][:160]

@@ -57,6 +57,8 @@ SHOWS = {
     "padding-negative": "model-generation-config-invalid",
     "generation-length": "model-generation-config-invalid",
     "port-too-high": "launch-variable-invalid",
+    "port-zero": "launch-interrupted",
+    "compiler-nowhere": "ds-op-build-failed",
     "ds-optimizer-without-type": "ds-zero3-no-optimizer",
     "padding-side-in-capitals": "model-processor-missing",
     "tokenizer-class-of-t5": "tok-load-failed",

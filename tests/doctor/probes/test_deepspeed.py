@@ -287,8 +287,8 @@ def test_a_stage_without_quotes_is_fine(zero):
 
 @pytest.mark.parametrize(
     ("config", "told"),
-    [({}, 1), ({"gradient_accumulation_steps": 2}, 1), ({"train_batch_size": "auto"}, 0), ({"elasticity": {"enabled": True}}, 0),
-     ({"train_micro_batch_size_per_gpu": 1}, 0)],
+    [({}, 1), ({"gradient_accumulation_steps": 2}, 1), ({"train_batch_size": "auto"}, 0),
+     ({"elasticity": {"enabled": True}}, 0), ({"train_micro_batch_size_per_gpu": 1}, 0)],
 )  # fmt: skip
 def test_one_of_the_batch_sizes_is_wanted(config, told):
     found = list(deepspeed_batch_judged.batch_given(story(**{"deepspeed.config": config})))

@@ -183,3 +183,9 @@ def test_from_so_many_nodes_to_so_many(tmp_path, nodes, release, fault):
     facts = collected(tmp_path, gpus=0, FORCE_TORCHRUN="1", NNODES=nodes)
     facts = facts.merged({"llamafactory.version": release})
     assert bool(list(launch.numbers_readable(facts))) is fault
+
+
+def test_port_0_is_bound_and_met_by_nobody(tmp_path):
+    (found,) = launch.port_in_use(collected(tmp_path, gpus=0, FORCE_TORCHRUN="1", MASTER_PORT="0"))
+    assert found.cause == "launch-port-in-use"
+    assert found.details["free_port"]

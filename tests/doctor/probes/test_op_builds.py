@@ -17,7 +17,7 @@ def program(path):
     return path
 
 
-def found(tmp_path, config=OFFLOAD, gpus=1, headers=True, torch_cuda="12.4", **environ):
+def found(tmp_path, config=OFFLOAD, gpus=1, headers=True, torch_cuda="12.4", disks=None, **environ):
     (tmp_path / "home").mkdir(exist_ok=True)
     target = world(tmp_path, environ=environ)
     header = Path(target.interpreter.include) / "Python.h"
@@ -31,6 +31,7 @@ def found(tmp_path, config=OFFLOAD, gpus=1, headers=True, torch_cuda="12.4", **e
             "recipe.values": {},
             "launch.environ": environ,
             "packages.cuda_builds": {"torch": torch_cuda},
+            "machine.disks": disks or {},
         }
     )
     for probe in (surroundings, tools, op_builds):
@@ -105,3 +106,24 @@ def test_offload_to_nvme_without_libaio(tmp_path, path):
     header.unlink()
     causes = [finding.cause for finding in found(tmp_path, nvme, **environ)]
     assert causes == ([] if os.path.exists("/usr/include/libaio.h") else ["env-libaio-missing"])
+
+
+def built(tmp_path, *names):
+    for name in names:
+        library = tmp_path / "home/.cache/torch_extensions/py311_cu124" / name / f"{name}.so"
+        library.parent.mkdir(parents=True, exist_ok=True)
+        library.write_bytes(b"")
+
+
+def test_another_compiler_builds_anew_what_was_built(tmp_path, path):
+    built(tmp_path, "cpu_adam", "deepspeed_shm_comm")
+    assert found(tmp_path, PATH=path, gpus=0) == []
+    (one,) = found(tmp_path, PATH=path, gpus=0, CXX="/nowhere/g++")
+    assert (one.cause, one.evidence[0].where) == ("env-compiler-missing", "CXX")
+
+
+def test_the_folder_of_operators_must_be_writable(tmp_path, path):
+    disks = {"torch_extensions": {"path": "/proc/x", "write_error": "ENOENT"}}
+    (one,) = found(tmp_path, PATH=path, disks=disks)
+    assert (one.cause, one.evidence[0].where) == ("disk-readonly", "/proc/x")
+    assert found(tmp_path, config=None, PATH=path, disks=disks) == []

@@ -121,3 +121,8 @@ def test_a_proxy_that_is_no_address(tmp_path, name, value, told):
     for release, severity in (("0.9.1", None), ("0.9.5", Severity.WARNING)):
         given = found(tmp_path, {"llamafactory.version": release}, **{name: value})
         assert [(f.cause, f.severity) for f in given] == [("launch-variable-invalid", severity)] * told
+
+
+@pytest.mark.parametrize(("value", "gpus", "told"), [("many", 0, 1), ("4", 0, 0), ("many", 8, 0)])
+def test_threads_are_counted_for_ranks_on_the_cpu(tmp_path, value, gpus, told):
+    assert len(found(tmp_path, {"gpu.count": gpus}, OMP_NUM_THREADS=value)) == told

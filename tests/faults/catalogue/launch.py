@@ -118,6 +118,7 @@ LAUNCH = [
         environ(FORCE_TORCHRUN="1", MASTER_PORT="29501a"),
         fresh=True,
     ),
+    Fault("port-zero", "launch-port-in-use", "MASTER_PORT=0", environ(FORCE_TORCHRUN="1", MASTER_PORT="0"), fresh=True),
     Fault(
         "port-too-high",
         "launch-port-in-use",

@@ -18,6 +18,12 @@ def elastic(**values: str) -> Inject:
 
 
 FAULTS = [
+    Fault("threads-in-words", "launch-variable-invalid", "OMP_NUM_THREADS=many", environ(OMP_NUM_THREADS="many"),
+          "sky-t1 full zero2", fresh=True, healable=False),
+    Fault("compiler-nowhere", "env-compiler-missing", "CXX names no compiler", environ(CXX="/opt/gcc-14/bin/g++"),
+          "sky-t1 full zero2", fresh=True, healable=False),
+    Fault("operators-in-proc", "disk-readonly", "TORCH_EXTENSIONS_DIR cannot be made",
+          environ(TORCH_EXTENSIONS_DIR="/proc/operators"), "sky-t1 full zero2", fresh=True, healable=False),
     variable("memory-limit-with-unit", "HF_DATASETS_IN_MEMORY_MAX_SIZE=1GB"),
     variable("hub-timeout-with-unit", "HF_HUB_DOWNLOAD_TIMEOUT=10s"),
     variable("hub-timeout-in-words", "HF_HUB_ETAG_TIMEOUT=ten", "current full"),
