@@ -57,7 +57,7 @@ SHOWS = {
     "padding-negative": "model-generation-config-invalid",
     "generation-length": "model-generation-config-invalid",
     "port-too-high": "launch-variable-invalid",
-    "port-zero": "launch-interrupted",
+    "wandb-not-logged-in": "pkg-import-cannot-name",  # the wandb that was installed wants another protobuf
     "compiler-nowhere": "ds-op-build-failed",
     "ds-optimizer-without-type": "ds-zero3-no-optimizer",
     "padding-side-in-capitals": "model-processor-missing",
