@@ -284,5 +284,4 @@ def _compatible(one: str, other: str) -> bool:
 
 def _title(candidate: Candidate, finding: Finding, arguments: Mapping[str, str]) -> dict[str, str]:
     values = {**finding.details, **arguments}
-    texts = {"en": candidate.fix.title.en, "zh": candidate.fix.title.zh}
-    return {lang: redact.text(str(offers.filled(text, values))) for lang, text in texts.items()}
+    return {lang: redact.text(offers.title(candidate.fix.title, values, lang)) for lang in ("en", "zh")}

@@ -9,6 +9,7 @@ from typing import Any
 from knowledge_base.schema import Cause, Fix, FixClass, Text
 
 ARGUMENTS = {"model": "--model PATH", "dataset": "--dataset PATH"}  # what a user can say on the command line of `fix`
+OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)  # a part of a title that needs its values
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -45,10 +46,15 @@ def filled(value: Any, known: Mapping[str, Any]) -> Any:
     return value
 
 
+def all_known(words: str, known: Mapping[str, Any]) -> bool:
+    return all(known.get(name) is not None for name in placeholders(words))
+
+
 def title(text: Text, known: Mapping[str, Any], lang: str = "en") -> str:
-    """A text in one language; an argument that was not given is shown as it is written on the command line, any other
-    unknown value as `…`."""
-    words = text.in_language(lang)
+    """A text in one language. A part in double brackets, `[[, of {rows} rows]]`, is left out where one of its values is
+    unknown; an argument that was not given is shown as it is written on the command line, any other unknown value as `…`.
+    """
+    words = OPTIONAL.sub(lambda part: part[1] if all_known(part[1], known) else "", text.in_language(lang))
     return str(filled(words, {name: known.get(name, ARGUMENTS.get(name, "…")) for name in placeholders(words)}))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from doctor.diagnose.corpus import compiled
-from knowledge_base import load
+from knowledge_base import load, offers
 from knowledge_base.schema import Cause, Text
 from knowledge_base.words import required
 
@@ -104,3 +104,12 @@ def test_fixes_are_whole(cause_id: str) -> None:
         for text in [*strings(fix.actions), fix.title.en, fix.title.zh]:
             for braces in re.findall(r"(?<!\$)\{[^{}:,'\"]*\}", text):
                 assert re.fullmatch(r"\{[A-Za-z_][A-Za-z0-9_]*\}", braces), f"{braces} in {text!r}"
+
+
+@pytest.mark.parametrize("cause_id", ALL)
+def test_what_a_title_may_lack_stands_in_double_brackets(cause_id: str) -> None:
+    """Where a fix is offered, what its conditions and actions name is known; nothing else is sure to be."""
+    for fix in load.cause(cause_id).fixes:
+        sure = {*fix.when, *offers.placeholders(fix.actions), *offers.ARGUMENTS}
+        for words in (fix.title.en, fix.title.zh):
+            assert offers.placeholders(offers.OPTIONAL.sub("", words)) <= sure, words
