@@ -184,8 +184,21 @@ def combinations_allowed(facts: Facts) -> Iterator[Finding]:
         cause, details = _cause_of(refusal["message"], facts, keys)
         evidence = [Evidence(refusal["message"], f"{refusal['file']}:{refusal['line']}")]
         evidence += [Evidence(f"{key}: {given[key]}", in_recipe(facts, key)) for key in keys[:4]]
-        details |= {"key": keys[-1]} if keys and "key" not in details else {}
+        details = one_of(keys) | details
         yield Finding(cause, tuple(evidence), source=SOURCE, details=details)
+
+
+# What a run is: of two settings that exclude each other, these are not the one to take away.
+_THE_RUN = ("stage", "finetuning_type", "do_train", "model_name_or_path", "dataset", "template")
+
+
+def one_of(keys: list[str]) -> dict[str, str]:
+    """`key`: the setting to take away; `other_key`: the one that stays."""
+    freely = [key for key in keys if key not in _THE_RUN]
+    if not freely:
+        return {}
+    others = [key for key in keys if key != freely[-1]]
+    return {"key": freely[-1]} | ({"other_key": others[0]} if others else {})
 
 
 def _refusals(facts: Facts) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@ import msgspec
 import pytest
 
 from doctor.probes import arguments, llamafactory, recipe
+from doctor.recipe import arguments_judged
 from doctor.recipe.arguments_judged import trains
 from tests.doctor.recipe import standin
 
@@ -270,3 +271,16 @@ def test_a_checkpoint_of_another_run_has_causes_of_its_own(tmp_path):
     standin.safetensors(folder / "model.safetensors", {"model.norm.weight": [8]})
     found = [f.cause for f in examine(tmp_path, text)[1] if f.cause.startswith("ckpt-")]
     assert found == ["ckpt-resume-mismatch"]  # a whole model, where the recipe trains an adapter
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (["use_dora", "finetuning_type"], {"key": "use_dora", "other_key": "finetuning_type"}),
+        (["mask_history", "train_on_prompt"], {"key": "train_on_prompt", "other_key": "mask_history"}),
+        (["packing"], {"key": "packing"}),
+        (["stage", "finetuning_type"], {}),
+    ],
+)
+def test_what_a_run_is_is_not_the_setting_to_take_away(keys, told):
+    assert arguments_judged.one_of(keys) == told
