@@ -66,7 +66,7 @@ class Trainer:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGINT)  # torchrun ends its ranks, which have sessions of their own
                 try:
-                    process.wait(30)
+                    process.wait(45)  # torchrun gives them 30 s
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
