@@ -64,7 +64,6 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     records_judged.roles_given,
     records_judged.columns_alike,
     data_use_judged.something_left,
-    data_use_judged.answers_have_text,
     data_use_judged.stage_fits_records,
     records_judged.types_uniform,
     records_judged.tools_are_json,

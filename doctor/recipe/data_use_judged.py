@@ -34,21 +34,6 @@ def something_left(facts: Facts) -> Iterator[Finding]:
         yield finding("data-empty-after-filter", evidence, details, severity)
 
 
-def answers_have_text(facts: Facts) -> Iterator[Finding]:
-    """Empty answers are taken: the model learns to say nothing. A few are chosen; most are a column that was mistaken."""
-    for name, entry, scan, details in scans(facts):
-        empty, other = scan.get("empty_answers", 0), entry["formatting"] == "openai" or entry["ranking"]
-        if facts["dataset.stage"] != "sft" or other or entry["columns"].get("kto_tag") or not scan["usable"]:
-            continue
-        if empty > scan["usable"] / 2:
-            what = (
-                f'{empty} of {scan["read"]} records of "{name}" have an empty answer: the model learns to say nothing'
-            )
-            evidence = [Evidence(what, entry["files"][0]["shown"])]
-            details |= {"count": empty, "file": entry["files"][0]["shown"]}
-            yield finding("data-null-content", evidence, details, Severity.WARNING)
-
-
 def stage_fits_records(facts: Facts) -> Iterator[Finding]:
     for _, entry, scan, details in scans(facts):
         for kind in (conversion.NO_PAIR, conversion.NO_LABEL):
@@ -76,10 +61,11 @@ def repeated(facts: Facts) -> Iterator[Finding]:
 
 
 def answers_said(facts: Facts) -> Iterator[Finding]:
-    """An empty answer is text and is kept; what is learned from it is to say nothing."""
-    for name, _, scan, details in scans(facts):
+    """An empty answer is text and is kept; what is learned from it is to say nothing. In the form openai a call has none."""
+    for name, entry, scan, details in scans(facts):
         empty, first = scan["empty_answers"], scan["first_empty"]
-        if first is None or facts["dataset.stage"] != "sft":
+        of_others = entry["formatting"] == "openai" or entry["ranking"] or entry["columns"].get("kto_tag")
+        if first is None or facts["dataset.stage"] != "sft" or of_others:
             continue
         what = f'{empty} of {scan["read"]} records of "{name}" end with an empty answer'
         where = f"{first['file']}:{first['line']}"

@@ -28,19 +28,3 @@ def test_ten_thousand_bytes_are_more_than_512_tokens():
 )  # fmt: skip
 def test_what_may_fit_is_not_told(given):
     assert judged(**given) == []
-
-
-@pytest.mark.parametrize(
-    ("scan", "entry", "told"),
-    [
-        ({"empty_answers": 9}, {}, 1), ({"empty_answers": 5}, {}, 0), ({"empty_answers": 9}, {"ranking": True}, 0),
-        ({"empty_answers": 9}, {"formatting": "openai"}, 0), ({"empty_answers": 9}, {"columns": {"kto_tag": "label"}}, 0),
-    ],
-)  # fmt: skip
-def test_answers_of_which_most_are_empty(scan, entry, told):
-    plain = {"formatting": "alpaca", "ranking": False, "columns": {}, "files": [{"shown": "d.json"}]}
-    facts = Facts({
-        "dataset.stage": "sft", "dataset.info_path": "i.json", "dataset.entries": {"sky": {**plain, **entry}},
-        "records.scans": {"sky": {"read": 10, "usable": 10, **scan}},
-    })  # fmt: skip
-    assert [f.cause for f in data_use_judged.answers_have_text(facts)] == ["data-null-content"] * told

@@ -240,6 +240,8 @@ def test_an_adapter_of_layers_that_the_model_has_not(tmp_path, layers, told):
     held = msgspec.to_builtins(adapter_folder.inspect("a", folder))
     known = {"model.config": {"num_hidden_layers": 2}, "adapter.adapters": [held]}
     assert [f.cause for f in adapter.layers_there(Facts(known))] == ["peft-adapter-mismatch"] * told
+
+
 @pytest.mark.parametrize(
     ("beside", "told"),
     [("model.safetensors.aria2", 1), ("other.safetensors.aria2", 0), ("model.safetensors.incomplete", 0)],

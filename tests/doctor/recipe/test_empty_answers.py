@@ -20,9 +20,10 @@ def scan(tmp_path, rows, info=ALPACA, stage="sft"):
     return data_scan.scan(entry, [(path, path.name)], "json", stage, tmp_path, time.monotonic() + 60)
 
 
-def told(found, stage="sft"):
+def told(found, stage="sft", **declared):
+    entry = {"formatting": "alpaca", "ranking": False, "columns": {}, **declared}
     facts = {"records.scans": {"s": msgspec.to_builtins(found)}, "dataset.info_path": "i.json"}
-    facts |= {"dataset.entries": {"s": {}}, "dataset.stage": stage}
+    facts |= {"dataset.entries": {"s": entry}, "dataset.stage": stage}
     return list(data_use_judged.answers_said(Facts(facts)))
 
 
@@ -52,3 +53,5 @@ def test_a_few_among_many_are_a_note(tmp_path):
 def test_where_no_answer_is_learned_nothing_is_said(tmp_path):
     assert told(scan(tmp_path, rows(9, 9), stage="kto"), "kto") == []
     assert told(scan(tmp_path, rows(9, 0))) == []
+    for declared in ({"formatting": "openai"}, {"ranking": True}, {"columns": {"kto_tag": "label"}}):
+        assert told(scan(tmp_path, rows(9, 9)), **declared) == []

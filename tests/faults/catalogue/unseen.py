@@ -77,7 +77,6 @@ FAULTS = [
     Fault("calls-as-text", "data-tools-invalid-json", "tool_calls written as text", calls("add(1)"), CURRENT, **HAND),
     Fault("calls-without-function", "data-tools-invalid-json", "tool_calls whose entries have no function",
           calls([{"name": "add", "arguments": "{}"}]), CURRENT, **HAND),
-    Fault("answers-empty", "data-null-content", "every answer is empty", alpaca({"output": ""}), warns=True, **HAND),
     Fault("role-left-out", "data-role-tag-mismatch", "a turn without its role: its record is dropped", role_left_out,
           CURRENT, warns=True, **HAND),
     Fault("vocabulary-cut", "tok-load-failed", "vocab.json is cut, and there is no tokenizer.json", vocabulary_cut,
