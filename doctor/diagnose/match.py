@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -32,7 +33,9 @@ CHATTER = re.compile(
 )
 CAMEL = re.compile(r"[a-z\d][A-Z]")
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
-STRAIGHT = str.maketrans("‘’“”", "''\"\"")  # the quotation marks of a page, where software printed plain ones
+LOOSENED = {"`": "(?:[`'\"])?", "'": "['`´\"]"}  # not in a class, where a quotation mark is one of several anyway
+# the quotation marks of a page, where software printed plain ones, and what an input method writes for its other marks
+STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "：": ": ", "，": ", ", "（": "(", "）": ")"})
 WINDOWS = re.compile(r"\W*(?:File \"?)?[A-Za-z]:\\[^\"]*")  # a frame, or a line that begins with a file
 BOLD = re.compile(r"(\b[A-Z]\w+\.|(?<=TypeError: ))init\(\)(?= (?:got an|missing \d|takes ))")  # Markdown ate __init__
 
@@ -42,7 +45,8 @@ class How(IntEnum):
 
     LINE = 0
     WRAPPED = 1  # in lines joined to one: a message wrapped by a terminal, a chat or a box, or set in type by one
-    ANY_CASE = 2  # the message was typed by a person; software, which writes CamelCase, spells it as it does
+    UNQUOTED = 2  # a page took the backticks for its own marks, or a person typed other quotation marks
+    ANY_CASE = 3  # the message was typed by a person; software, which writes CamelCase, spells it as it does
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,16 @@ class _Search:
         if how is How.WRAPPED:
             width = _width(lines[self.first :])
             self.corpus = Corpus([_joined(lines, i, width) for i in range(self.first, len(lines))])
+        elif how is How.LINE:
+            self.corpus = Corpus([_slashed(line.text) for line in lines])
         else:
-            self.corpus = Corpus([_slashed(line.text) for line in lines[self.first :]])
+            self.corpus = Corpus([_slashed(line.text).translate(STRAIGHT) for line in lines[self.first :]])
         self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
         self.holds: dict[Pattern, bool] = {}
 
     def worth_trying(self, index: Index) -> Iterable[Sign]:
         """The signatures of which a word is there, in their order; all of them where the words were not searched for."""
-        if self.present is None or self.how is How.ANY_CASE:
+        if self.present is None or self.how >= How.UNQUOTED:
             return index.signs
         numbers = {number for word in self.present for number in index.signs_of_word.get(word, ())}
         return [index.signs[number] for number in sorted(numbers.union(index.signs_of_word.get("", ())))]
@@ -114,15 +120,36 @@ class _Search:
     def _places(self, pattern: Pattern) -> Iterator[tuple[int, Any]]:
         any_case = pattern.any_case or self.how is How.ANY_CASE
         places: Iterable[int] = range(len(self.corpus.texts))
-        if pattern.words:
-            words = pattern.words
-            if self.present is not None and self.how is not How.ANY_CASE:
+        regex, words = pattern.regex, pattern.words
+        if self.how >= How.UNQUOTED:
+            regex, words = unquoted(regex), _parts(words)
+        if words:
+            if self.present is not None and self.how < How.UNQUOTED:
                 words = tuple(word for word in words if word in self.present)
             places = self.corpus.lines_with(words, any_case)
         for index in islice(places, TRIED):
-            match = compiled(pattern.regex, self.how is How.ANY_CASE).search(self.corpus.texts[index])
+            match = compiled(regex, self.how is How.ANY_CASE).search(self.corpus.texts[index])
             if match is not None:
                 yield index, match
+
+
+@lru_cache(maxsize=4096)
+def unquoted(pattern: str) -> str:
+    """The pattern for a message whose backticks may be gone or other marks, and whose quotation marks may be others."""
+    written, escaped, inside = [], False, False
+    for letter in pattern:
+        written.append(letter if escaped or inside else LOOSENED.get(letter, letter))
+        if not escaped:
+            inside = letter != "]" if inside else letter == "["
+        escaped = letter == "\\" and not escaped
+    return "".join(written)
+
+
+@lru_cache(maxsize=4096)
+def _parts(words: tuple[str, ...]) -> tuple[str, ...]:
+    """What is sure to stand in a line of each word, however its quotation marks are written; none where that is little."""
+    parts = tuple(max(re.split("[`']", word), key=len) for word in words)
+    return parts if all(len(part) > 2 for part in parts) else ()
 
 
 def _slashed(text: str) -> str:

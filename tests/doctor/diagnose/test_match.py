@@ -30,3 +30,30 @@ def test_a_frame_is_known_on_every_system(tmp_path: Path, frame: str) -> None:
     log = tmp_path / "a.log"
     log.write_text(f"Traceback (most recent call last):\n  {frame}\n    value = self.data[key]\nKeyError: 'text'\n")
     assert [finding.cause for finding in diagnose([log], index=KNOWN).findings] == ["column"]
+
+
+QUOTED = Signature(r"You have set `args\.(?P<key>\w+)` but you didn't pass an `[^`']+` to '\w+'", 0.9)
+MARKS = build([("area", Cause("marks", Severity.ERROR, TEXT, TEXT, ("https://example.org",), signatures=(QUOTED,)))])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You have set `args.eval` but you didn't pass an `eval_dataset` to 'Trainer'",
+        "You have set args.eval but you didn't pass an `eval_dataset` to `Trainer`",
+        "You have set 'args.eval' but you didn`t pass an `eval_dataset` to 'Trainer'",
+        "You have set args.eval but you didn’t pass an `eval_dataset` to ‘Trainer’",
+    ],
+)
+def test_a_message_is_known_whatever_became_of_its_quotation_marks(tmp_path: Path, message: str) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(f"ValueError: {message}\n")
+    assert [finding.cause for finding in diagnose([log], index=MARKS).findings] == ["marks"]
+
+
+def test_colons_of_an_input_method_are_colons(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("报错了，KeyError：'text'\n  File \"/opt/env/datasets/formatting/formatting.py\", line 270\n")
+    plain = Signature(r"KeyError: '(?P<column>\w+)'", 0.9)
+    known = build([("area", Cause("c", Severity.ERROR, TEXT, TEXT, ("https://example.org",), signatures=(plain,)))])
+    assert [finding.cause for finding in diagnose([log], index=known).findings] == ["c"]
