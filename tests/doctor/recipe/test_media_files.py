@@ -4,6 +4,8 @@ import struct
 import zlib
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from doctor.recipe import media_files
 
@@ -74,3 +76,15 @@ def test_the_size_of_a_picture_is_read_from_its_head(tmp_path):
         assert media_files.pixels(tmp_path / "a") == size
     assert media_files.pixels(tmp_path / "absent") is None
     assert media_files.damage(tmp_path / "absent", "images") is None
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([png(), JPEG, MP4 + MOOV, b"RIFF\x28\0\0\0WEBPVP8 "]), st.data())
+def test_whatever_the_bytes_it_is_told_or_let_be(tmp_path, whole, data):
+    at = data.draw(st.integers(0, len(whole)))
+    (tmp_path / "x").write_bytes(
+        whole[:at] + data.draw(st.binary(max_size=12)) + whole[at + data.draw(st.integers(0, 8)) :]
+    )
+    for kind in ("images", "videos", "audios"):
+        assert isinstance(media_files.damage(tmp_path / "x", kind), str | None)
+    assert isinstance(media_files.pixels(tmp_path / "x"), tuple | None)
