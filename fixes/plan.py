@@ -77,13 +77,14 @@ class _Draft:
         manual: Candidate | None = None
         reasons: list[tuple[str, str, str]] = []  # fix, reason, code
         chosen: Step | None = None
+        done = False  # by a step before: nothing else is tried instead
         for candidate in candidates(finding, cause, self.choice, self.arguments):
             fix, title = candidate.fix, _title(candidate, finding, self.arguments)
             reason = candidate.obstacle or self.banned.get((cause.id, fix.id))
             if reason is None and is_manual(fix):
                 manual = manual or candidate
                 reason = "it is to be done by hand"
-            elif reason is None and chosen is None:
+            elif reason is None and chosen is None and not done:
                 try:
                     chosen = self._try(cause, candidate, title)
                 except FixError as error:
@@ -91,7 +92,8 @@ class _Draft:
                     reasons.append((fix.id, reason, "conflict"))
                 else:
                     if chosen is None:
-                        reason = "it is so already"
+                        done = self._changes_alone(candidate)
+                        reason = "a step before does the same" if done else "it is so already"
                         reasons.append((fix.id, reason, "same"))
             elif candidate.missing_argument:
                 reasons.append((fix.id, reason or "", "argument"))
@@ -99,13 +101,19 @@ class _Draft:
                 reasons.append((fix.id, reason or "", "conflict"))
             if chosen is None or chosen.fix != fix.id:
                 tried.append(Alternative(fix.id, fix.class_.value, title, reason))
-        if chosen is None and manual is not None:
+        if chosen is None and manual is not None and not done:
             chosen = self._manual_step(cause, manual, _title(manual, finding, self.arguments))
             tried = [a for a in tried if a.fix != manual.fix.id]
         if chosen is not None:
             self._put(replace(chosen, alternatives=tuple(tried)))
         else:
             self._refuse(cause, reasons)
+
+    def _changes_alone(self, candidate: Candidate) -> bool:
+        """Whether the fix would change something if there were no steps before it."""
+        before = Context(self.context.target, self.context.facts).branch()
+        wanted = [action for action in candidate.actions if action.kind != "instruct"]
+        return any(actions.load(action.kind).preview(action.args, before) is not None for action in wanted)
 
     def _try(self, cause: Cause, candidate: Candidate, title: dict[str, str]) -> Step | None:
         """Preview the actions in a branch; None when none of them would change anything. Raises FixError."""
@@ -175,7 +183,7 @@ class _Draft:
             self.refused.append(Outcome(cause.id, None, "refused", said, "none"))
             return
         if same := next((r for r in reasons if r[2] == "same"), None):
-            self.refused.append(Outcome(cause.id, same[0], "nothing to do", "it is so already"))
+            self.refused.append(Outcome(cause.id, same[0], "nothing to do", same[1]))
             return
         fix, reason, code = reasons[0]
         self.refused.append(Outcome(cause.id, fix, "refused", reason, code))

@@ -172,3 +172,18 @@ def test_twenty_causes_are_planned_in_two_seconds(world: World) -> None:
     plan = make_plan(world.findings, Facts(), target)
     assert len(plan.steps) == 20
     assert time.perf_counter() - start < 2.0
+
+
+def test_what_a_step_before_does_already_is_not_done_in_another_way(world: World) -> None:
+    world.cause("first", fix("off", set_recipe(report_to="none")))
+    world.cause(
+        "second",
+        fix("off-too", set_recipe(report_to="none")),
+        fix("another-way", set_recipe(a=1)),
+        fix("by-hand", {"kind": "instruct", "commands": ["login"]}, **{"class": "manual"}),
+    )
+    plan = world.plan()
+    assert [step.fix for step in plan.steps] == ["off"]
+    assert outcomes(plan) == {"first": "planned", "second": "nothing to do"}
+    assert plan.outcomes[-1].reason == "a step before does the same"
+    assert outcomes(world.apply(plan)) == {"first": "verified", "second": "nothing to do"}
