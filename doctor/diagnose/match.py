@@ -33,7 +33,9 @@ CHATTER = re.compile(
 )
 CAMEL = re.compile(r"[a-z\d][A-Z]")
 BOX = re.compile(r"^\s*[│|]\s?|\s*[│|]\s*$")
-LOOSENED = {"`": "(?:[`'\"])?", "'": "['`´\"]"}  # not in a class, where a quotation mark is one of several anyway
+# Not in a class, where a quotation mark is one of several anyway. What was quoted still begins and ends there.
+LOOSENED = {"`": "(?:['´\"])?", "'": r"(?:['´\"]|\b)"}
+APOSTROPHE = re.compile(r"(?<=[a-z])`(?=[a-z])")  # a backtick in its place
 # the quotation marks of a page, where software printed plain ones, and what an input method writes for its other marks
 STRAIGHT = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "：": ": ", "，": ", ", "（": "(", "）": ")"})
 WINDOWS = re.compile(r"\W*(?:File \"?)?[A-Za-z]:\\[^\"]*")  # a frame, or a line that begins with a file
@@ -41,11 +43,11 @@ BOLD = re.compile(r"(\b[A-Z]\w+\.|(?<=TypeError: ))init\(\)(?= (?:got an|missing
 
 
 class How(IntEnum):
-    """How literally a signature was found; a weaker way is tried only when nothing was found by the stronger one."""
+    """How literally a signature was found; a weaker way is tried only where a stronger one told no cause."""
 
     LINE = 0
     WRAPPED = 1  # in lines joined to one: a message wrapped by a terminal, a chat or a box, or set in type by one
-    UNQUOTED = 2  # a page took the backticks for its own marks, or a person typed other quotation marks
+    UNQUOTED = 2  # a page took the backticks for its own marks, or a person typed other quotation marks or none
     ANY_CASE = 3  # the message was typed by a person; software, which writes CamelCase, spells it as it does
 
 
@@ -61,14 +63,19 @@ class Match:
     blocked: bool = False
 
 
-def matches(lines: list[Line], index: Index, words: Words) -> list[Match]:
-    """Every signature that fits, with all the lines it fits (at most KEPT), in the order of the lines."""
+def matches(lines: list[Line], index: Index, words: Words) -> Iterator[list[Match]]:
+    """For each way, the strongest first, every signature that fits, with all the lines it fits (at most KEPT), in the
+    order of the lines. Who finds no cause in what one way found asks for the next. Lines are joined only where no line
+    alone fits anything: joined lines of settings and steps say much that no software said."""
+    fitted = False
     for how in How:
+        if how is How.WRAPPED and fitted:
+            continue
         search = _Search(lines, how, words)
         found = [match for sign in search.worth_trying(index) for match in search.fits(sign)]
         if any(not match.blocked for match in found):
-            return sorted(found, key=lambda match: match.index)
-    return []
+            fitted = True
+            yield sorted(found, key=lambda match: match.index)
 
 
 class _Search:
@@ -83,7 +90,8 @@ class _Search:
         elif how is How.LINE:
             self.corpus = Corpus([_slashed(line.text) for line in lines])
         else:
-            self.corpus = Corpus([_slashed(line.text).translate(STRAIGHT) for line in lines[self.first :]])
+            texts = (_slashed(line.text).translate(STRAIGHT) for line in lines[self.first :])
+            self.corpus = Corpus([APOSTROPHE.sub("'", text).replace("`", "") for text in texts])
         self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
         self.holds: dict[Pattern, bool] = {}
 
@@ -135,7 +143,7 @@ class _Search:
 
 @lru_cache(maxsize=4096)
 def unquoted(pattern: str) -> str:
-    """The pattern for a message whose backticks may be gone or other marks, and whose quotation marks may be others."""
+    """The pattern for a text whose backticks were taken out, and whose other quotation marks may be gone or others."""
     written, escaped, inside = [], False, False
     for letter in pattern:
         written.append(letter if escaped or inside else LOOSENED.get(letter, letter))

@@ -43,6 +43,8 @@ MARKS = build([("area", Cause("marks", Severity.ERROR, TEXT, TEXT, ("https://exa
         "You have set args.eval but you didn't pass an `eval_dataset` to `Trainer`",
         "You have set 'args.eval' but you didn`t pass an `eval_dataset` to 'Trainer'",
         "You have set args.eval but you didn’t pass an `eval_dataset` to ‘Trainer’",
+        "You have set args.eval but you didn´t pass an eval_dataset to Trainer",
+        "`You have set args.eval` but you didn't `pass` an eval_dataset to Trainer",
     ],
 )
 def test_a_message_is_known_whatever_became_of_its_quotation_marks(tmp_path: Path, message: str) -> None:
@@ -57,3 +59,16 @@ def test_colons_of_an_input_method_are_colons(tmp_path: Path) -> None:
     plain = Signature(r"KeyError: '(?P<column>\w+)'", 0.9)
     known = build([("area", Cause("c", Severity.ERROR, TEXT, TEXT, ("https://example.org",), signatures=(plain,)))])
     assert [finding.cause for finding in diagnose([log], index=known).findings] == ["c"]
+
+
+def test_a_looser_way_is_tried_where_a_stronger_one_tells_no_cause(tmp_path: Path) -> None:
+    """A long log always holds a line that some signature fits; that line must not end the search."""
+    weak = Cause("weak", Severity.WARNING, TEXT, TEXT, ("https://example.org",), signatures=(Signature("sdpa", 0.4),))
+    marks = Cause("marks", Severity.ERROR, TEXT, TEXT, ("https://example.org",), signatures=(QUOTED,))
+    log = tmp_path / "a.log"
+    log.write_text(
+        "[INFO|loader.py:143] 2025-01-01 10:00:00,000 >> Using torch sdpa for faster training\n"
+        "ValueError: You have set args.eval but you didn't pass an eval_dataset to Trainer\n"
+    )
+    known = build([("area", weak), ("area", marks)])
+    assert [finding.cause for finding in diagnose([log], index=known).findings] == ["marks"]
