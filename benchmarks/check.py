@@ -39,7 +39,9 @@ def main() -> None:
     arguments = parser.parse_args()
     scripts, work = arguments.env.absolute() / "bin", arguments.workspace.absolute()
     if missing := [str(path) for path in (scripts, work) if not path.is_dir()]:
-        parser.error(f"{' and '.join(missing)} is not there; `make demo` makes both, or name others with --env, --workspace")
+        parser.error(
+            f"{' and '.join(missing)} is not there; `make demo` makes both, or name others with --env, --workspace"
+        )
     environ = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(scripts.parent)}
     environ["NPROC_PER_NODE"] = "2"
     doctor, python = str(Path(sys.executable).parent / "skyt1-doctor"), str(scripts / "python")
