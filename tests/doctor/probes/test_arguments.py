@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from doctor.probes import arguments, llamafactory, recipe
-from doctor.recipe import arguments_judged
+from doctor.recipe import refusals_judged
 from doctor.recipe.arguments_judged import trains
 from tests.doctor.recipe import standin
 
@@ -283,4 +283,4 @@ def test_a_checkpoint_of_another_run_has_causes_of_its_own(tmp_path):
     ],
 )
 def test_what_a_run_is_is_not_the_setting_to_take_away(keys, told):
-    assert arguments_judged.one_of(keys) == told
+    assert refusals_judged.one_of(keys) == told
