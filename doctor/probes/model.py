@@ -85,10 +85,10 @@ _CUSTOMARY_FOLDERS = ("saves", "output", "outputs", "models", "checkpoints", "ch
 
 
 def looks_like_path(name: str, workdir: Path) -> bool:
-    """Whether a name that is no existing folder was meant as one, not as a hub id."""
+    """Whether a name that is no existing folder was meant as one, not as a hub id. A link whose target is gone was."""
     if name.startswith(("/", "./", "../", "~", ".\\", "\\")) or "\\" in name or re.match(r"[A-Za-z]:", name):
         return True
-    if os.path.exists(workdir / name) or not _HUB_ID.fullmatch(name):
+    if os.path.lexists(workdir / name) or not _HUB_ID.fullmatch(name):
         return True
     first = name.partition("/")[0]
     return "/" in name and (os.path.isdir(workdir / first) or first.lower() in _CUSTOMARY_FOLDERS)

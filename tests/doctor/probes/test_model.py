@@ -250,3 +250,8 @@ def test_a_control_file_of_aria2_means_that_the_file_beside_it_is_not_whole(tmp_
     folder = standin.model(tmp_path / "m")
     (folder / beside).write_bytes(b"\0\1")
     assert causes(examine(tmp_path, "m")[1]) == ["model-incomplete-download"] * told
+
+
+def test_a_link_whose_target_is_gone_is_no_hub_id(tmp_path):
+    (tmp_path / "m").symlink_to(tmp_path / "elsewhere")
+    assert causes(examine(tmp_path, "m")[1]) == ["model-path-not-found"]
