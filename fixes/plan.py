@@ -111,7 +111,7 @@ class _Draft:
 
     def _changes_alone(self, candidate: Candidate) -> bool:
         """Whether the fix would change something if there were no steps before it."""
-        before = Context(self.context.target, self.context.facts).branch()
+        before = Context(self.context.target, self.context.facts)
         wanted = [action for action in candidate.actions if action.kind != "instruct"]
         return any(actions.load(action.kind).preview(action.args, before) is not None for action in wanted)
 

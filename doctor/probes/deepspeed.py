@@ -274,28 +274,31 @@ def optimizer_known(facts: Facts) -> Iterator[Finding]:
 
 def stage_auto(facts: Facts) -> Iterator[Finding]:
     """Nobody fills in a stage: DeepSpeed drops "auto", and trains without ZeRO."""
-    zero = (facts["deepspeed.config"] or {}).get("zero_optimization")
-    if isinstance(zero, dict) and zero.get("stage") == "auto":
-        path = facts["deepspeed.config_path"]
+    if _written_stage(facts) == "auto":
         what = 'zero_optimization.stage is "auto", which nothing fills in: DeepSpeed trains without ZeRO'
-        corrected = {"zero_optimization.stage": 3}
-        yield _found("ds-config-invalid", what, path, Severity.WARNING, ds_config=path, file=path,
-                     corrected_values=corrected, removed_keys=[], corrects=True,
-                     corrected="zero_optimization.stage = 3")  # fmt: skip
+        yield _stage_wrong(facts, what, 3, Severity.WARNING)
 
 
 def stage_as_text(facts: Facts) -> Iterator[Finding]:
     """DeepSpeed makes a number of "3" and shards; transformers and accelerate compare it with 3 and gather nothing: every
     rank loads the whole model, and what is saved are tensors without elements."""
-    zero = (facts["deepspeed.config"] or {}).get("zero_optimization")
-    written = zero.get("stage") if isinstance(zero, dict) else None
+    written = _written_stage(facts)
     if isinstance(written, str) and written in ("0", "1", "2", "3"):
-        path, right = facts["deepspeed.config_path"], f"zero_optimization.stage = {written}"
         harm = "the saved model has no weights" if written == "3" else "transformers and accelerate see no stage"
         what = f'zero_optimization.stage is "{written}" in quotes: DeepSpeed reads the number, and {harm}'
-        yield _found("ds-config-invalid", what, path, None if written == "3" else Severity.WARNING, ds_config=path,
-                     file=path, corrected_values={"zero_optimization.stage": int(written)}, removed_keys=[],
-                     corrects=True, corrected=right)  # fmt: skip
+        yield _stage_wrong(facts, what, int(written), None if written == "3" else Severity.WARNING)
+
+
+def _written_stage(facts: Facts) -> Any:
+    zero = (facts["deepspeed.config"] or {}).get("zero_optimization")
+    return zero.get("stage") if isinstance(zero, dict) else None
+
+
+def _stage_wrong(facts: Facts, what: str, right: int, severity: Severity | None) -> Finding:
+    path = facts["deepspeed.config_path"]
+    return _found("ds-config-invalid", what, path, severity, ds_config=path, file=path,
+                  corrected_values={"zero_optimization.stage": right}, removed_keys=[], corrects=True,
+                  corrected=f"zero_optimization.stage = {right}")  # fmt: skip
 
 
 def nvme_path(facts: Facts) -> Iterator[Finding]:

@@ -91,9 +91,8 @@ def _folders(target: Target, facts: Facts) -> dict[str, Path]:
         "torch_extensions": given("TORCH_EXTENSIONS_DIR", home / ".cache" / "torch_extensions"),
     }
     cache = values.get("cache_dir")
-    if (
-        isinstance(cache, str) and cache and not os.path.isfile(target.workdir / cache)
-    ):  # a file there is told elsewhere
+    # A file in its place is told with the arguments.
+    if isinstance(cache, str) and cache and not os.path.isfile(target.workdir / cache):
         folders["datasets_cache"] = target.workdir / cache
     output = values.get("output_dir")
     if isinstance(output, str) and output:

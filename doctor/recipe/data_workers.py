@@ -51,7 +51,7 @@ def read(
 ) -> bool:
     """Fill `result`; False where it was not to be had this way, and `result` is worth nothing."""
     workers = min(MOST, cores())
-    looks_for_media = any(entry.columns.get(name) for name in ("images", "videos", "audios"))
+    looks_for_media = any(entry.columns.get(name) for name in conversion.MARKS)
     if workers < 2 or looks_for_media or result.bytes_total < LEAST:
         return False
     try:
@@ -146,8 +146,7 @@ class Join:
         self.fault(self.scan.huge, scan.huge, part)
         for kind, first in scan.marks.items():
             if kind not in self.scan.marks and self.before + first.record <= record_observer.MARKS_LOOKED_AT:
-                line = self.lines[part.file].at(part.start) - 1 + first.line
-                self.scan.marks[kind] = Example(self.before + first.record, first.file, line, first.text)
+                self.scan.marks[kind] = self.moved(first, part)
         self.scan.messages_column = found.messages[1] or self.scan.messages_column
         self.scan.read += scan.read
         self.scan.usable += scan.usable

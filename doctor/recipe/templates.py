@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from doctor import syntax
-from doctor.recipe import source_cache
+from doctor.recipe import conversion, source_cache
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ FIRST_RELEASE = {
 }
 
 
-MEDIA = ("images", "videos", "audios")
+MEDIA = tuple(conversion.MARKS)
 _CONSTANTS = Path("extras") / "constants.py"  # the table of models; a fork may have thinned it out
 
 
