@@ -42,19 +42,17 @@ ALIKE = (
     {"env-compiler-missing", "ds-cpu-adam-build", "ds-op-build-failed"},
     {"ckpt-resume-mismatch", "ckpt-world-size-changed"},
 )
-# General cause -> special cases of it, besides those that it yields to: what it says of their logs is true, only less exact.
+# General cause -> special cases of it, besides its kinds and those that it yields to: what it says of their logs is true,
+# only less exact.
 GENERAL = {
     "cfg-bad-value-type": {"cfg-lr-string"},
     "cuda-oom": {"ds-zero3-save-oom", "gpu-busy", "train-oom-fragmentation"},
-    "cuda-unavailable": {"gpu-visible-devices"},
     "data-column-missing": {"data-format-undeclared"},
     "data-empty-after-filter": {"data-stage-mismatch", "data-streaming-multimodal"},
-    "hub-repo-not-found": {"data-hub-not-found"},
     "model-processor-missing": {"tmpl-wrong-for-model"},
     "model-shards-missing": {"ckpt-zero-not-consolidated"},
     "nccl-timeout": {"train-hang-mixed-modality"},
     "pkg-conflict": {"pkg-gradio-pydantic-mismatch", "pkg-version-out-of-range"},
-    "pkg-missing": {"hub-modelscope-missing", "model-remote-code-package", "pkg-pip-missing", "quant-backend-missing"},
     "pkg-transformers-too-old-for-model": {"env-python-mismatch", "tok-saved-by-newer-transformers"},
     "tok-load-failed": {"tok-file-missing"},
     "tok-pad-token": {"tok-special-tokens-empty"},
@@ -81,12 +79,14 @@ def first(result: Diagnosis) -> str | None:
 
 
 def alike(cause: str) -> set[str]:
-    return {cause}.union(*(group for group in ALIKE if cause in group))
+    """What may be told for the cause: itself, what no log can tell from it, and the kinds of these."""
+    group = {cause}.union(*(group for group in ALIKE if cause in group))
+    return group | {each.id for each in load.all_causes() if each.kind_of in group}
 
 
 def general(told: str, cause: str) -> bool:
     """Whether what was told is a more general name of the cause."""
-    return cause in load.cause(told).yields_to or cause in GENERAL.get(told, ())
+    return load.cause(cause).kind_of == told or cause in load.cause(told).yields_to or cause in GENERAL.get(told, ())
 
 
 def left_out(all_cases: list[dict[str, Any]], folder: Path, show: bool) -> dict[str, int]:

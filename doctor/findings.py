@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -34,6 +35,11 @@ class Finding(msgspec.Struct, frozen=True):
     source: str = "log"  # "probe:<id>" | "log" | "watch" (an alarm of a run that goes on)
     rank: int | None = None
     details: dict[str, Any] = {}
+
+
+def precise(told: Mapping[str, Any]) -> str:
+    """The name to look up of a finding in a document: its kind, where the cause has kinds. Older documents have none."""
+    return str(told.get("kind") or told.get("cause", ""))
 
 
 def found(

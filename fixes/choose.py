@@ -9,7 +9,7 @@ from typing import Any
 
 from doctor.findings import Finding
 from fixes.errors import Refused
-from knowledge_base import offers
+from knowledge_base import load, offers
 from knowledge_base.schema import Action, Cause, Fix, FixClass
 
 
@@ -39,11 +39,11 @@ class Choice:
         return found
 
     def covers(self, cause: Cause) -> bool:
-        ids = {cause.id, *(fix.id for fix in cause.fixes)}
+        ids = {*cause.names, *(fix.id for fix in cause.fixes)}
         return cause.id not in self.skip and (not self.only or bool(ids & self.only))
 
     def names(self, cause: str, fix: str) -> bool:
-        return bool({cause, fix} & self.only)
+        return bool({*load.cause(cause).names, fix} & self.only)
 
 
 @dataclass(frozen=True)

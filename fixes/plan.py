@@ -72,7 +72,7 @@ class _Draft:
         cause = load.cause(finding.cause)
         if not self.choice.covers(cause):
             return
-        self.met |= {cause.id, *(fix.id for fix in cause.fixes)}
+        self.met |= {*cause.names, *(fix.id for fix in cause.fixes)}
         tried: list[Alternative] = []
         manual: Candidate | None = None
         reasons: list[tuple[str, str, str]] = []  # fix, reason, code

@@ -53,6 +53,7 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     yields_to: tuple[str, ...]
     affected: dict[str, str]
     silent: bool = False
+    kind_of: str = ""
 
 
 class Index(msgspec.Struct, frozen=True, dict=True):
@@ -68,6 +69,12 @@ class Index(msgspec.Struct, frozen=True, dict=True):
         if cause_id not in self.packed:
             return load.cause(cause_id)
         return msgspec.msgpack.decode(self.packed[cause_id], type=Cause)
+
+    def named(self, cause_id: str) -> dict[str, str | None]:
+        """`cause` and `kind` as documents give them: programs know the broad cause, people want the kind of it."""
+        summary = self.summaries.get(cause_id)
+        broad = summary.kind_of if summary else ""
+        return {"cause": broad or cause_id, "kind": cause_id if broad else None}
 
     @cached_property
     def all_words(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -122,6 +129,7 @@ def build(causes: Iterable[tuple[str, Cause]], key: list[tuple[str, int, int]] |
             yields_to=cause.yields_to,
             affected=dict(cause.affected),
             silent=cause.silent,
+            kind_of=cause.kind_of,
         )
         signs.extend(_sign(cause.id, number, signature) for number, signature in enumerate(cause.signatures))
         packed[cause.id] = msgspec.msgpack.encode(cause)

@@ -16,6 +16,7 @@ from knowledge_base.schema import Cause, Fix, Text
 
 _WHAT_HEALS = Text("What heals it", "怎样修复")
 _DOES_NOT_HELP = Text("What does not help", "哪些做法无效")
+_KIND_OF = Text("A kind of", "属于")
 _AFFECTED = Text("Affected versions", "受影响的版本")
 _STANDS_BEHIND = {
     "run": Text("seen in a run of real packages", "在真实软件包的运行中见到"),
@@ -37,6 +38,8 @@ def page(cause: Cause) -> str:
 
 def _section(cause: Cause, lang: str) -> Iterator[str]:
     yield f"**{_words(cause.title, lang)}** · `{cause.severity.value}`"
+    if cause.kind_of:
+        yield f"{_KIND_OF.in_language(lang)} [{cause.kind_of}](../{load.area(cause.kind_of)}/{cause.kind_of}.md)"
     yield cause.why.in_language(lang).strip()
     if cause.affected:
         yield f"{_AFFECTED.in_language(lang)}: " + ", ".join(

@@ -9,6 +9,7 @@ from doctor import redact
 from doctor.cluster import hostlist
 from doctor.cluster.capture import Capture
 from doctor.cluster.judge import Judged
+from doctor.findings import precise
 from doctor.report import document as documents
 from doctor.report.words import LANGUAGES, say, summary
 
@@ -72,7 +73,7 @@ def lines(content: Mapping[str, Any], lang: str, why: bool = False) -> Iterator[
     yield ""
     for finding in content["findings"]:
         on = words("all", lang) if finding["node_count"] == count > 1 else finding["nodes"]
-        yield _cut(f"{_MARK[finding['severity']]} {finding['cause']}  {finding['title']}  [{on}]")
+        yield _cut(f"{_MARK[finding['severity']]} {precise(finding)}  {finding['title']}  [{on}]")
         for item in finding["evidence"][:MOST_EVIDENCE]:
             yield _cut(f"    {item['what']}  — {item['where']}")
         if len(finding["evidence"]) > MOST_EVIDENCE:

@@ -18,6 +18,7 @@ from doctor.commands.cluster import slurm_words
 from doctor.errors import BadInput
 from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
+from doctor.findings import precise
 from doctor.report import document
 from doctor.report.words import LANGUAGES, language, say
 from doctor.train import run_directory, settings
@@ -94,7 +95,7 @@ def _passes(result: examine.Examination, force: bool, notes: Any, lang: str) -> 
     from knowledge_base import load
 
     content = document.examination("train", result, lang, with_facts=False)
-    blocking = [f for f in content["findings"] if f["blocks_training"] and load.area(f["cause"]) in _HERE]
+    blocking = [f for f in content["findings"] if f["blocks_training"] and load.area(precise(f)) in _HERE]
     if blocking:
         text.findings(notes, blocking, lang)
         notes.print(say("forced" if force else "gate", lang, count=len(blocking)), style="bold red")

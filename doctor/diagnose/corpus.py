@@ -10,6 +10,9 @@ from typing import Any
 
 import re2
 
+FEW = 1 << 14  # bytes that are searched faster than they are cut into grams
+GRAM = 5
+
 
 class Corpus:
     """The texts of lines, joined by newlines and encoded once."""
@@ -24,6 +27,16 @@ class Corpus:
     def small_letters(self) -> bytes:
         """The same with ASCII in small letters; places are the same."""
         return self.data.lower()
+
+    def may_hold(self, word: str) -> bool:
+        """False: the word is not there in any case; True is no promise. Cheaper than to search for thousands of words."""
+        begin = word.encode().lower()[:GRAM]
+        return len(self.data) < FEW or len(begin) < GRAM or begin in self._grams
+
+    @cached_property
+    def _grams(self) -> frozenset[bytes]:
+        text = self.small_letters
+        return frozenset(text[at : at + GRAM] for at in range(len(text) - GRAM + 1))
 
     def lines_with(self, words: Iterable[str], any_case: bool = False) -> Iterator[int]:
         """Indexes of the lines that hold one of the words, each once; ascending for each word."""

@@ -159,10 +159,8 @@ class _Run:
 
     def judge(self) -> tuple[list[Finding], Unrecognised | None]:
         judge = Judge(self.lines, self.failures, self.index, known(self.lines, self.facts))
-        for looser, fits in enumerate(matches(self.lines, self.index, self.words)):
+        for fits in matches(self.lines, self.index, self.words, judge.message_of):
             telling = [fit for fit in fits if self.index.summaries[fit.sign.cause].silent or self._may_tell(fit.index)]
-            if looser:  # so loosely only what is the message of a failure is read
-                telling = [fit for fit in telling if fit.index in judge.message_of]
             if candidates := judge.candidates(telling, self.samples):
                 return [self._finding(candidate) for candidate in candidates], None
         return [], self._unrecognised(judge)

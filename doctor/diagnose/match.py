@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -63,15 +63,18 @@ class Match:
     blocked: bool = False
 
 
-def matches(lines: list[Line], index: Index, words: Words) -> Iterator[list[Match]]:
+def matches(lines: list[Line], index: Index, words: Words, messages: Container[int]) -> Iterator[list[Match]]:
     """For each way, the strongest first, every signature that fits, with all the lines it fits (at most KEPT), in the
-    order of the lines. Who finds no cause in what one way found asks for the next. Lines are joined only where no line
-    alone fits anything: joined lines of settings and steps say much that no software said."""
+    order of the lines. Who finds no cause in what one way found asks for the next. Where a way found something, the next
+    ones read only `messages`, the places of lines with the message of a failure, and lines are not joined: joined lines of
+    settings and steps say much that no software said."""
+    late = range(max(0, len(lines) - LOOSE_WITHIN), len(lines))
     fitted = False
     for how in How:
         if how is How.WRAPPED and fitted:
             continue
-        search = _Search(lines, how, words)
+        places = range(len(lines)) if how is How.LINE else late
+        search = _Search(lines, how, words, [i for i in places if i in messages] if fitted else places)
         found = [match for sign in search.worth_trying(index) for match in search.fits(sign)]
         if any(not match.blocked for match in found):
             fitted = True
@@ -79,21 +82,28 @@ def matches(lines: list[Line], index: Index, words: Words) -> Iterator[list[Matc
 
 
 class _Search:
-    """The lines in one of the three ways, searched for signatures."""
+    """The lines at `places`, read in one way and searched for signatures; conditions are met by any late line."""
 
-    def __init__(self, lines: list[Line], how: How, words: Words) -> None:
-        self.how = how
-        self.first = 0 if how is How.LINE else max(0, len(lines) - LOOSE_WITHIN)
-        if how is How.WRAPPED:
-            width = _width(lines[self.first :])
-            self.corpus = Corpus([_joined(lines, i, width) for i in range(self.first, len(lines))])
-        elif how is How.LINE:
-            self.corpus = Corpus([_slashed(line.text) for line in lines])
-        else:
-            texts = (_slashed(line.text).translate(STRAIGHT) for line in lines[self.first :])
-            self.corpus = Corpus([APOSTROPHE.sub("'", text).replace("`", "") for text in texts])
+    def __init__(self, lines: list[Line], how: How, words: Words, places: Sequence[int]) -> None:
+        self.lines, self.how, self.places = lines, how, places
+        self.corpus = self._read(places)
         self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
         self.holds: dict[Pattern, bool] = {}
+
+    def _read(self, places: Sequence[int]) -> Corpus:
+        if self.how is How.WRAPPED:
+            width = _width(self.lines[-LOOSE_WITHIN:])
+            return Corpus([_joined(self.lines, place, width) for place in places])
+        texts = (_slashed(self.lines[place].text) for place in places)
+        if self.how is How.LINE:
+            return Corpus(list(texts))
+        return Corpus([APOSTROPHE.sub("'", text.translate(STRAIGHT)).replace("`", "") for text in texts])
+
+    @cached_property
+    def around(self) -> Corpus:
+        """The lines in which conditions are looked for."""
+        late = range(max(0, len(self.lines) - LOOSE_WITHIN), len(self.lines))
+        return self.corpus if self.how is How.LINE or self.places == late else self._read(late)
 
     def worth_trying(self, index: Index) -> Iterable[Sign]:
         """The signatures of which a word is there, in their order; all of them where the words were not searched for."""
@@ -105,13 +115,13 @@ class _Search:
     def fits(self, sign: Sign) -> list[Match]:
         found: list[Match] = []
         blocked = False
-        for index, match in self._places(sign.pattern):
+        for index, match in self._places(sign.pattern, self.corpus, self.present):
             if self.how is How.ANY_CASE and CAMEL.search(match[0]):
                 continue
             if not found:
                 blocked = not self._allowed(sign)
             groups = {name: value for name, value in match.groupdict().items() if value is not None}
-            found.append(Match(sign, self.first + index, groups, self.how, blocked))
+            found.append(Match(sign, self.places[index], groups, self.how, blocked))
             if len(found) == KEPT:
                 break
         return found
@@ -121,22 +131,26 @@ class _Search:
 
     def _somewhere(self, pattern: Pattern) -> bool:
         if pattern not in self.holds:
-            places = (index for index, _ in self._places(pattern))
-            self.holds[pattern] = any(not CHATTER.match(self.corpus.texts[index]) for index in places)
+            present = self.present if self.around is self.corpus else None
+            places = (index for index, _ in self._places(pattern, self.around, present))
+            self.holds[pattern] = any(not CHATTER.match(self.around.texts[index]) for index in places)
         return self.holds[pattern]
 
-    def _places(self, pattern: Pattern) -> Iterator[tuple[int, Any]]:
+    def _places(self, pattern: Pattern, corpus: Corpus, present: set[str] | None) -> Iterator[tuple[int, Any]]:
+        """Indexes in the corpus where the pattern fits. `present`: the words that the corpus is known to hold."""
         any_case = pattern.any_case or self.how is How.ANY_CASE
-        places: Iterable[int] = range(len(self.corpus.texts))
+        places: Iterable[int] = range(len(corpus.texts))
         regex, words = pattern.regex, pattern.words
         if self.how >= How.UNQUOTED:
             regex, words = unquoted(regex), _parts(words)
         if words:
-            if self.present is not None and self.how < How.UNQUOTED:
-                words = tuple(word for word in words if word in self.present)
-            places = self.corpus.lines_with(words, any_case)
+            if present is not None and self.how < How.UNQUOTED:
+                words = tuple(word for word in words if word in present)
+            elif self.how >= How.UNQUOTED:
+                words = tuple(filter(corpus.may_hold, words))
+            places = corpus.lines_with(words, any_case)
         for index in islice(places, TRIED):
-            match = compiled(regex, self.how is How.ANY_CASE).search(self.corpus.texts[index])
+            match = compiled(regex, self.how is How.ANY_CASE).search(corpus.texts[index])
             if match is not None:
                 yield index, match
 

@@ -169,6 +169,7 @@ class Judge:
             if any(self._after(candidate, other) for other in before):
                 candidate.score *= LATER
         told = [c for c in found if not any(self._explains(other, c) for other in found if other is not c)]
+        told = [c for c in told if not any(self._says_the_same(other, c) for other in told if other is not c)]
         for candidate in told:
             # A warning that explains a failure is as sure as the failure is.
             echoes = [c.score for c in found if candidate.soft and candidate.summary.id in c.summary.yields_to]
@@ -182,6 +183,13 @@ class Judge:
         if other.summary.id in candidate.summary.yields_to:
             return True  # also by a warning: CUDA does not start, and what needs it fails a minute later
         return RUNGS[other.summary.role] < RUNGS[candidate.summary.role] and (candidate.soft or not other.soft)
+
+    @staticmethod
+    def _says_the_same(other: Candidate, candidate: Candidate) -> bool:
+        """Whether the other one, as likely or more, is a kind of this cause, or the cause that this one is a kind of."""
+        kin = other.summary.kind_of == candidate.summary.id or candidate.summary.kind_of == other.summary.id
+        more = (other.score, other.summary.kind_of != "") > (candidate.score, candidate.summary.kind_of != "")
+        return kin and more
 
     def _after(self, candidate: Candidate, other: Candidate) -> bool:
         """Whether the candidate shows only after another candidate's failure, and not in the same chain of tracebacks."""

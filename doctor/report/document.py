@@ -47,7 +47,7 @@ def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
     cause = index().cause(finding.cause)
     severity = finding.severity or cause.severity
     return {
-        "cause": finding.cause,
+        **index().named(finding.cause),
         "severity": severity.value,
         "confidence": round(finding.confidence, 3),
         "title": offers.title(cause.title, finding.details, lang),
@@ -71,6 +71,7 @@ def entry(cause: Cause, lang: str) -> dict[str, Any]:
     """A cause by itself: all its fixes, also those that apply to some findings only."""
     return {
         "cause": cause.id,
+        "kind_of": cause.kind_of or None,
         "area": load.area(cause.id),
         "severity": cause.severity.value,
         "title": offers.title(cause.title, {}, lang),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from doctor.findings import precise
 from doctor.report.words import say
 from fixes.plan import Plan
 
@@ -46,7 +47,7 @@ def outcomes(out: Console, content: Mapping[str, Any], lang: str, undo_command: 
         reason = f": {outcome['reason']}" if outcome["reason"] else ""
         style = _OUTCOME_STYLE.get(said, "red")
         out.print(Text.assemble((f"{said:14}", style), (outcome["cause"], "bold"), f"  {outcome['fix'] or ''}{reason}"))
-    left = [finding["cause"] for finding in content["findings"] if finding["severity"] == "error"]
+    left = [precise(finding) for finding in content["findings"] if finding["severity"] == "error"]
     if left:
         out.print(Text.assemble((say("left", lang) + ": ", "bold red"), ", ".join(dict.fromkeys(left))))
     if content["journal"]:

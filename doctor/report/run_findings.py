@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from doctor.findings import precise
 from doctor.report.run_record import RunRecord
 from doctor.report.run_words import say
 from knowledge_base import load, offers
@@ -73,7 +74,7 @@ def of_run(record: RunRecord, lang: str) -> list[Told]:
 
 def told(finding: Mapping[str, Any], lang: str, origin: str | None = None) -> Told:
     """One recorded finding in `lang`. Anything may be missing in it."""
-    cause = _cause(str(finding.get("cause", "")))
+    cause = _cause(precise(finding))
     source = str(finding.get("source", ""))
     if source.startswith("probe:"):
         origin = say("from_probe", lang, name=source.partition(":")[2])
@@ -81,7 +82,7 @@ def told(finding: Mapping[str, Any], lang: str, origin: str | None = None) -> To
         origin = say("from_watch", lang)
     severity = str(finding.get("severity", cause.severity.value if cause else ""))
     return Told(
-        cause=str(finding.get("cause", "?")),
+        cause=precise(finding) or "?",
         severity=severity if severity in _ORDER else Severity.INFO.value,
         title=_again(cause.title if cause else None, finding.get("title"), lang),
         why=_again(cause.why if cause else None, finding.get("why"), lang),

@@ -10,6 +10,7 @@ from statistics import median
 import msgspec
 
 from doctor.exit_codes import ExitCode
+from doctor.findings import precise
 from doctor.report.run_findings import Told
 from doctor.report.run_record import Event, Gpu, RunRecord, Step, clean
 from doctor.report.run_words import clock, duration, event_kind, moment, number, say, size
@@ -97,7 +98,7 @@ def _reason(record: RunRecord, findings: list[Told], lang: str) -> str | None:
     """Why it did not go on: what the last failure was diagnosed as, else what the record's error is, else what its end
     says. None where a failure was seen whose words nobody knows."""
     last = next((event for event in reversed(record.events) if event.kind == "diagnosis"), None)
-    of_last = last.finding.get("cause") if last and last.finding else None
+    of_last = precise(last.finding) if last and last.finding else None
     errors = [finding for finding in findings if finding.severity == "error"]
     error = next((finding for finding in errors if finding.cause == of_last), errors[0] if errors else None)
     if error and not (last and last.finding is None):

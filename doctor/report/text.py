@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from doctor.findings import precise
 from doctor.report.words import say, summary
 
 _MARK = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
@@ -26,7 +27,9 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
     """Each finding: mark, cause, title; the evidence; the fixes that apply; what does not help."""
     for finding in shown:
         mark, style = _MARK[finding["severity"]]
-        head = Text.assemble((f"{mark} ", style), (finding["cause"], "bold"), "  ", finding["title"])
+        head = Text.assemble((f"{mark} ", style), (precise(finding), "bold"), "  ", finding["title"])
+        if finding["kind"]:
+            head.append(f"  [{say('kind_of', lang)} {finding['cause']}]", style="dim")
         if finding["source"] == "log":
             head.append(f"  ({say('confidence', lang, value=finding['confidence'])})", style="dim")
         if finding["rank"] is not None:
@@ -126,7 +129,10 @@ def diagnosis(out: Console, document: Mapping[str, Any], lang: str) -> None:
 def cause(out: Console, entry: Mapping[str, Any], lang: str) -> None:
     """One cause as `explain` prints it."""
     mark, style = _MARK[entry["severity"]]
-    out.print(Text.assemble((f"{mark} ", style), (entry["cause"], "bold"), "  ", entry["title"]))
+    head = Text.assemble((f"{mark} ", style), (entry["cause"], "bold"), "  ", entry["title"])
+    if entry["kind_of"]:
+        head.append(f"  [{say('kind_of', lang)} {entry['kind_of']}]", style="dim")
+    out.print(head)
     out.print()
     _indented(out, Text(entry["why"]))
     out.print()

@@ -16,6 +16,7 @@ from doctor import target
 from doctor.commands.check import examine_target
 from doctor.errors import BadInput, UnreadableRecipe
 from doctor.examine import severity_of
+from doctor.findings import precise
 from tests.faults.workspace import Workspace
 
 BUDGET = 30.0  # seconds for the probes; a busy machine must not decide what is found
@@ -31,7 +32,7 @@ def command(place: Workspace) -> dict[str, Any]:
     )
     seconds = round(time.monotonic() - begun, 2)
     document = json.loads(done.stdout)
-    shown = [[finding["cause"], finding["severity"]] for finding in document["findings"]]
+    shown = [[precise(finding), finding["severity"]] for finding in document["findings"]]
     return {"findings": shown, "refused": document.get("error"), "exit": done.returncode, "seconds": seconds}
 
 

@@ -61,6 +61,14 @@ def test_only_names_a_cause_or_a_fix(world: World) -> None:
     assert [s.fix for s in world.plan(skip=frozenset(["c"])).steps] == ["three"]
 
 
+def test_the_broader_cause_names_its_kinds_and_agrees_to_them(world: World) -> None:
+    world.cause("kind", fix("slower", set_recipe(a=1), **{"class": "review"}), kind_of="broad")
+    world.cause("d", fix("three", set_recipe(b=1)))
+    plan = world.plan(only=["broad"])
+    assert [(s.cause, s.agreed) for s in plan.steps] == [("kind", True)]
+    assert plan.refused == ()
+
+
 def test_review_waits_for_consent(world: World) -> None:
     world.cause("c", fix("slower", set_recipe(a=1), **{"class": "review"}))
     (waiting,) = world.plan().steps

@@ -108,13 +108,16 @@ class World:
     def info(self) -> Path:
         return self.workdir / "data" / "dataset_info.json"
 
-    def cause(self, cause_id: str, *fixes: dict[str, Any], details: dict[str, Any] | None = None) -> None:
+    def cause(
+        self, cause_id: str, *fixes: dict[str, Any], details: dict[str, Any] | None = None, kind_of: str = ""
+    ) -> None:
         """Add a cause with fixes to the knowledge base, and a finding of it. A fix needs id and actions."""
         text = {"en": cause_id, "zh": cause_id}
         listed = [{"class": "safe", "title": text, **fix} for fix in fixes]
         document = {
             "id": cause_id,
             "severity": "error",
+            "kind_of": kind_of,
             "title": text,
             "why": text,
             "references": [],

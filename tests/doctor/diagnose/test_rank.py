@@ -110,6 +110,13 @@ def test_a_cause_yields_to_the_warning_of_one_that_it_names_and_the_answer_is_as
     assert (found.cause, found.confidence) == ("root", min(plain.confidence, ROOT.signatures[0].strength))
 
 
+def test_a_kind_and_its_broader_cause_are_one_answer_the_kind_where_both_are_as_likely(ask: Any) -> None:
+    broad, kind = cause("broad", "memory is gone"), cause("kind", "is gone in pieces", kind_of="broad")
+    assert causes(ask("ValueError: the memory is gone in pieces\n", known(broad, kind))) == ["kind"]
+    unsure = cause("kind", "is gone in pieces", strength=0.7, kind_of="broad")
+    assert causes(ask("ValueError: the memory is gone in pieces\n", known(broad, unsure))) == ["broad"]
+
+
 def test_two_plausible_causes_are_shown_as_two_the_likelier_first(ask: Any) -> None:
     index = known(cause("often", "another reason", 0.8), cause("sometimes", "reason$", 0.6), cause("hardly", "OS", 0.2))
     found = ask("OSError: another reason\n", index).findings

@@ -115,13 +115,14 @@ def test_explain_is_whole_in_a_pipe(lang: str) -> None:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-@pytest.mark.parametrize("kind", ["known", "unknown", "nothing"])
+@pytest.mark.parametrize("kind", ["known", "kind", "unknown", "nothing"])
 def test_diagnose(kind: str, lang: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a log is named as the user names it
     log = Path("train.log")
     log.write_text(
         {
             "known": (LOGS / "ds-no-sync-zero" / "positive-1.log").read_text(encoding="utf-8"),
+            "kind": (LOGS / "cfg-invalid-choice" / "positive-1.log").read_text(encoding="utf-8"),
             "unknown": "[rank2]: Traceback (most recent call last):\n"
             '[rank2]:   File "/home/user/mine/collate.py", line 7, in pad\n'
             "[rank2]:     raise Surprise('no such thing as a seventh wheel')\n"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from doctor.findings import precise
 from tests.stack.environments import Environment
 from tests.stack.reproductions.place import Place
 
@@ -90,7 +91,7 @@ def reproduce(case: Reproduction, environment: Environment, root: Path) -> Seen:
 
 def _heal(case: Reproduction, place: Place, seen: Seen) -> None:
     environment = place.environment
-    found = [finding["cause"] for finding in environment.check(place.root, **place.environ)["findings"]]
+    found = [precise(finding) for finding in environment.check(place.root, **place.environ)["findings"]]
     seen.check_named = case.cause in found
     failed = environment.doctor("train", "--force", "--no-rehearse", cwd=place.root, **place.environ)
     seen.failed_before = failed.returncode != 0
@@ -98,7 +99,7 @@ def _heal(case: Reproduction, place: Place, seen: Seen) -> None:
     seen.log = place.neutral(log.read_text(errors="replace")) if log else failed.stdout
     if log and seen.failed_before:
         answer = environment.doctor("diagnose", str(log), "--format", "json", cwd=place.root)
-        seen.diagnosed = [finding["cause"] for finding in last_document(answer.stdout)["findings"]]
+        seen.diagnosed = [precise(finding) for finding in last_document(answer.stdout)["findings"]]
     if case.survives or not seen.failed_before:
         seen.trained_after = place.trained()
         return
