@@ -8,6 +8,7 @@ read, the index is built in memory.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from functools import cache, cached_property
@@ -18,9 +19,12 @@ import msgspec
 
 from knowledge_base import load
 from knowledge_base.schema import Cause, Role, Severity, Signature, Text
-from knowledge_base.words import Words, any_case, required
+from knowledge_base.words import Words, any_case, required, shortest
 
 FILE_NAME = "causes.msgpack"
+# The beginning of a pattern that asks for an exception's type before its message.
+EXCEPTION_TYPE = re.compile(r"(?:\\b)?(?:\(\?:|\()?[\w.\\|()?:]*(?:Error|Exception)\)?\)?: ")
+TELLING = 20  # letters of a message that say enough without the type
 
 
 class Pattern(msgspec.Struct, frozen=True, array_like=True):
@@ -40,6 +44,7 @@ class Sign(msgspec.Struct, frozen=True, array_like=True):
     strength: float
     with_: tuple[Pattern, ...] = ()
     without: tuple[Pattern, ...] = ()
+    bare: Pattern | None = None  # the message without the type of its exception, where that says enough
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -144,7 +149,16 @@ def _sign(cause_id: str, number: int, signature: Signature) -> Sign:
         signature.strength,
         tuple(_pattern(p) for p in signature.with_),
         tuple(_pattern(p) for p in signature.without),
+        _bare(signature.pattern),
     )
+
+
+def _bare(regex: str) -> Pattern | None:
+    typed = EXCEPTION_TYPE.match(regex)
+    if typed is None:
+        return None
+    message = regex[typed.end() :]
+    return _pattern(message) if shortest(message) >= TELLING else None
 
 
 def _pattern(regex: str) -> Pattern:

@@ -45,6 +45,14 @@ def required(pattern: str) -> Words:
     return tuple(sorted({word.lower() for word in words})) if any_case(pattern) else words
 
 
+def shortest(pattern: str) -> int:
+    """Letters of the shortest text that the pattern matches; 0 for one that only RE2 can read."""
+    try:
+        return int(parser.parse(pattern).getwidth()[0])
+    except (re.error, OverflowError):
+        return 0
+
+
 # What every training log says all the time: a word out of it finds nothing. Lines as transformers, tqdm and DeepSpeed
 # print them.
 EVERYDAY = """

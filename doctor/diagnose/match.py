@@ -49,6 +49,7 @@ class How(IntEnum):
     WRAPPED = 1  # in lines joined to one: a message wrapped by a terminal, a chat or a box, or set in type by one
     UNQUOTED = 2  # a page took the backticks for its own marks, or a person typed other quotation marks or none
     ANY_CASE = 3  # the message was typed by a person; software, which writes CamelCase, spells it as it does
+    BARE = 4  # the message without the exception's type, or with that of another release
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class _Search:
 
     def worth_trying(self, index: Index) -> Iterable[Sign]:
         """The signatures of which a word is there, in their order; all of them where the words were not searched for."""
+        if self.how is How.BARE:
+            return [sign for sign in index.signs if sign.bare]
         if self.present is None or self.how >= How.UNQUOTED:
             return index.signs
         numbers = {number for word in self.present for number in index.signs_of_word.get(word, ())}
@@ -115,7 +118,8 @@ class _Search:
     def fits(self, sign: Sign) -> list[Match]:
         found: list[Match] = []
         blocked = False
-        for index, match in self._places(sign.pattern, self.corpus, self.present):
+        pattern = sign.bare if self.how is How.BARE and sign.bare else sign.pattern
+        for index, match in self._places(pattern, self.corpus, self.present):
             if self.how is How.ANY_CASE and CAMEL.search(match[0]):
                 continue
             if not found:

@@ -34,7 +34,7 @@ NOT_SURE = 0.59
 LATER, AFTER_UNKNOWN, CONTRADICTED = 0.85, 0.55, 0.4
 TELLING = 0.5  # a signature weaker than this does not explain a failure
 RUNGS = {Role.ROOT: 0, Role.SYMPTOM: 1, Role.WRAPPER: 2}
-WEIGHT_OF_WAY = {How.LINE: 1.0, How.WRAPPED: 0.97, How.UNQUOTED: 0.95, How.ANY_CASE: 0.9}
+WEIGHT_OF_WAY = {How.LINE: 1.0, How.WRAPPED: 0.97, How.UNQUOTED: 0.95, How.ANY_CASE: 0.9, How.BARE: 0.85}
 
 
 @dataclass

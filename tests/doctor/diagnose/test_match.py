@@ -72,3 +72,29 @@ def test_a_looser_way_is_tried_where_a_stronger_one_tells_no_cause(tmp_path: Pat
     )
     known = build([("area", weak), ("area", marks)])
     assert [finding.cause for finding in diagnose([log], index=known).findings] == ["marks"]
+
+
+TYPED = Signature(r"ValueError: Template (?P<template>\S+) does not exist", 0.95)
+SHORT = Signature(r"TypeError: not a string", 0.95)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("Template qwen25 does not exist.", "typed"),
+        ("训练报错：Template qwen25 does not exist", "typed"),
+        ("AssertionError: Template `qwen25` does not exist", "typed"),  # what another release raises
+        ('    raise ValueError(f"Template {name} does not exist")', "typed"),
+        ("not a string", None),
+        ("RuntimeError: not a string", None),
+    ],
+)
+def test_a_telling_message_is_known_without_the_type_of_its_exception(
+    tmp_path: Path, text: str, cause: str | None
+) -> None:
+    more = {"title": TEXT, "why": TEXT, "references": ("https://example.org",), "severity": Severity.ERROR}
+    causes = [Cause(id="typed", signatures=(TYPED,), **more), Cause(id="short", signatures=(SHORT,), **more)]
+    log = tmp_path / "a.log"
+    log.write_text(text + "\n")
+    found = diagnose([log], index=build([("area", one) for one in causes])).findings
+    assert [(finding.cause, finding.confidence <= 0.85) for finding in found] == ([(cause, True)] if cause else [])
