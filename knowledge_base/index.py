@@ -76,10 +76,10 @@ class Index(msgspec.Struct, frozen=True, dict=True):
         return msgspec.msgpack.decode(self.packed[cause_id], type=Cause)
 
     def named(self, cause_id: str) -> dict[str, str | None]:
-        """`cause` and `kind` as documents give them: programs know the broad cause, people want the kind of it."""
+        """`cause` and `kind` as documents give them: programs know the fixed list of ids, people want the exact one."""
         summary = self.summaries.get(cause_id)
-        broad = summary.kind_of if summary else ""
-        return {"cause": broad or cause_id, "kind": cause_id if broad else None}
+        filed_under = summary.kind_of if summary else ""
+        return {"cause": filed_under or cause_id, "kind": cause_id if filed_under else None}
 
     @cached_property
     def all_words(self) -> tuple[frozenset[str], frozenset[str]]:

@@ -16,7 +16,7 @@ from knowledge_base.schema import Cause, Fix, Text
 
 _WHAT_HEALS = Text("What heals it", "怎样修复")
 _DOES_NOT_HELP = Text("What does not help", "哪些做法无效")
-_KIND_OF = Text("A kind of", "属于")
+_KIND_OF = Text("Filed under", "归入")
 _AFFECTED = Text("Affected versions", "受影响的版本")
 _STANDS_BEHIND = {
     "run": Text("seen in a run of real packages", "在真实软件包的运行中见到"),

@@ -127,7 +127,7 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     references: tuple[str, ...]
     affected: dict[str, str] = {}  # package -> PEP 440 specifier; outside it a log finding loses confidence
     role: Role = Role.ROOT
-    kind_of: str = ""  # the broader cause whose title holds here too; documents name it as `cause`, this one as `kind`
+    kind_of: str = ""  # the nearest id that other programs know; documents give it as `cause`, this one as `kind`
     yields_to: tuple[str, ...] = ()  # causes that explain this one when both are seen in one log
     blocks_training: bool | None = None  # default: severity is error
     silent: bool = False  # shows in the log of a run that goes on, or even ends: no failure is printed
@@ -138,7 +138,7 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def names(self) -> frozenset[str]:
-        """The ids by which it may be called: its own, and that of the broader cause."""
+        """The ids by which it may be called: its own, and the one that it is filed under."""
         return frozenset({self.id, self.kind_of} - {""})
 
     @property

@@ -26,7 +26,7 @@ _WORDS = {
     "failed_probe": ("probe failed", "探测出错"),
     "next_fix": ("See the plan with: {command}", "查看修复计划：{command}"),
     "why": ("why", "原因"),
-    "kind_of": ("a kind of", "属于"),
+    "kind_of": ("filed under", "归入"),
     "reading_data": ("reading the data", "正在读取数据"),
     "reading_weights": ("hashing the weights", "正在校验权重"),
     "own_parser": ("the release's own parser", "该版本自己的参数解析器"),

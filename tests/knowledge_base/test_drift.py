@@ -57,7 +57,7 @@ def test_a_cause_is_named_like_its_file_and_refers_to_others_that_exist(cause_id
     assert cause.id == cause_id
     assert set(cause.yields_to) <= set(ALL)
     assert cause_id not in cause.yields_to
-    if cause.kind_of:  # the broader cause has a title that holds by itself
+    if cause.kind_of:  # what it is filed under is an id of its own
         assert load.cause(cause.kind_of).kind_of == ""
 
 
