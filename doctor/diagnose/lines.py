@@ -70,6 +70,9 @@ LEVEL_HINTS = (
     ": W",
     ": E",
 )
+MESSAGE_LINES = 12  # of a message without prefixes
+BEGINS = re.compile(r"\s*(?:Traceback \(|File \"|[\w.]{1,200}(?:Error|Exception)\b)")
+NOTHING_SAID = re.compile(r"^[\w.]{1,200}(?:Error|Exception):$")  # an exception whose message begins on the next line
 BAR = re.compile(r"(?:s/it|it/s)\]\s*$")  # tqdm
 TIME = re.compile(r"(?:(\d{4})[-/](\d\d)[-/](\d\d)[ T_])(\d\d):(\d\d):(\d\d)|\b[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)")
 
@@ -116,6 +119,7 @@ def lines(scan: Scan, log: int) -> list[Line]:
                 gap = False
     if scan.stream.rank is None:
         _slurm(result)
+    _unprefixed(result)
     return result
 
 
@@ -216,3 +220,21 @@ def _slurm(result: list[Line]) -> None:
         if match:
             line.lane, line.rank, line.text = match[0].strip(), int(match["rank"]), line.text[match.end() :]
             line.level = level(line.text)
+
+
+def _unprefixed(result: list[Line]) -> None:
+    """Give the message of an exception that says nothing on its own line to the rank that raised it, where only the first
+    line still has its prefix: a log cleaned by hand."""
+    for position, line in enumerate(result):
+        if not line.lane or not line.text.endswith(":") or not NOTHING_SAID.match(line.text):
+            continue
+        for more in result[position + 1 : position + 1 + MESSAGE_LINES]:
+            if (
+                more.lane
+                or more.gap
+                or not more.text.strip()
+                or more.level is not Level.PLAIN
+                or BEGINS.match(more.text)
+            ):
+                break
+            more.lane, more.rank = line.lane, line.rank

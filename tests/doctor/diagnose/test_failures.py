@@ -55,6 +55,26 @@ def test_chained_exceptions_share_a_chain_innermost_first() -> None:
     assert found[0].chain == found[1].chain != found[2].chain
 
 
+def test_a_message_whose_lines_lost_their_prefix_belongs_to_the_rank_that_began_it() -> None:
+    (failure,) = parse(
+        "[rank0]: deepspeed.runtime.zero.utils.ZeRORuntimeException: \n"
+        "The checkpoint being loaded used a DP world size of 4 but the current world size is 8.\n"
+        "Automatic adjustment is not currently supported.\n"
+        "\n"
+        "something else\n"
+    )
+    assert failure.rank == 0
+    assert failure.message == (
+        "The checkpoint being loaded used a DP world size of 4 but the current world size is 8.\n"
+        "Automatic adjustment is not currently supported."
+    )
+
+
+def test_what_follows_a_prefixed_exception_that_says_something_is_not_its_message() -> None:
+    (failure,) = parse("[rank0]: ValueError: no\nanother writer's line\n")
+    assert failure.message == "no"
+
+
 def test_interleaved_ranks_are_told_apart_by_their_prefixes() -> None:
     found = parse(
         "[rank1]: Traceback (most recent call last):\n"
