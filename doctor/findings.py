@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def precise(told: Mapping[str, Any]) -> str:
-    """The name to look up of a finding in a document: its kind, where the cause has kinds. Older documents have none."""
+    """The exact id of a finding, a step or an outcome in a document: its kind, where it has one. Older ones have none."""
     return str(told.get("kind") or told.get("cause", ""))
 
 

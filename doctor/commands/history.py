@@ -11,6 +11,7 @@ import click
 
 from doctor.commands.output import print_json
 from doctor.exit_codes import ExitCode
+from doctor.findings import precise
 from doctor.report import document
 from doctor.report.words import say
 from fixes import history
@@ -24,7 +25,7 @@ def show(workdir: Path, form: str, lang: str) -> int:
         print_json(document.envelope("fix", history=entries))
         return ExitCode.OK
     for entry in entries:
-        fixed = ", ".join(str(outcome["cause"]) for outcome in entry["outcomes"] if outcome["outcome"] == "verified")
+        fixed = ", ".join(precise(outcome) for outcome in entry["outcomes"] if outcome["outcome"] == "verified")
         print(f"{entry['id']}  {entry['created']}  {entry['status']:11}  {fixed}")
     if not entries:
         print(say("nothing_to_do", lang))

@@ -46,7 +46,7 @@ def outcomes(out: Console, content: Mapping[str, Any], lang: str, undo_command: 
         said = outcome["outcome"]
         reason = f": {outcome['reason']}" if outcome["reason"] else ""
         style = _OUTCOME_STYLE.get(said, "red")
-        out.print(Text.assemble((f"{said:14}", style), (outcome["cause"], "bold"), f"  {outcome['fix'] or ''}{reason}"))
+        out.print(Text.assemble((f"{said:14}", style), (precise(outcome), "bold"), f"  {outcome['fix'] or ''}{reason}"))
     left = [precise(finding) for finding in content["findings"] if finding["severity"] == "error"]
     if left:
         out.print(Text.assemble((say("left", lang) + ": ", "bold red"), ", ".join(dict.fromkeys(left))))

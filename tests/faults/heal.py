@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from doctor.cli import run
+from doctor.findings import precise
 from tests.faults import look, record
 from tests.faults.fault import Fault
 from tests.faults.look import BUDGET
@@ -33,7 +34,7 @@ def healed(place: Workspace, given: Sequence[str] = ()) -> dict[str, Any]:
         code, said = forked([*argv, "--budget", str(BUDGET)], place)
         document = json.loads(said) if said.strip() else {}
         said_of = document.get("outcomes", [])
-        new = [[o["cause"], o["fix"], o["outcome"], _neutral(place, o["reason"])] for o in said_of]
+        new = [[precise(o), o["fix"], o["outcome"], _neutral(place, o["reason"])] for o in said_of]
         outcomes, refused = outcomes + new, _neutral(place, document.get("error"))
         follow_recipe(place)
         left = [cause for cause, severity in look.inside(place)["findings"] if severity == "error"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fixes.errors import Refused, WorldChanged
-from fixes.plan import load_plan
+from fixes.plan import Outcome, load_plan
 from tests.fixes.worlds import World, fix, set_recipe
 
 
@@ -67,6 +67,15 @@ def test_the_broader_cause_names_its_kinds_and_agrees_to_them(world: World) -> N
     plan = world.plan(only=["broad"])
     assert [(s.cause, s.agreed) for s in plan.steps] == [("kind", True)]
     assert plan.refused == ()
+
+
+def test_documents_name_what_a_cause_is_filed_under_and_its_kind() -> None:
+    filed = Outcome("cfg-invalid-choice", "by-hand", "refused").document()
+    assert (filed["cause"], filed["kind"]) == ("cfg-bad-value-type", "cfg-invalid-choice")
+    plain = Outcome("ds-no-sync-zero", None, "planned").document()
+    assert (plain["cause"], plain["kind"]) == ("ds-no-sync-zero", None)
+    named = Outcome("no-such-cause", None, "nothing to do").document()
+    assert (named["cause"], named["kind"]) == ("no-such-cause", None)
 
 
 def test_review_waits_for_consent(world: World) -> None:

@@ -123,7 +123,7 @@ def _fix(case: Reproduction, place: Place, seen: Seen, log: Path | None) -> None
     answer = place.environment.doctor(*words, cwd=place.root, **place.environ)
     document = last_document(answer.stdout)
     for outcome in document.get("outcomes", []):
-        if outcome["cause"] == case.cause:
+        if precise(outcome) == case.cause:
             seen.fix, seen.outcome, seen.reason = outcome["fix"], outcome["outcome"], outcome["reason"]
     if seen.outcome not in ("verified", "unverified"):
         seen.notes += answer.stdout[-TAIL:]
