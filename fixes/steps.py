@@ -16,7 +16,7 @@ from fixes import actions, files
 from fixes.errors import Refused, WorldChanged
 from fixes.packages import fingerprint, installed
 from fixes.resolve import Packages
-from knowledge_base.index import index
+from knowledge_base import load
 from knowledge_base.schema import FixClass
 
 FORMAT = 1  # of a saved plan
@@ -75,7 +75,7 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         return {
-            **index().named(self.cause),
+            **load.named(self.cause),
             "fix": self.fix,
             "outcome": self.outcome,
             "reason": redact.text(self.reason) if self.reason else None,
@@ -105,7 +105,7 @@ class Plan:
         """`plan` of the JSON contract; the package list stands in the diff of the first package action."""
         return [
             {
-                **index().named(step.cause),
+                **load.named(step.cause),
                 "fix": step.fix,
                 "class": step.class_,
                 "actions": [{"kind": a.kind, "target": a.target, "diff": a.diff} for a in step.actions],

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from knowledge_base import load
-from knowledge_base.schema import Cause, Role, Severity, Signature, Text
+from knowledge_base.schema import Cause, Role, Severity, Signature, Text, filed
 from knowledge_base.words import Words, any_case, required, shortest
 
 FILE_NAME = "causes.msgpack"
@@ -76,10 +76,9 @@ class Index(msgspec.Struct, frozen=True, dict=True):
         return msgspec.msgpack.decode(self.packed[cause_id], type=Cause)
 
     def named(self, cause_id: str) -> dict[str, str | None]:
-        """`cause` and `kind` as documents give them: programs know the fixed list of ids, people want the exact one."""
+        """As load.named, without reading a file."""
         summary = self.summaries.get(cause_id)
-        filed_under = summary.kind_of if summary else ""
-        return {"cause": filed_under or cause_id, "kind": cause_id if filed_under else None}
+        return filed(cause_id, summary.kind_of if summary else "")
 
     @cached_property
     def all_words(self) -> tuple[frozenset[str], frozenset[str]]:

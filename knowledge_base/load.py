@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from knowledge_base.schema import Cause
+from knowledge_base.schema import Cause, filed
 
 CAUSES = Path(__file__).parent / "causes"
 
@@ -39,6 +39,11 @@ def cause(cause_id: str) -> Cause:
 
         raise UnknownCause(cause_id, difflib.get_close_matches(cause_id, paths(), n=3))
     return read(paths()[cause_id])
+
+
+def named(cause_id: str) -> dict[str, str | None]:
+    """`cause` and `kind` as documents give them: programs know the fixed list of ids, people want the exact one."""
+    return filed(cause_id, cause(cause_id).kind_of if cause_id in paths() else "")
 
 
 def read(path: Path) -> Cause:

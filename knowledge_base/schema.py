@@ -144,3 +144,7 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def blocks(self) -> bool:
         return self.severity is Severity.ERROR if self.blocks_training is None else self.blocks_training
+
+
+def filed(cause_id: str, kind_of: str) -> dict[str, str | None]:
+    return {"cause": kind_of or cause_id, "kind": cause_id if kind_of else None}
