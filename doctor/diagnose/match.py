@@ -21,7 +21,7 @@ from doctor.diagnose.scan import Words
 from knowledge_base.index import Index, Pattern, Sign
 
 FEW = 1 << 15  # bytes; in more text than this the words are searched for all at once first
-LOOSE_WITHIN = 1500  # lines from the end in which the two looser ways are tried
+LOOSE_WITHIN = 1500  # lines from the end in which the looser ways are tried
 TRIED = 400  # lines that one pattern is tried on; an error printed ten thousand times says nothing new
 KEPT = 40  # matches of one signature
 WRAPPED_OVER = 4  # lines that one message may be wrapped over
