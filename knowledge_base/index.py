@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from knowledge_base import load
-from knowledge_base.schema import Cause, Role, Severity, Signature, Text, filed
+from knowledge_base.schema import Cause, Role, Severity, Signature, Text
 from knowledge_base.words import Words, any_case, required, shortest
 
 FILE_NAME = "causes.msgpack"
@@ -74,11 +74,6 @@ class Index(msgspec.Struct, frozen=True, dict=True):
         if cause_id not in self.packed:
             return load.cause(cause_id)
         return msgspec.msgpack.decode(self.packed[cause_id], type=Cause)
-
-    def named(self, cause_id: str) -> dict[str, str | None]:
-        """As load.named, without reading a file."""
-        summary = self.summaries.get(cause_id)
-        return filed(cause_id, summary.kind_of if summary else "")
 
     @cached_property
     def all_words(self) -> tuple[frozenset[str], frozenset[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from knowledge_base.schema import Cause, filed
+from knowledge_base.schema import Cause
 
 CAUSES = Path(__file__).parent / "causes"
 
@@ -42,8 +42,8 @@ def cause(cause_id: str) -> Cause:
 
 
 def named(cause_id: str) -> dict[str, str | None]:
-    """`cause` and `kind` as documents give them: programs know the fixed list of ids, people want the exact one."""
-    return filed(cause_id, cause(cause_id).kind_of if cause_id in paths() else "")
+    """`cause` and `kind` of an id in documents; one that is no cause of ours, such as a fix's, stands for itself."""
+    return cause(cause_id).filed if cause_id in paths() else {"cause": cause_id, "kind": None}
 
 
 def read(path: Path) -> Cause:

@@ -142,9 +142,10 @@ class Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return frozenset({self.id, self.kind_of} - {""})
 
     @property
+    def filed(self) -> dict[str, str | None]:
+        """`cause` and `kind` as documents give them: programs know the fixed list of ids, people want the exact one."""
+        return {"cause": self.kind_of or self.id, "kind": self.id if self.kind_of else None}
+
+    @property
     def blocks(self) -> bool:
         return self.severity is Severity.ERROR if self.blocks_training is None else self.blocks_training
-
-
-def filed(cause_id: str, kind_of: str) -> dict[str, str | None]:
-    return {"cause": kind_of or cause_id, "kind": cause_id if kind_of else None}

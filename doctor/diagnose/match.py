@@ -88,7 +88,8 @@ class _Search:
     def __init__(self, lines: list[Line], how: How, words: Words, places: Sequence[int]) -> None:
         self.lines, self.how, self.places = lines, how, places
         self.corpus = self._read(places)
-        self.present = words.present(self.corpus.data) if len(self.corpus.data) > FEW else None
+        searched = how < How.UNQUOTED and len(self.corpus.data) > FEW  # later ways know words by their parts only
+        self.present = words.present(self.corpus.data) if searched else None
         self.holds: dict[Pattern, bool] = {}
 
     def _read(self, places: Sequence[int]) -> Corpus:
@@ -148,7 +149,7 @@ class _Search:
         if self.how >= How.UNQUOTED:
             regex, words = unquoted(regex), _parts(words)
         if words:
-            if present is not None and self.how < How.UNQUOTED:
+            if present is not None:
                 words = tuple(word for word in words if word in present)
             elif self.how >= How.UNQUOTED:
                 words = tuple(filter(corpus.may_hold, words))

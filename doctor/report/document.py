@@ -47,7 +47,7 @@ def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
     cause = index().cause(finding.cause)
     severity = finding.severity or cause.severity
     return {
-        **index().named(finding.cause),
+        **cause.filed,
         "severity": severity.value,
         "confidence": round(finding.confidence, 3),
         "title": offers.title(cause.title, finding.details, lang),

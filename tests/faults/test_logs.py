@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from doctor.diagnose import diagnose
-from knowledge_base.index import index
+from knowledge_base import load
 from tests.faults import record
 from tests.faults.catalogue import FAULTS
 from tests.faults.workspace import BASES
@@ -80,7 +80,7 @@ def first(fault_id: str) -> str | None:
 
 
 def filed(cause: str | None) -> str | None:
-    return index().named(cause)["cause"] if cause else None
+    return load.named(cause)["cause"] if cause else None
 
 
 def test_most_failed_runs_are_named_from_their_log() -> None:
