@@ -80,6 +80,7 @@ def run(
             lang=lang,
             stack=stack,
             changes=applies and (yes or form == "text"),
+            named_recipe=bool(recipe),
         )
         return fixing.run(applies, plan_file, save_plan)
     except fix_errors.Refused as refused:
@@ -135,6 +136,7 @@ class Fixing:
         lang: str,
         stack: str | None = None,
         changes: bool = True,
+        named_recipe: bool = False,
     ) -> None:
         """`changes`: this run may change the target, so it takes back first what a run that was cut off left."""
         from doctor.commands import unfinished
@@ -144,6 +146,8 @@ class Fixing:
         self.find, self.budget, self.choice = find, budget, choice
         self.from_log, self.form, self.lang = from_log, form, lang
         self.target = find()
+        # A stack or what a log shows concerns an environment, whether there is a recipe of ours beside it or not.
+        self.without_recipe = bool(stack or (from_log and not named_recipe and not self.target.recipe.exists()))
         self.cut_off: list[str] = []
         if not changes:
             self.cut_off = unfinished.tell(self.target, lang)
@@ -153,7 +157,7 @@ class Fixing:
         self.healed: set[str] = set()  # causes that were there before and are gone
 
     def _examine(self) -> Examination:
-        if self.stack:  # an environment is brought to a stack whether there is a recipe or not
+        if self.without_recipe:
             return examine(self.target, self.budget)
         return examine_target(self.target, self.budget)
 

@@ -162,6 +162,21 @@ def test_what_a_fix_of_this_run_healed_is_newly_broken_when_it_comes_back(place,
     assert (result.healed, result.newly_broken) == (True, (CAUSE,))
 
 
+def test_what_a_log_shows_is_planned_where_no_recipe_lies(tmp_path):
+    """Who trains with a program of their own has a log and an environment, and no recipe of ours."""
+    log = tmp_path / "run.log"
+    log.write_text("ValueError: Template qwen25 does not exist.\n")
+    asked = json.loads(doctor("fix", "--offline", "--from-log", str(log), "--format", "json", cwd=tmp_path).stdout)
+    assert "tmpl-unknown" in {finding["cause"] for finding in asked["findings"]}
+    assert "tmpl-unknown" in {step["cause"] for step in asked["plan"]}
+    named = doctor("fix", "--offline", "mine.yaml", "--from-log", str(log), cwd=tmp_path)
+    assert named.returncode == 2
+    assert "The recipe mine.yaml does not exist" in named.stderr
+    without = doctor("fix", "--offline", cwd=tmp_path)
+    assert without.returncode == 2
+    assert "stand in the folder that holds it" in without.stderr
+
+
 def test_a_saved_plan_is_applied_later_and_refused_when_the_world_changed(place, tmp_path_factory):
     plan = tmp_path_factory.mktemp("plan") / "plan.json"
     arguments = ("--offline", "--only", "data-info-invalid-json")
