@@ -69,6 +69,8 @@ SHOWS = {
     "proxy-scheme-misspelt": "hub-proxy",
     "tokenizer-of-another-version": "tok-tokenizers-too-old",  # what a version that is not known means, most often
     "tokens-without-labels": "data-column-missing",
+    "deepspeed-left-by-accelerate": "launch-torchrun-missing",  # DeepSpeed is asked for where no launcher was
+    "deepspeed-left-by-accelerate-current": "launch-torchrun-missing",
 }
 RESULTS = record.read()
 FAILED = [fault for fault in FAULTS if (RESULTS.get(fault.id, {}).get("train") or {}).get("code")]

@@ -59,6 +59,20 @@ def test_a_healthy_run_gives_nothing_while_it_trains(log: Path, tmp_path: Path) 
         assert (result.findings, result.unrecognised) == ((), None), f"cut at line {number}"
 
 
+@pytest.mark.parametrize("message", ["ValueError: the frobnicator is not wound up", "KeyError: 'zork'"])
+@pytest.mark.parametrize("log", HEALTHY, ids=name)
+def test_what_a_good_run_says_does_not_explain_a_failure_that_nobody_knows(
+    log: Path, message: str, tmp_path: Path
+) -> None:
+    failed = tmp_path / "run.log"
+    end = (
+        f'Traceback (most recent call last):\n  File "/home/user/mine.py", line 3, in <module>\n    main()\n{message}\n'
+    )
+    failed.write_text(log.read_text(errors="replace") + "\n" + end)
+    result = diagnose([failed])
+    assert (result.findings, result.unrecognised is not None) == ((), True)
+
+
 def test_a_failure_after_a_good_end_counts(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text(
