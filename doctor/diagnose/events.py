@@ -120,6 +120,8 @@ WRAPPERS = re.compile(
 WRAPPER_MESSAGES = re.compile(
     r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"
     r"|^process \d+ terminated with (?:signal|exit code)|Process \d+ got signal"
+    r"|^\s*-- Process \d+ terminated with the following error"  # torch.multiprocessing
+    r"|^Failed to import \S+ because of the following error \(look up to see its traceback\):\s*$"  # transformers, trl
     r"|^(?:subprocess-exited-with-error|metadata-generation-failed|legacy-install-failure)"  # pip
     r"|^An error occurred while generating the dataset\s*$"  # datasets
     r"|^Failed (?:to build installable wheels|building wheel)|^Could not build wheels"

@@ -36,21 +36,18 @@ SHOWS = {
     "role-in-capitals": "data-empty-after-filter",
     "scores-not-installed": "cfg-eval-without-val",
     "sft-data-in-kto": "data-empty-after-filter",
-    "shard-pointer": "model-corrupt-safetensors",
     "swanlab-not-installed": "pkg-missing",
     "tokenizer-missing": "tok-load-failed",
     "tokenizer-pointer": "tok-load-failed",
     "unsloth-not-installed": "pkg-missing",
     "weights-consolidated": "model-shards-missing",
     "weights-gguf": "model-shards-missing",
-    "weights-pointer": "model-corrupt-safetensors",
     "lora-target-norm": "peft-target-module-unsupported",
     "model-only-and-best": "cfg-best-model-strategy",
     "proxy-socks": "hub-proxy",
     "resumed-optimizer-cut": "ckpt-file-truncated",
     "resumed-other-rank": "peft-adapter-mismatch",
     "resumed-weights-cut": "model-corrupt-safetensors",
-    "resumed-weights-pointer": "model-corrupt-safetensors",
     "rate-of-scheduler-text": "cfg-lr-string",
     "resumed-adapter-in-full": "model-shards-missing",
     "samples-zero": "data-streaming-workers",
@@ -69,6 +66,7 @@ SHOWS = {
     "proxy-scheme-misspelt": "hub-proxy",
     "tokenizer-of-another-version": "tok-tokenizers-too-old",  # what a version that is not known means, most often
     "tokens-without-labels": "data-column-missing",
+    "weights-html": "model-lfs-pointer",  # a page and a pointer begin with text alike
     "deepspeed-left-by-accelerate": "launch-torchrun-missing",  # DeepSpeed is asked for where no launcher was
     "deepspeed-left-by-accelerate-current": "launch-torchrun-missing",
 }
