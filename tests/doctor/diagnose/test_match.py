@@ -98,3 +98,24 @@ def test_a_telling_message_is_known_without_the_type_of_its_exception(
     log.write_text(text + "\n")
     found = diagnose([log], index=build([("area", one) for one in causes])).findings
     assert [(finding.cause, finding.confidence <= 0.85) for finding in found] == ([(cause, True)] if cause else [])
+
+
+RAISED = Signature(r"ZorkmidError: table (?P<table>\w+) is of another release", 0.9)
+ZORKMID = build([("area", Cause("z", Severity.ERROR, TEXT, TEXT, ("https://example.org",), signatures=(RAISED,)))])
+
+
+@pytest.mark.parametrize(
+    ("line", "causes"),
+    [
+        ("ZorkmidError: table gold is of another release", ["z"]),
+        ("RuntimeError: table gold is of another release", ["z"]),
+        ("ZorkmidWarning: table gold is of another release", []),
+        ("/opt/env/zork.py:3: UserWarning: table gold is of another release", []),
+    ],
+)
+def test_an_error_is_known_by_its_message_under_another_type_but_not_as_a_warning(
+    tmp_path: Path, line: str, causes: list[str]
+) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(f"{line}\n")
+    assert [finding.cause for finding in diagnose([log], index=ZORKMID).findings] == causes
