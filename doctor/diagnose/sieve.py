@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from knowledge_base.words import EVERYDAY
 
@@ -30,19 +30,24 @@ def cover(forms: Iterable[Form], always: frozenset[Form]) -> list[Form]:
     No piece is everyday talk of a training log; a form that has no other is its own piece. The few forms that stay
     uncovered are messages of one kind each; a failure says so in other words too, by which its place is found.
     """
-    held = {form: _parts(form) for form in forms}
-    chosen = [form for form, parts in held.items() if not parts and form in always]
-    holders: defaultdict[Form, set[Form]] = defaultdict(set)
-    for form, parts in held.items():
+    every = list(forms)
+    holders: defaultdict[Form, list[int]] = defaultdict(list)  # piece -> numbers of the forms that hold it
+    chosen: list[Form] = []
+    left: set[int] = set()
+    for number, form in enumerate(every):
+        parts = _parts(form)
+        if parts:
+            left.add(number)
+        elif form in always:
+            chosen.append(form)
         for part in parts:
-            holders[part].add(form)
-    left = {form for form, parts in held.items() if parts}
+            holders[part].append(number)
     chosen += _greedy(holders, left, MOST - len(chosen))
-    must = left & always
-    return chosen + _greedy({part: its & must for part, its in holders.items() if its & must}, must, len(must))
+    must = {number for number in left if every[number] in always}
+    return chosen + _greedy({part: its for part, its in holders.items() if not must.isdisjoint(its)}, must, len(must))
 
 
-def _greedy(holders: dict[Form, set[Form]], left: set[Form], most: int) -> list[Form]:
+def _greedy(holders: Mapping[Form, list[int]], left: set[int], most: int) -> list[Form]:
     """At most `most` pieces, each the one that the most forms of `left` hold; what they hold is taken out of `left`.
     Of pieces that equally many hold the longest is found in the least other text."""
     chosen: list[Form] = []
@@ -50,10 +55,10 @@ def _greedy(holders: dict[Form, set[Form]], left: set[Form], most: int) -> list[
     heapq.heapify(heap)
     while left and heap and len(chosen) < most:
         worth, length, part = heapq.heappop(heap)
-        now = -len(holders[part] & left)
+        now = -sum(number in left for number in holders[part])
         if now == worth:
             chosen.append(part)
-            left -= holders[part]
+            left.difference_update(holders[part])
         elif now:
             heapq.heappush(heap, (now, length, part))
     return chosen
