@@ -66,6 +66,7 @@ SHOWS = {
     "proxy-scheme-misspelt": "hub-proxy",
     "tokenizer-of-another-version": "tok-tokenizers-too-old",  # what a version that is not known means, most often
     "tokens-without-labels": "data-column-missing",
+    "resumed-weights-pointer": "model-lfs-pointer",
     "weights-html": "model-lfs-pointer",  # a page and a pointer begin with text alike
     "deepspeed-left-by-accelerate": "launch-torchrun-missing",  # DeepSpeed is asked for where no launcher was
     "deepspeed-left-by-accelerate-current": "launch-torchrun-missing",
