@@ -138,7 +138,8 @@ class Fixing:
         changes: bool = True,
         named_recipe: bool = False,
     ) -> None:
-        """`changes`: this run may change the target, so it takes back first what a run that was cut off left."""
+        """`changes`: this run may change the target, so it takes back first what a run that was cut off left.
+        `named_recipe`: the user named one, which must then be there."""
         from doctor.commands import unfinished
         from fixes import stack as stacks
 
