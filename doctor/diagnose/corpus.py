@@ -10,7 +10,7 @@ from typing import Any
 
 import re2
 
-FEW = 1 << 14  # bytes that are searched faster than they are cut into grams
+FEW = 1 << 11  # bytes that are searched faster than they are cut into grams
 GRAM = 5
 
 

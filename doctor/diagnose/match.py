@@ -148,16 +148,16 @@ class _Search:
         """Indexes in the corpus where the pattern fits. `present`: the words that the corpus is known to hold."""
         any_case = pattern.any_case or self.how is How.ANY_CASE
         places: Iterable[int] = range(len(corpus.texts))
-        regex, words = pattern.regex, pattern.words
-        if self.how >= How.UNQUOTED:
-            regex, words = unquoted(regex), _parts(words)
+        unmarked = self.how >= How.UNQUOTED
+        words = _parts(pattern.words) if unmarked else pattern.words
         if words:
             if present is not None:
                 words = tuple(word for word in words if word in present)
-            elif self.how >= How.UNQUOTED:
+            elif unmarked:
                 words = tuple(filter(corpus.may_hold, words))
             places = corpus.lines_with(words, any_case)
-        for index in islice(places, TRIED):
+        for index in islice(places, TRIED):  # few patterns have one, and rewriting all of them would take longest
+            regex = unquoted(pattern.regex) if unmarked else pattern.regex
             match = compiled(regex, self.how is How.ANY_CASE).search(corpus.texts[index])
             if match is not None:
                 yield index, match
