@@ -9,7 +9,7 @@ import pytest
 
 from doctor.diagnose import Diagnosis, diagnose
 from doctor.facts import Facts
-from knowledge_base.index import Index, build
+from knowledge_base.index import Index, build, index
 from knowledge_base.schema import Cause, Role, Severity, Signature, Text
 
 TEXT = Text("x", "某")
@@ -245,3 +245,22 @@ def test_a_traceback_that_only_passes_a_failure_on_is_still_a_failure(ask: Any) 
 def test_nothing_seen_is_nothing_said(ask: Any) -> None:
     result = ask("all is well\n", known(ROOT))
     assert (result.findings, result.unrecognised) == ((), None)
+
+
+def test_packages_of_the_user_in_an_environment_are_told_beside_what_they_broke(ask: Any) -> None:
+    """Frames of ~/.local in a conda environment explain a version that pip does not show, not an out-of-memory error."""
+    frames = (
+        "Traceback (most recent call last):\n"
+        '  File "/opt/conda/envs/llm/bin/llamafactory-cli", line 5, in <module>\n    from llamafactory.cli import main\n'
+        '  File "/home/user/.local/lib/python3.10/site-packages/transformers/utils/versions.py", line 60, in compare\n'
+        "    raise ImportError(\n"
+    )
+    refused = (
+        "ImportError: tokenizers>=0.21,<0.22 is required for a normal functioning of this module, "
+        "but found tokenizers==0.20.3.\n"
+    )
+    broken = ["pkg-version-out-of-range", "env-python-mismatch"]
+    assert causes(ask(frames + refused, index())) == broken
+    assert causes(ask(frames.replace("/home/user/.local", "/opt/conda/envs/llm") + refused, index())) == broken[:1]
+    full = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+    assert causes(ask(frames.replace("ImportError(", "OutOfMemoryError(") + full, index())) == ["cuda-oom"]
