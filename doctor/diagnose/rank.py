@@ -60,6 +60,8 @@ class Judge:
 
     def __init__(self, lines: list[Line], failures: list[Failure], index: Index, versions: dict[str, str]) -> None:
         self.lines, self.failures, self.index, self.versions = lines, failures, index, versions
+        # what a destructor complains of is an echo, but where nothing else is left of the run it is what the log has to say
+        self.noise = NOISE if any(failure.hard for failure in failures) else ALONE
         self.message_of: dict[int, Failure] = {}
         self.body_of: dict[int, Failure] = {}
         for failure in failures:
@@ -111,10 +113,10 @@ class Judge:
             return ALONE
         failure = self.message_of.get(position)
         if failure is not None:
-            return NOISE if failure.kind is Kind.NOISE else min(IN_MESSAGE, level if level < PLAIN else IN_MESSAGE)
+            return self.noise if failure.kind is Kind.NOISE else min(IN_MESSAGE, level if level < PLAIN else IN_MESSAGE)
         failure = self.body_of.get(position)
         if failure is not None:
-            return NOISE if failure.kind is Kind.NOISE else min(IN_CODE, level)
+            return self.noise if failure.kind is Kind.NOISE else min(IN_CODE, level)
         return level
 
     def unknown(self, found: list[Candidate], blocked: Sequence[Match] = ()) -> list[Failure]:

@@ -93,6 +93,7 @@ _TRANSIENT: dict[str, Callable[[Situation], Transient | None]] = {
     "launch-sigkill-oom": _killed,
     "data-workers-crash": _killed,
     "data-loader-worker-died": _killed,
+    "data-loader-worker-killed": _killed,
     "launch-port-in-use": _port,
     "disk-full": _disk,
     "nccl-timeout": _peers,

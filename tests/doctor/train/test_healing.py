@@ -26,6 +26,8 @@ def samples(share, **more):
         ("launch-sigkill-oom", Situation(samples(0.4, host_limit=4.5e11)), False),  # 89 % of the container's limit
         ("launch-sigkill-oom", Situation(), False),  # nothing is known of the memory
         ("data-loader-worker-died", Situation(samples(0.4)), True),
+        ("data-loader-worker-killed", Situation(samples(0.4)), True),
+        ("data-loader-worker-killed", Situation(samples(0.9)), False),
         ("launch-port-in-use", Situation(port_busy=True), False),
         ("launch-port-in-use", Situation(), True),
         ("disk-full", Situation(checkpoint_bytes=10**9, disk_free=2 * 10**9), True),
