@@ -45,6 +45,7 @@ class Sign(msgspec.Struct, frozen=True, array_like=True):
     with_: tuple[Pattern, ...] = ()
     without: tuple[Pattern, ...] = ()
     bare: Pattern | None = None  # the message without the type of its exception, where that says enough
+    where: str = ""
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -144,6 +145,7 @@ def _sign(cause_id: str, number: int, signature: Signature) -> Sign:
         tuple(_pattern(p) for p in signature.with_),
         tuple(_pattern(p) for p in signature.without),
         _bare(signature.pattern),
+        signature.where,
     )
 
 

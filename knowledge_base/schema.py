@@ -62,13 +62,15 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `pattern` is an RE2 expression (no look-around, no back-references), matched case-sensitively anywhere in a line;
     named groups `(?P<name>…)` become evidence. `strength` is the share of logs showing it in which this cause is the
     root: 0.95 for a message that only this cause prints, 0.5 for one shared with another cause. Every pattern of
-    `with_` (YAML key `with`) must match somewhere in the same log, none of `without` may.
+    `with_` (YAML key `with`) must match somewhere in the same log, none of `without` may. `where` compares captured
+    numbers and sizes, as in `total - reserved - free > 0.3 * total`.
     """
 
     pattern: str
     strength: float = 0.9
     with_: tuple[str, ...] = msgspec.field(default=(), name="with")
     without: tuple[str, ...] = ()
+    where: str = ""
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

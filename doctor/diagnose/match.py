@@ -17,6 +17,7 @@ from typing import Any
 
 from doctor.diagnose.corpus import Corpus, compiled
 from doctor.diagnose.lines import Line
+from doctor.diagnose.relations import holds
 from doctor.diagnose.scan import Words
 from knowledge_base.index import Index, Pattern, Sign
 
@@ -126,9 +127,11 @@ class _Search:
                 continue
             if self.how is How.BARE and WARNED.match(self.corpus.texts[index]):
                 continue  # what another release raises as an error is not what this one warns of
+            groups = {name: value for name, value in match.groupdict().items() if value is not None}
+            if sign.where and not holds(sign.where, groups):
+                continue
             if not found:
                 blocked = not self._allowed(sign)
-            groups = {name: value for name, value in match.groupdict().items() if value is not None}
             found.append(Match(sign, self.places[index], groups, self.how, blocked))
             if len(found) == KEPT:
                 break

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from doctor.diagnose.corpus import compiled
+from doctor.diagnose.relations import names
 from knowledge_base import load, offers
 from knowledge_base.schema import Cause, Text
 from knowledge_base.words import required
@@ -94,6 +95,8 @@ def test_patterns_are_of_re2_and_can_be_searched_for_by_a_word(cause_id: str) ->
         for pattern in (signature.pattern, *signature.with_, *signature.without):
             compiled(pattern)
         assert required(signature.pattern), f"demands no word of four letters: {signature.pattern}"
+        if signature.where:
+            assert names(signature.where) <= set(re.findall(r"\(\?P<(\w+)>", signature.pattern))
 
 
 @pytest.mark.parametrize("cause_id", ALL)
