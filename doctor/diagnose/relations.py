@@ -12,7 +12,7 @@ from functools import lru_cache
 
 NUMBER = re.compile(r"^(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[KMGT]i?B|bytes|B|)$")
 SIZES = {"": 1, "B": 1, "BYTES": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-TOKEN = re.compile(r"\s*(?:(?P<name>[a-z_]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>[-+*<>]))")
+TOKEN = re.compile(r"\s*(?:(?P<name>[a-z_]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>[-+*<=>]))")
 
 
 def holds(relation: str, groups: Mapping[str, str]) -> bool:
@@ -22,7 +22,7 @@ def holds(relation: str, groups: Mapping[str, str]) -> bool:
         lower, upper = _value(left, groups), _value(right, groups)
     except (KeyError, ValueError):
         return False
-    return lower < upper if order == "<" else lower > upper
+    return {"<": lower < upper, "=": lower == upper, ">": lower > upper}[order]
 
 
 def quantity(text: str) -> float:
@@ -45,9 +45,9 @@ def parsed(relation: str) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
             raise ValueError(f"{relation!r}: not understood from {relation[place:]!r}")
         tokens.append(match[0].strip())
         place = match.end()
-    orders = [token for token in tokens if token in "<>"]
+    orders = [token for token in tokens if token in "<=>"]
     if len(orders) != 1:
-        raise ValueError(f"{relation!r}: one < or > is needed")
+        raise ValueError(f"{relation!r}: one of < = > is needed")
     middle = tokens.index(orders[0])
     sides = tuple(tokens[:middle]), tuple(tokens[middle + 1 :])
     for side in sides:

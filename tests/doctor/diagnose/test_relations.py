@@ -40,6 +40,7 @@ def test_what_is_no_number(text: str) -> None:
         ("tokens < features", {"tokens": "225", "features": "225"}, False),
         ("total - used - free > 0.3 * total", {"total": "10 GiB", "used": "6 GiB", "free": "512 MiB"}, True),
         ("total - used - free > 0.3 * total", {"total": "10 GiB", "used": "7 GiB", "free": "512 MiB"}, False),
+        ("tokens = 2 * features", {"tokens": "720", "features": "360"}, True),
         ("a * b + 1 > 6", {"a": "2", "b": "3"}, True),
         ("a > b", {"a": "1"}, False),  # the part of the message that names b is not there
     ],
