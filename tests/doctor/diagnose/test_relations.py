@@ -70,8 +70,9 @@ OLD = (
 @pytest.mark.parametrize(
     ("said", "causes"),
     [
-        # 16 GiB belong to another process
-        (OLD.format(total=44.56, allocated=27.91, free=565.31, reserved=27.93), ["gpu-busy", "cuda-oom"]),
+        (OLD.format(total=44.56, allocated=17.91, free=565.31, reserved=17.93), ["gpu-busy", "cuda-oom"]),
+        # 16 GiB belong to another process, 28 to this one
+        (OLD.format(total=44.56, allocated=27.91, free=565.31, reserved=27.93), ["cuda-oom", "gpu-busy"]),
         (OLD.format(total=23.69, allocated=22.5, free=44.69, reserved=22.8), ["cuda-oom"]),
         # little is allocated, but the rest is this process's own: fragmentation
         (OLD.format(total=23.69, allocated=4.5, free=44.69, reserved=22.8), ["cuda-oom"]),
