@@ -18,8 +18,6 @@ SHOWS = {
     "answers-first": "data-empty-after-filter",
     "answers-first-current": "data-empty-after-filter",
     "assistant-tag-wrong": "data-empty-after-filter",
-    "bitsandbytes-for-adam": "pkg-bitsandbytes-broken",
-    "bitsandbytes-not-installed": "pkg-bitsandbytes-broken",
     "config-pointer": "model-config-invalid-json",
     "data-csv": "data-column-missing",
     "ds-batch-arithmetic": "ds-config-hf-mismatch",
