@@ -2,6 +2,7 @@
 
 Each watchdog says in which collective its rank waited and which it had begun last. A rank that had begun less than
 another waited for is behind; one that is seen in the log and says nothing of the timeout, while most do, is silent.
+Ranks that wait in different operations under one number have parted: the network is well, the program took two ways.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from doctor.diagnose.lines import Line
 
 GROUP = re.compile(r"\[PG (?:ID )?(\w+)")
 WAITED = re.compile(
-    r"\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout(?:: WorkNCCL\(SeqNum=(?P<work>\d+))?"
+    r"\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout"
+    r"(?:: WorkNCCL\(SeqNum=(?P<work>\d+)(?:, OpType=(?P<what>\w+)(?:, NumelIn=(?P<size>\d+))?)?)?"
 )
+EQUAL = {"ALLREDUCE", "_ALLGATHER_BASE", "_REDUCE_SCATTER_BASE", "BROADCAST"}  # every rank brings as many elements
 STATE = re.compile(
     r"Rank (?P<rank>\d+)\].*?(?:(?:at work|sequence id|at NCCL work): (?P<work>\d+))?[^:]*(?:PG status: )?"
     r"[Ll]ast enqueued (?:NCCL )?work: (?P<begun>-?\d+), last completed"
@@ -25,8 +28,10 @@ TOLD = 8  # ranks that are named; more of them are no hint
 
 
 def missing(lines: Sequence[Line]) -> dict[str, str]:
-    """`behind_ranks`, `silent_ranks` and `waited_in` (the number of the collective); what is not known is not there."""
+    """`behind_ranks`, `silent_ranks`, `waited_in` (the number of the collective), `parted_in` and `parted` (its number, and
+    what two ranks did in it); what is not known is not there."""
     begun: dict[str, dict[int, int]] = defaultdict(dict)
+    done: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     waited: dict[str, dict[int, int]] = defaultdict(dict)
     seen: set[int] = set()
     told: set[int] = set()
@@ -46,7 +51,10 @@ def missing(lines: Sequence[Line]) -> dict[str, str]:
             begun[group[1] if group else ""][rank] = int(match["begun"])
         if match["work"]:
             waited[group[1] if group else ""][rank] = int(match["work"])
-    found = _behind(begun, waited)
+        if match.re is WAITED and match["what"]:
+            elements = f" of {match['size']}" if match["size"] and match["what"] in EQUAL else ""
+            done[group[1] if group else "", match["work"]][rank] = match["what"] + elements
+    found = _behind(begun, waited) | _parted(done)
     silent = (seen | set(range(world))) - told
     if silent and len(silent) < len(told):
         found["silent_ranks"] = _listed(silent)
@@ -62,6 +70,17 @@ def _behind(begun: dict[str, dict[int, int]], waited: dict[str, dict[int, int]])
         late = {rank for rank, work in reached.items() if work < last}
         if late and len(late) < len(reached):
             return {"behind_ranks": _listed(late), "waited_in": str(last)}
+    return {}
+
+
+def _parted(done: dict[tuple[str, str], dict[int, str]]) -> dict[str, str]:
+    """The first collective in which two ranks of a group did different things."""
+    for (_, work), by_rank in sorted(done.items(), key=lambda item: int(item[0][1])):
+        ranks = {what: rank for rank, what in sorted(by_rank.items(), reverse=True)}
+        if len(ranks) > 1:
+            first, second, *_ = sorted(ranks, key=lambda what: ranks[what])
+            told = f"rank {ranks[first]}: {first}, rank {ranks[second]}: {second}"
+            return {"parted_in": work, "parted": told}
     return {}
 
 

@@ -26,15 +26,15 @@ DUMP = HEAD + (
     "try our best to dump the debug info. Last enqueued NCCL work: {2}, last completed NCCL work: {3}."
 )
 
+TOLD = ("behind_ranks", "silent_ranks", "waited_in", "parted_in", "parted")
+
 
 def told(tmp_path: Path, *lines: str) -> dict[str, str]:
     log = tmp_path / "train.log"
     log.write_text("\n".join(lines) + "\n")
     finding = diagnose([log]).findings[0]
     assert finding.cause == "nccl-timeout"
-    return {
-        key: value for key, value in finding.details.items() if key in ("behind_ranks", "silent_ranks", "waited_in")
-    }
+    return {key: value for key, value in finding.details.items() if key in TOLD}
 
 
 @pytest.mark.parametrize("state", [STATE, OLDER, NEWER])
@@ -72,3 +72,19 @@ def test_the_world_size_tells_of_a_rank_that_printed_nothing_at_all(tmp_path: Pa
 def test_of_an_excerpt_nobody_is_called_silent(tmp_path: Path) -> None:
     lines = ["Process rank: 0, world size: 8, device: cuda:0", TIMEOUT.format(5, 7)]
     assert told(tmp_path, *lines) == {}
+
+
+def test_ranks_that_wait_in_different_operations_have_parted(tmp_path: Path) -> None:
+    """Under ZeRO-3 one rank gathers the weights of the vision tower, the other those of the next layer."""
+    gather = TIMEOUT.replace("ALLREDUCE, NumelIn=9, NumelOut=9", "_ALLGATHER_BASE, NumelIn={2}, NumelOut=18")
+    lines = [gather.format(0, 808, 75264), gather.format(1, 808, 2359296), gather.format(2, 808, 2359296)]
+    parted = "rank 0: _ALLGATHER_BASE of 75264, rank 1: _ALLGATHER_BASE of 2359296"
+    assert told(tmp_path, *lines) == {"parted_in": "808", "parted": parted}
+    lines = [TIMEOUT.format(0, 808), gather.format(1, 808, 9)]
+    assert told(tmp_path, *lines)["parted"] == "rank 0: ALLREDUCE of 9, rank 1: _ALLGATHER_BASE of 9"
+
+
+def test_the_same_operation_under_other_numbers_is_no_parting(tmp_path: Path) -> None:
+    uneven = TIMEOUT.replace("ALLREDUCE, NumelIn=9", "ALLTOALL_BASE, NumelIn={2}")  # ranks may bring more or less here
+    assert "parted" not in told(tmp_path, uneven.format(0, 808, 5), uneven.format(1, 808, 7))
+    assert "parted" not in told(tmp_path, TIMEOUT.format(0, 808), TIMEOUT.format(1, 809))
