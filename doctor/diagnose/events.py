@@ -119,6 +119,7 @@ WRAPPERS = re.compile(
 )
 WRAPPER_MESSAGES = re.compile(
     r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"
+    r"|^terminate called after throwing an instance of 'c10::Dist\w+Error'$"  # of a watchdog, whose own line says why
     r"|^process \d+ terminated with (?:signal|exit code)|Process \d+ got signal"
     r"|^\s*-- Process \d+ terminated with the following error"  # torch.multiprocessing
     r"|^Failed to import \S+ because of the following error \(look up to see its traceback\):\s*$"  # transformers, trl
