@@ -88,3 +88,11 @@ def test_the_same_operation_under_other_numbers_is_no_parting(tmp_path: Path) ->
     uneven = TIMEOUT.replace("ALLREDUCE, NumelIn=9", "ALLTOALL_BASE, NumelIn={2}")  # ranks may bring more or less here
     assert "parted" not in told(tmp_path, uneven.format(0, 808, 5), uneven.format(1, 808, 7))
     assert "parted" not in told(tmp_path, TIMEOUT.format(0, 808), TIMEOUT.format(1, 809))
+
+
+def test_a_real_run_whose_ranks_parted() -> None:
+    """Two H100, torch 2.11: one rank gathers 75,264 elements, the other 2,359,296."""
+    log = Path(__file__).parents[2] / "logs/nccl-timeout/positive-parted-h100.log"
+    found = diagnose([log]).findings[0]
+    parted = "rank 0: _ALLGATHER_BASE of 75264, rank 1: _ALLGATHER_BASE of 2359296"
+    assert (found.cause, found.details["parted_in"], found.details["parted"]) == ("nccl-timeout", "2", parted)

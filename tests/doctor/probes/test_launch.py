@@ -13,6 +13,12 @@ def collected(tmp_path, gpus=None, **environ):
     return known.merged(launch.collect(make_target(tmp_path, environ=environ), known))
 
 
+@pytest.fixture(autouse=True)
+def patient_resolver(monkeypatch):
+    """What the answer means is tested here; on a loaded machine it takes longer than a user is made to wait."""
+    monkeypatch.setattr(launch, "RESOLVE_SECONDS", 60.0)
+
+
 @pytest.fixture
 def busy_port():
     with socket.socket() as held:
