@@ -114,8 +114,8 @@ STEP = r"^\s*\{'loss': '?[\d.]+|\b[1-9]\d*/\d+ \[[\d:]+<[\d:]+, +[\d.]+ ?(?:s/it
 # Exceptions that only pass on that something else failed.
 WRAPPERS = re.compile(
     r"(?:^|\.)(?:ChildFailedError|(?:Base)?ExceptionGroup|Process(?:Exited|Raised)Exception|SignalException"
-    r"|RayTaskError(?:\(\w+\))?|RayActorError|ActorDiedError|WorkerCrashedError|KeyboardInterrupt|SystemExit|BrokenPipeError|CancelledError|_?RemoteTraceback"
-    r"|BackendCompilerFailed)$"
+    r"|RayTaskError(?:\(\w+\))?|RayActorError|ActorDiedError|WorkerCrashedError|KeyboardInterrupt|SystemExit"
+    r"|BrokenPipeError|CancelledError|_?RemoteTraceback|BackendCompilerFailed)$"
 )
 WRAPPER_MESSAGES = re.compile(
     r"^Command '\[?'?\S*(?:torchrun|deepspeed|accelerate|llamafactory|python)"

@@ -35,8 +35,9 @@ def quantity(text: str) -> float:
 
 @lru_cache(maxsize=256)
 def parsed(relation: str) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
-    """`total - used > 0.3 * total` → its two sides as (sign, factor, …) sums and the comparison. A side is a sum of names
-    of groups and numbers, each with a factor if need be. Raises ValueError with what is wrong."""
+    """`total - used > 0.3 * total` → (("total", "-", "used"), ">", ("0.3", "*", "total")): the tokens of the two sides and
+    what stands between them. A side is a sum of products of groups' names and numbers. Raises ValueError saying what is
+    wrong."""
     tokens = []
     place = 0
     while place < len(relation.rstrip()):

@@ -247,6 +247,15 @@ def test_nothing_seen_is_nothing_said(ask: Any) -> None:
     assert (result.findings, result.unrecognised) == ((), None)
 
 
+def test_a_destructor_is_heard_where_nothing_else_is_left_of_the_run(ask: Any) -> None:
+    complaint = (
+        "Exception ignored in: <function Adam.__del__ at 0x7f0000000000>\nAttributeError: the real adam reason\n"
+    )
+    found = ask(complaint, known(ROOT)).findings
+    assert [(finding.cause, finding.confidence < 0.6) for finding in found] == [("root", True)]
+    assert causes(ask("ValueError: something else\n" + complaint, known(ROOT))) == []
+
+
 def test_packages_of_the_user_in_an_environment_are_told_beside_what_they_broke(ask: Any) -> None:
     """Frames of ~/.local in a conda environment explain a version that pip does not show, not an out-of-memory error."""
     frames = (
