@@ -83,8 +83,9 @@ OLD = (
             ["cuda-oom"],
         ),
         (
-            "GPU 0 has a total capacity of 79.11 GiB of which 310.75 MiB is free. Process 7 has 11.20 GiB memory in use. "
-            "Including non-PyTorch memory, this process has 67.58 GiB memory in use.",
+            # one H100, torch 2.11
+            "GPU 0 has a total capacity of 79.18 GiB of which 156.62 MiB is free. Process 851 has 20.51 GiB memory in use. "
+            "Including non-PyTorch memory, this process has 58.51 GiB memory in use.",
             ["cuda-oom", "gpu-busy"],
         ),
     ],
