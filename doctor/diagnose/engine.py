@@ -133,12 +133,14 @@ class _Run:
         """Of several launches in one log the last one counts; a launch begins anew only after the one before ended."""
         corpus = Corpus([line.text for line in every])
         begins = list(corpus.lines_matching(events.BEGINS))
-        if len(begins) < 2 or len({every[position].log for position in begins}) > 1:
+        if not begins or len({every[position].log for position in begins}) > 1:
             return every
         ends = list(corpus.lines_matching(f"Traceback \\(|exitcode|{events.ENDS_WELL}"))
-        starts = begins[:1]
-        for position in begins[1:]:
-            if any(starts[-1] < end < position for end in ends):
+        # The first run may have lost its beginning; but a command that stands behind its failure, as in a report, is no run.
+        lost = every[0].log == every[-1].log and bool(ends) and ends[-1] > begins[-1]
+        starts = [0] if lost else begins[:1]
+        for position in begins:
+            if any(starts[-1] <= end < position for end in ends):
                 starts.append(position)
         if len(starts) < 2:
             return every

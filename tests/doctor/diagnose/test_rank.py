@@ -178,6 +178,21 @@ def test_the_last_of_several_runs_counts(ask: Any) -> None:
     assert "line 4" in result.notes[0]
 
 
+def test_the_first_of_several_runs_may_have_lost_its_beginning(ask: Any) -> None:
+    run = "[INFO] llamafactory.cli:143 >> Initializing 8 distributed tasks at: 127.0.0.1:29501\n"
+    failed = "Traceback (most recent call last):\nValueError: the real disk reason\n"
+    result = ask(failed + run + "Traceback (most recent call last):\nOSError: another reason\n", known(ROOT, OTHER))
+    assert causes(result) == ["other"]
+    assert "2 runs" in result.notes[0]
+
+
+def test_a_command_behind_its_failure_is_no_further_run(ask: Any) -> None:
+    failed = "Traceback (most recent call last):\nValueError: the real disk reason\n"
+    result = ask(failed + "$ llamafactory-cli train recipe.yaml\nPython 3.11\n", known(ROOT))
+    assert causes(result) == ["root"]
+    assert not result.notes
+
+
 def test_a_wrapped_message_and_one_in_small_letters_are_found(ask: Any) -> None:
     assert causes(ask("│ ValueError: the real      │\n│ disk reason   │\n", known(ROOT))) == ["root"]
     assert causes(ask("valueerror: the REAL disk reason\n", known(ROOT))) == ["root"]
