@@ -95,3 +95,19 @@ def test_memory_that_is_neither_ours_nor_free(said: str, causes: list[str], tmp_
     log.write_text(f"torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.63 GiB. {said}\n")
     told = [finding.cause for finding in diagnose([log]).findings]
     assert [cause for cause in told if cause in ("cuda-oom", "gpu-busy")] == causes
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "cause"),
+    [
+        ("1.13.1+cu117", "2.0.0, 2.0.0+cu117", "env-wrong-python-version"),
+        ("2.3.1", "2.6.0+cu118", "env-wrong-python-version"),
+        ("2.10.0", "2.9.0, 2.9.1", "pkg-index-mirror-stale"),  # 2.10 is the newer one
+    ],
+)
+def test_a_release_older_than_all_that_pip_finds(wanted: str, found: str, cause: str, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(
+        f"ERROR: Could not find a version that satisfies the requirement torch=={wanted} (from versions: {found})\n"
+    )
+    assert diagnose([log]).findings[0].cause == cause
