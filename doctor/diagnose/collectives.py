@@ -46,14 +46,15 @@ def missing(lines: Sequence[Line]) -> dict[str, str]:
             continue
         rank = line.rank if line.rank is not None else int(match["rank"])
         told.add(rank)
-        group = GROUP.search(line.text)
+        named = GROUP.search(line.text)
+        group = named[1] if named else ""
         if match.re is STATE:
-            begun[group[1] if group else ""][rank] = int(match["begun"])
+            begun[group][rank] = int(match["begun"])
         if match["work"]:
-            waited[group[1] if group else ""][rank] = int(match["work"])
+            waited[group][rank] = int(match["work"])
         if match.re is WAITED and match["what"]:
             elements = f" of {match['size']}" if match["size"] and match["what"] in EQUAL else ""
-            done[group[1] if group else "", match["work"]][rank] = match["what"] + elements
+            done[group, match["work"]][rank] = match["what"] + elements
     found = _behind(begun, waited) | _parted(done)
     silent = (seen | set(range(world))) - told
     if silent and len(silent) < len(told):
