@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+PYPI = "https://pypi.org/simple"  # what pip and uv ask where nothing is configured
 # uv's own settings win: a user who has configured uv has said which index it asks.
 _UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_CONFIG_FILE")
 
@@ -67,7 +68,9 @@ def uv_environment(prefix: Path, environ: Mapping[str, str], offline: bool = Fal
         if index := settings.get("index-url"):
             result["UV_DEFAULT_INDEX"] = index
         if extra := settings.get("extra-index-url"):
-            result["UV_INDEX"] = " ".join(extra.split())
+            # Of one version uv takes the files of the first index alone, where pip takes the best file of all: a further
+            # index may hold nothing but the pure wheel of what has a library in it (soundfile).
+            result["UV_INDEX"] = " ".join([settings.get("index-url", PYPI), *extra.split()])
             # pip takes the best version of all indexes; uv would stop at the first index that knows the name.
             result.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     if (links := settings.get("find-links")) and not environ.get("UV_FIND_LINKS"):

@@ -9,7 +9,8 @@ from typing import Any
 from knowledge_base.schema import Cause, Fix, FixClass, Text
 
 ARGUMENTS = {"model": "--model PATH", "dataset": "--dataset PATH"}  # what a user can say on the command line of `fix`
-OPTIONAL = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)  # a part of a title that needs its values
+# A part of a title that needs its values, and after a bar what stands there without them: `[[{free_port}|a free port]]`.
+OPTIONAL = re.compile(r"\[\[(.*?)(?:\|(.*?))?\]\]", re.DOTALL)
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -52,10 +53,15 @@ def all_known(words: str, known: Mapping[str, Any]) -> bool:
 
 def title(text: Text, known: Mapping[str, Any], lang: str = "en") -> str:
     """A text in one language. A part in double brackets, `[[, of {rows} rows]]`, is left out where one of its values is
-    unknown; an argument that was not given is shown as it is written on the command line, any other unknown value as `…`.
-    """
-    words = OPTIONAL.sub(lambda part: part[1] if all_known(part[1], known) else "", text.in_language(lang))
-    return str(filled(words, {name: known.get(name, ARGUMENTS.get(name, "…")) for name in placeholders(words)}))
+    unknown, or said otherwise, `[[{gpus} processes|as many processes as GPUs]]`; an argument that was not given is shown
+    as it is written on the command line, any other unknown value as `…`."""
+    words = OPTIONAL.sub(lambda part: part[1] if all_known(part[1], known) else part[2] or "", text.in_language(lang))
+    return str(filled(words, {name: _said(known.get(name, ARGUMENTS.get(name, "…"))) for name in placeholders(words)}))
+
+
+def _said(value: Any) -> Any:
+    """A value as a title says it: the items of a list one after the other."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def lacking(fix: Fix, details: Mapping[str, Any]) -> set[str]:
@@ -74,4 +80,14 @@ def offered(cause: Cause, details: Mapping[str, Any], arguments: Mapping[str, st
             continue
         missing = lacking(fix, given)
         if not missing or (fix.class_ is FixClass.NEEDS_ARGUMENT and missing <= ARGUMENTS.keys()):
+            yield fix
+
+
+def possible(cause: Cause, details: Mapping[str, Any]) -> Iterator[Fix]:
+    """The fixes that may apply as well, where nothing but a log was seen: none of their conditions is known to fail, and
+    what they need is unknown."""
+    applies = {fix.id for fix in offered(cause, details)}
+    for fix in cause.fixes:
+        refused = any(details.get(name) is not None and not details[name] for name in fix.when)
+        if fix.id not in applies and not refused and not any(details.get(name) for name in fix.unless):
             yield fix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from doctor.exit_codes import ExitCode
 from doctor.facts import Facts
 from doctor.findings import Finding
 from doctor.report import document
-from doctor.report.words import language
+from doctor.report.words import language, say
 
 RUN_LOG = "train.log"  # of a run directory, facts.json beside it
 
@@ -52,7 +53,8 @@ def run(*, logs: tuple[str, ...], form: str, lang: str | None, workdir: str | No
 
         findings = confirm(findings, examine.replay(facts).findings)
     unrecognised: Any = msgspec.to_builtins(result.unrecognised) if result.unrecognised else None
-    content = document.envelope("diagnose", findings, lang, unrecognised=unrecognised, notes=list(result.notes))
+    more: dict[str, Any] = {"unrecognised": unrecognised, "notes": list(result.notes)}
+    content = document.envelope("diagnose", findings, lang, facts_known=facts is not None, **more)
     content["healthy"] = not findings and unrecognised is None
     if form == "json":
         print_json(content)
@@ -60,6 +62,9 @@ def run(*, logs: tuple[str, ...], form: str, lang: str | None, workdir: str | No
         from doctor.report import text
 
         text.diagnosis(text.console(), content, lang)
+        if any(finding["may_apply"] for finding in content["findings"]):
+            log = shlex.quote(logs[0]) if len(logs) == 1 and logs[0] != "-" else "LOG"
+            text.console().print(say("tell_which", lang, command=f"skyt1-doctor fix RECIPE --from-log {log}"))
     return exit_code(content)
 
 

@@ -315,7 +315,8 @@ class Fixing:
         return {finding.cause for finding in after.findings if finding.source.removeprefix("probe:") in blind}
 
     def _report(self, plan: Plan, outcomes: list[dict[str, Any]], journal: str | None, findings: list[Finding]) -> int:
-        more = {"plan": plan.contract(), "outcomes": outcomes, "journal": journal, "notes": list(plan.notes)}
+        more: dict[str, Any] = {"plan": plan.contract(), "outcomes": outcomes, "journal": journal}
+        more["notes"] = list(plan.notes)
         if self.cut_off:
             more["interrupted"] = self.cut_off
         content = document.envelope("fix", findings, self.lang, **more)

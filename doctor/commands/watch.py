@@ -127,7 +127,8 @@ def _diagnosed(log: Path, facts: Facts | None, directory: RunDirectory | None, n
     except UnreadableLog as error:
         raise BadInput(f"{error}.") from None
     unrecognised = msgspec.to_builtins(found.unrecognised) if found.unrecognised else None
-    content = document.envelope("watch", found.findings, lang, unrecognised=unrecognised, notes=list(found.notes))
+    more: dict[str, Any] = {"unrecognised": unrecognised, "notes": list(found.notes)}
+    content = document.envelope("watch", found.findings, lang, facts_known=facts is not None, **more)
     text.diagnosis(notes, content, lang)
     if directory is not None:
         directory.write_json("findings.json", content)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:  # the probes behind it take 20 ms to import, which a diagnosi
 SCHEMA_VERSION = 1
 
 
-def envelope(command: str, findings: Iterable[Finding] = (), lang: str = "en", **more: Any) -> dict[str, Any]:
-    """The document of one command. `healthy` is: no finding of severity error."""
-    shown = [describe(finding, lang) for finding in findings]
+def envelope(
+    command: str, findings: Iterable[Finding] = (), lang: str = "en", facts_known: bool = True, **more: Any
+) -> dict[str, Any]:
+    """The document of one command. `healthy` is: no finding of severity error. `facts_known`: whether facts of the
+    target stand behind the findings, so that a fix which is not offered does not apply."""
+    shown = [describe(finding, lang, facts_known) for finding in findings]
     document = {
         "schema_version": SCHEMA_VERSION,
         "command": command,
@@ -42,8 +45,9 @@ def examination(command: str, result: Examination, lang: str, with_facts: bool, 
     return envelope(command, result.findings, lang, probes=msgspec.to_builtins(result.probes), **more)
 
 
-def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
-    """One finding in the shape of the contract, texts in `lang`."""
+def describe(finding: Finding, lang: str = "en", facts_known: bool = True) -> dict[str, Any]:
+    """One finding in the shape of the contract, texts in `lang`. `may_apply`: the fixes of which only the target can tell
+    whether they apply."""
     cause = index().cause(finding.cause)
     severity = finding.severity or cause.severity
     return {
@@ -57,6 +61,7 @@ def describe(finding: Finding, lang: str = "en") -> dict[str, Any]:
         "blocks_training": blocks_training(finding),
         "rank": finding.rank,
         "fixes": remedies(offers.offered(cause, finding.details), finding.details, lang),
+        "may_apply": remedies(() if facts_known else offers.possible(cause, finding.details), finding.details, lang),
         "does_not_help": folk_advice(cause, lang),
     }
 

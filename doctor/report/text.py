@@ -40,6 +40,7 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
         if why:
             _indented(out, Text.assemble((say("why", lang) + ": ", "italic"), finding["why"]))
         _fixes(out, finding["fixes"], lang)
+        _fixes(out, finding["may_apply"], lang, "may_apply")
         if why:
             _folk_advice(out, finding["does_not_help"], lang)
         elif finding["does_not_help"]:
@@ -47,10 +48,11 @@ def findings(out: Console, shown: Iterable[Mapping[str, Any]], lang: str, why: b
             _indented(out, Text(f"{say('does_not_help', lang)}: {named}", style="dim"))
 
 
-def _fixes(out: Console, fixes: Iterable[Mapping[str, Any]], lang: str) -> None:
+def _fixes(out: Console, fixes: Iterable[Mapping[str, Any]], lang: str, word: str = "fix") -> None:
+    style = "green" if word == "fix" else "yellow"
     for fix in fixes:
         line = Text.assemble(
-            (f"{say('fix', lang)} ({say(fix['class'], lang)}): ", "green"), fix["title"], (f"  {fix['id']}", "dim")
+            (f"{say(word, lang)} ({say(fix['class'], lang)}): ", style), fix["title"], (f"  {fix['id']}", "dim")
         )
         if fix["verified_on"]:
             line.append(f"  ✓ {say('verified_on', lang)} {', '.join(fix['verified_on'])}", style="green")

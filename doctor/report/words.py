@@ -15,6 +15,11 @@ _WORDS = {
     "info": ("note", "提示"),
     "healthy": ("Nothing stands between this recipe and a training run.", "未发现会妨碍这次训练的问题。"),
     "fix": ("fix", "修复"),
+    "may_apply": ("perhaps", "也许适用"),
+    "tell_which": (
+        "Which of these apply is told where it trains: {command}",
+        "其中哪些适用，请在训练所在的环境中查看：{command}",
+    ),
     "manual": ("by hand", "手动"),
     "safe": ("safe", "安全"),
     "review": ("review", "需确认"),

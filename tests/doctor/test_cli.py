@@ -284,6 +284,20 @@ def test_a_dataset_info_that_cannot_be_repaired_safely(place):
     assert (place / "data/dataset_info.json").read_text() == broken
 
 
+def test_what_may_heal_a_run_is_said_from_its_log_alone(place, tmp_path):
+    """Whether it applies only the target tells, and with it `diagnose` and `fix` do."""
+    log = tmp_path / "the run.log"
+    log.write_text(
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 37.09 GiB. GPU 0 has a total capacity of 79 GiB"
+    )
+    said = doctor("diagnose", str(log), cwd=place).stdout
+    assert "perhaps (review): Turn gradient checkpointing on" in said
+    assert "…" not in said
+    assert said.rstrip().endswith(f"skyt1-doctor fix RECIPE --from-log '{log}'")
+    with_target = json.loads(doctor("diagnose", str(log), "--workdir", ".", "--format", "json", cwd=place).stdout)
+    assert [finding["may_apply"] for finding in with_target["findings"]] == [[]]
+
+
 def test_diagnose_from_standard_input_and_its_exit_codes(place):
     assertion = (
         "AssertionError: no_sync context manager is incompatible with gradient partitioning logic of ZeRO stage 3\n"

@@ -41,6 +41,9 @@ def wheel(place: Path, name: str, version: str, *requires: str) -> str:
     return str(next((place / "wheels").glob(f"{name}-{version}-*.whl")))
 
 
+NO_INDEX_HAS = "2.6.99"  # of a version that an index has, its own wheel would be preferred to one for any platform
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of wheels. user 1.0 wants lib<2, user 2.0 any; board 2.0 brings
@@ -50,7 +53,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("lib", "1.0"), ("lib", "1.1"), ("lib", "2.0"), ("lib", "3.0"),
         ("user", "1.0", "lib<2"), ("user", "2.0", "lib"),
         ("board", "1.0", "lib<2"), ("board", "2.0", "lib>=2", "board_part"), ("board_part", "1.0", "lib>=2"),
-        ("llamafactory", "0.9.1", "six"), ("torch", "2.5.1"), ("torch", "2.6.0"), ("needs_torch", "1.0", "torch>=2.6"),
+        ("llamafactory", "0.9.1", "six"), ("torch", "2.5.1"), ("torch", NO_INDEX_HAS), ("needs_torch", "1.0", "torch>=2.6"),
     ):  # fmt: skip
         wheel(place, name, version, *requires)
     return place / "wheels"
@@ -108,15 +111,15 @@ def test_what_llamafactory_checks_still_holds(linked: World) -> None:
 def test_torch_is_not_changed_unasked(linked: World) -> None:
     with pytest.raises(Refused, match="torch"):
         resolve(linked.target, Facts(), {"c": ["needs-torch"]}, {})
-    asked = resolve(linked.target, Facts(), {"c": ["torch==2.6.0"]}, {})
+    asked = resolve(linked.target, Facts(), {"c": [f"torch=={NO_INDEX_HAS}"]}, {})
     assert [c.name for c in asked.torch] == ["torch"]
 
 
 def test_a_torch_change_waits_for_its_own_consent(linked: World) -> None:
-    linked.cause("c", fix("torch", {"kind": "install", "packages": ["torch==2.6.0"]}))
+    linked.cause("c", fix("torch", {"kind": "install", "packages": [f"torch=={NO_INDEX_HAS}"]}))
     (step,) = linked.plan().steps
     assert not step.agreed
-    assert "it changes torch 2.5.1 → 2.6.0" in (step.consent or "")
+    assert f"it changes torch 2.5.1 → {NO_INDEX_HAS}" in (step.consent or "")
     assert linked.plan(only=["torch"]).steps[0].agreed
 
 
@@ -155,7 +158,8 @@ def test_pip_settings_reach_uv_and_credentials_stay_out_of_sight(tmp_path: Path)
         tmp_path, {**home, "PIP_EXTRA_INDEX_URL": "https://b/s https://c/s", "PIP_CERT": "/x.pem"}
     )
     assert made["UV_DEFAULT_INDEX"] == "https://me:secret@mirror.example/simple"
-    assert made["UV_INDEX"] == "https://b/s https://c/s"
+    # the main one first: of one version uv takes the files of the first index alone
+    assert made["UV_INDEX"] == "https://me:secret@mirror.example/simple https://b/s https://c/s"
     assert made["UV_INDEX_STRATEGY"] == "unsafe-best-match"
     assert made["UV_FIND_LINKS"] == "/a,/b"
     assert (made["UV_INSECURE_HOST"], made["SSL_CERT_FILE"]) == ("mirror.example", "/x.pem")

@@ -118,3 +118,5 @@ def test_what_a_title_may_lack_stands_in_double_brackets(cause_id: str) -> None:
         sure = {*fix.when, *offers.placeholders(fix.actions), *offers.ARGUMENTS}
         for words in (fix.title.en, fix.title.zh):
             assert offers.placeholders(offers.OPTIONAL.sub("", words)) <= sure, words
+            parts = offers.OPTIONAL.findall(words)
+            assert all(offers.placeholders(part) and not offers.placeholders(other) for part, other in parts), words

@@ -133,7 +133,8 @@ def test_diagnose(kind: str, lang: str, tmp_path: Path, monkeypatch: pytest.Monk
     )
     found = diagnose([log])
     unrecognised = msgspec.to_builtins(found.unrecognised) if found.unrecognised else None
-    content = document.envelope("diagnose", found.findings, lang, unrecognised=unrecognised, notes=list(found.notes))
+    more = {"unrecognised": unrecognised, "notes": list(found.notes)}
+    content = document.envelope("diagnose", found.findings, lang, facts_known=False, **more)
     same(f"diagnose-{kind}.{lang}.json", as_json(content))
     same(f"diagnose-{kind}.{lang}.txt", rendered(lambda out: text.diagnosis(out, content, lang)))
 
