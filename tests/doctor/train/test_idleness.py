@@ -22,7 +22,7 @@ def started(request):
     process.wait()
 
 
-def watched(processes, seconds=1.5):
+def watched(processes, seconds=2.5):
     """For how long nothing worked, of the `seconds` watched after the start of an interpreter."""
     time.sleep(0.5)
     idle = Idleness(time.monotonic())
@@ -35,7 +35,8 @@ def watched(processes, seconds=1.5):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr(idleness, "LOOK_SECONDS", 0.2)
+    # not more often: one tick of the clock that counts processor time, 10 ms, is no work
+    monkeypatch.setattr(idleness, "LOOK_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("started", [WAITS], indirect=True)
